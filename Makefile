@@ -1,0 +1,57 @@
+# sms_gateway: "make demo" shows it, "make test" tests it; both install what is
+# missing.  "make && make install" is the usual PGXS way, for the server whose
+# pg_config is first on the path or named with PG_CONFIG=….
+
+EXTENSION = sms_gateway
+EXTENSION_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" sms_gateway.control)
+MODULE_big = sms_gateway
+
+# Pure: neither PostgreSQL nor libcurl; the unit tests link these alone.
+PURE = message json details provider esms etelecom interits
+SERVER = sms_gateway functions trigger gateway encoding http outbox engine worker launcher
+OBJS = $(PURE:%=src/%.o) $(SERVER:%=src/%.o)
+
+DATA = $(wildcard sql/sms_gateway--*.sql)
+REGRESS = $(notdir $(basename $(filter-out sql/sms_gateway--%,$(wildcard sql/*.sql))))
+ISOLATION = $(notdir $(basename $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test --outputdir=test/output_iso
+
+PG_CONFIG ?= pg_config
+PG_CPPFLAGS = -D_GNU_SOURCE -DSMS_GATEWAY_VERSION='"$(EXTENSION_VERSION)"' -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
+# -fno-semantic-interposition, -Bsymbolic: other extensions may have functions of the same names.
+PG_CFLAGS = -Wall -Wextra -Wno-declaration-after-statement -fno-semantic-interposition $(COPT_WARNINGS)
+SHLIB_LINK = -lcurl -ljson-c -Wl,-Bsymbolic
+# Bitcode for the JIT compiler would only slow the build: nothing here is inlined into queries.
+override with_llvm = no
+
+EXTRA_CLEAN = test/output_iso test/simulator/simulator test/unit/run_unit \
+	$(wildcard src/*.bc) results regression.diffs regression.out
+
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
+include $(PGXS)
+else
+all install installcheck clean:
+	@echo "No PostgreSQL server headers: install postgresql-server-dev-NN, or name PG_CONFIG=…; 'make demo' and 'make test' do it by themselves." >&2; exit 1
+endif
+
+$(OBJS): $(wildcard src/*.h) sms_gateway.control
+
+simulator: test/simulator/simulator
+test/simulator/simulator: test/simulator/simulator.c $(PURE:%=src/%.c) $(wildcard src/*.h)
+	$(CC) -std=gnu11 -O2 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -Isrc -o $@ $< src/json.c src/message.c -lmicrohttpd -ljson-c -lm -pthread
+
+unit: test/unit/run_unit
+	test/unit/run_unit
+test/unit/run_unit: $(wildcard test/unit/*.c) $(PURE:%=src/%.c) $(wildcard src/*.h)
+	$(CC) -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -fsanitize=address,undefined -Isrc -o $@ \
+		test/unit/*.c $(PURE:%=src/%.c) -lcmocka -ljson-c -lm
+
+demo:
+	@test/setup demo
+	@test/demo
+test:
+	@test/setup test
+	@test/run
+
+.PHONY: demo test simulator unit

@@ -1,0 +1,62 @@
+/*
+ * details.c
+ *		Changes to a message's details.  Pure; results are from malloc, NULL when
+ *		memory is out.  "details" is a JSON object or NULL.
+ */
+#include <string.h>
+
+#include "details.h"
+#include "json.h"
+
+static struct json_object *
+read_details(const char *details)
+{
+	struct json_object *object = details != NULL ? json_read_object(details, strlen(details)) : NULL;
+
+	return object != NULL ? object : json_object_new_object();
+}
+
+/* Keeps the token that a provider answered with. */
+char *
+details_with_token(const char *details, const char *token)
+{
+	struct json_object *object = read_details(details);
+
+	json_put_text(object, "token", token);
+	return json_write(object);
+}
+
+/*
+ * Notes that a gateway failed and a fallback takes over.  Returns NULL if the
+ * fallback has failed for this message before.
+ */
+char *
+details_with_failure(const char *details, const char *gateway, const char *code,
+					 const char *message, const char *fallback)
+{
+	struct json_object *object = read_details(details);
+	struct json_object *tried = json_field(object, "failed_over");
+	struct json_object *entry;
+	char		name[256];
+
+	if (!json_object_is_type(tried, json_type_array))
+	{
+		tried = json_object_new_array();
+		json_object_object_add(object, "failed_over", tried);
+	}
+	for (size_t i = 0; i < json_object_array_length(tried); i++)
+	{
+		if (json_text(json_object_array_get_idx(tried, i), "gateway", name, sizeof(name)) &&
+			strcmp(name, fallback) == 0)
+		{
+			json_object_put(object);
+			return NULL;
+		}
+	}
+	entry = json_object_new_object();
+	json_put_text(entry, "gateway", gateway);
+	json_put_text(entry, "result_code", code);
+	json_put_text(entry, "result_message", message);
+	json_object_array_add(tried, entry);
+	return json_write(object);
+}

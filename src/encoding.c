@@ -1,0 +1,76 @@
+/*
+ * encoding.c
+ *		Between the database's encoding and UTF-8, which is all that providers see.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
+#include "sms_gateway.h"
+
+/*
+ * Converts text of the database into UTF-8.  Raises 22021 if it cannot be
+ * converted, as in an SQL_ASCII database that holds anything else than UTF-8.
+ * "what" names the text in that error.
+ */
+char *
+to_utf8(const char *text, const char *what)
+{
+	char	   *utf8;
+
+	if (text == NULL || GetDatabaseEncoding() == PG_UTF8)
+		return unconstify(char *, text);
+	utf8 = pg_server_to_any(text, strlen(text), PG_UTF8);
+	if (!pg_verify_mbstr(PG_UTF8, utf8, strlen(utf8), true))
+		ereport(ERROR,
+				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+				 errmsg("%s is not valid UTF-8", what),
+				 errhint("Gateways take UTF-8; a database in SQL_ASCII has to hold it as such.")));
+	return utf8;
+}
+
+/*
+ * Converts valid UTF-8 from the network into the database's encoding; what that
+ * cannot hold becomes '?'.  Returns palloc'd text, NULL for NULL.
+ */
+char *
+from_utf8(const char *text)
+{
+	int			encoding = GetDatabaseEncoding();
+	size_t		len;
+	size_t		size;
+	char	   *out;
+	size_t		used = 0;
+	Oid			proc;
+
+	if (text == NULL)
+		return NULL;
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return pstrdup(text);
+	proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	len = strlen(text);
+	size = len * MAX_CONVERSION_GROWTH + 1;
+	out = palloc0(size);
+	while (len > 0)
+	{
+		unsigned	c;
+		int			n = 0;
+
+		if (OidIsValid(proc))
+			n = pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding, (unsigned char *) text,
+											  len, (unsigned char *) out + used,
+											  size - used, true);
+		used += strlen(out + used);
+		text += n;
+		len -= n;
+		if (len > 0)
+		{
+			n = Max(utf8_decode(text, len, &c), 1);
+			out[used++] = n == 1 && (unsigned char) *text < 0x80 ? *text : '?';
+			out[used] = '\0';
+			text += n;
+			len -= n;
+		}
+	}
+	return out;
+}

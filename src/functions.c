@@ -1,0 +1,466 @@
+/*
+ * functions.c
+ *		What users call: arguments in, rows out; the work is done elsewhere.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_enum.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "sms_gateway.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(sms_send);
+PG_FUNCTION_INFO_V1(sms_send_bulk);
+PG_FUNCTION_INFO_V1(sms_send_otp);
+PG_FUNCTION_INFO_V1(sms_omni_send);
+PG_FUNCTION_INFO_V1(sms_check_otp);
+PG_FUNCTION_INFO_V1(sms_cancel);
+PG_FUNCTION_INFO_V1(sms_retry);
+PG_FUNCTION_INFO_V1(sms_resolve);
+PG_FUNCTION_INFO_V1(sms_pause);
+PG_FUNCTION_INFO_V1(sms_resume);
+PG_FUNCTION_INFO_V1(sms_wait);
+PG_FUNCTION_INFO_V1(sms_drain);
+PG_FUNCTION_INFO_V1(sms_gateway_created);
+
+/* ------------------------------------------------------------------------
+ * Arguments
+ * ------------------------------------------------------------------------ */
+
+static char *
+text_arg(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+static const char *
+name_arg(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : NameStr(*PG_GETARG_NAME(number));
+}
+
+static Jsonb *
+json_arg(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : PG_GETARG_JSONB_P(number);
+}
+
+/* An interval in whole seconds; months count 30 days. */
+static int
+seconds_arg(FunctionCallInfo fcinfo, int number)
+{
+	Interval   *interval = PG_GETARG_INTERVAL_P(number);
+	double		seconds = interval->time / (double) USECS_PER_SEC +
+		(interval->day + interval->month * (double) DAYS_PER_MONTH) * SECS_PER_DAY;
+
+	return seconds > 0 && seconds < 1e9 ? (int) seconds : -1;
+}
+
+/* ------------------------------------------------------------------------
+ * Sending now
+ * ------------------------------------------------------------------------ */
+
+typedef struct Exchange
+{
+	const Gateway *gateway;
+	const Prepared *prepared;
+	Answer	   *answer;
+} Exchange;
+
+static void
+take_answer(const HttpAnswer *http, void *arg)
+{
+	Exchange   *exchange = arg;
+
+	provider_read(exchange->gateway->provider, exchange->prepared->settings,
+				  &exchange->prepared->message, http, exchange->answer);
+}
+
+/* Raises 23505 if a message with this request_id is in the outbox. */
+static void
+check_request_id(const Gateway *gateway, const char *request_id)
+{
+	OwnerScope	scope;
+	bool		used;
+
+	outbox_enter(&scope);
+	used = outbox_request_id_used(gateway->name, request_id);
+	outbox_leave(&scope);
+	if (used)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("request_id \"%s\" was already used for gateway \"%s\"", request_id, gateway->name),
+				 errhint("Leave request_id out to get a new one.")));
+}
+
+/*
+ * Finds the gateway of a draft, checks the draft, sends it, and reads the
+ * answer.  Returns the gateway; it stays valid for the rest of the command.
+ */
+static Gateway *
+exchange_now(Draft *draft, const char *gateway_name, Prepared *prepared, Answer *answer)
+{
+	GatewayError error;
+	Gateway    *gateway = NULL;
+	HttpRequest request;
+	Exchange	exchange;
+	int64		origin;
+	int64		random;
+
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("a standby sends no messages")));
+	outbox_require_home();
+	if (gateway_name == NULL)
+		gateway_name = gateway_choose(draft->call, GetUserId(), &error);
+	if (gateway_name != NULL)
+		gateway = gateway_get(gateway_name, GetUserId(), &error);
+	if (gateway == NULL)
+		gateway_raise(&error);
+	if (draft->request_id == NULL && (draft->call == CALL_TEXT || draft->call == CALL_BULK))
+	{
+		if (!outbox_home(&origin) || !pg_strong_random(&random, sizeof(random)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+		draft->request_id = outbox_request_id(origin, random & 0xFFFFFFFF, GetCurrentTimestamp());
+	}
+	else if (draft->request_id != NULL)
+		check_request_id(gateway, draft->request_id);
+	if (!gateway_prepare(gateway, draft, prepared, &error))
+		gateway_raise(&error);
+
+	gateway_hold(gateway);
+	memset(&request, 0, sizeof(request));
+	exchange = (Exchange) {gateway, prepared, answer};
+	if (!gateway->provider->build(prepared->settings, &prepared->message, &request) ||
+		!http_call(&gateway->endpoint, &request,
+				   gateway->provider->repeat_safe(prepared->settings, &prepared->message),
+				   take_answer, &exchange))
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	return gateway;
+}
+
+static const char *
+verdict_status(Verdict verdict)
+{
+	switch (verdict)
+	{
+		case VERDICT_ACCEPTED:
+			return "sent";
+		case VERDICT_UNCERTAIN:
+			return "uncertain";
+		default:
+			return "failed";
+	}
+}
+
+static void
+put_text(Datum *value, bool *isnull, const char *text)
+{
+	*isnull = text == NULL || text[0] == '\0';
+	if (!*isnull)
+		*value = CStringGetTextDatum(from_utf8(text));
+}
+
+/* Sends a draft and returns its sms_result. */
+static Datum
+send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
+{
+	Prepared	prepared;
+	Answer		answer;
+	Gateway    *gateway;
+	TupleDesc	desc;
+	Datum		values[9] = {0};
+	bool		nulls[9] = {false};
+	NameData	name;
+	HeapTuple	label;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "the return type is not a row type");
+	desc = BlessTupleDesc(desc);
+	gateway = exchange_now(draft, gateway_name, &prepared, &answer);
+
+	namestrcpy(&name, gateway->name);
+	values[0] = NameGetDatum(&name);
+	label = SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(TupleDescAttr(desc, 1)->atttypid),
+							CStringGetDatum(verdict_status(answer.verdict)));
+	if (!HeapTupleIsValid(label))
+		elog(ERROR, "sms_status has no label \"%s\"", verdict_status(answer.verdict));
+	values[1] = ObjectIdGetDatum(((Form_pg_enum) GETSTRUCT(label))->oid);
+	ReleaseSysCache(label);
+	put_text(&values[2], &nulls[2], answer.smsid);
+	put_text(&values[3], &nulls[3], answer.id_omni_mess);
+	put_text(&values[4], &nulls[4], answer.referent_id);
+	put_text(&values[5], &nulls[5], answer.code);
+	put_text(&values[6], &nulls[6], answer.message);
+	values[7] = Int32GetDatum(answer.http_status);
+	nulls[7] = answer.http_status == 0;
+	put_text(&values[8], &nulls[8], prepared.message.request_id);
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+Datum
+sms_send(PG_FUNCTION_ARGS)
+{
+	Draft		draft = {
+		.call = CALL_TEXT,
+		.phone = text_arg(fcinfo, 0),
+		.content = text_arg(fcinfo, 1),
+		.request_id = text_arg(fcinfo, 3),
+		.options = json_arg(fcinfo, 4),
+	};
+
+	return send_now(fcinfo, &draft, name_arg(fcinfo, 2));
+}
+
+Datum
+sms_send_bulk(PG_FUNCTION_ARGS)
+{
+	Draft		draft = {
+		.call = CALL_BULK,
+		.content = text_arg(fcinfo, 1),
+		.request_id = text_arg(fcinfo, 3),
+		.options = json_arg(fcinfo, 4),
+	};
+
+	if (!PG_ARGISNULL(0))
+	{
+		Datum	   *elements;
+		bool	   *nulls;
+		const char **phones;
+
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
+						  &elements, &nulls, &draft.nphones);
+		phones = palloc0(sizeof(char *) * Max(draft.nphones, 1));
+		for (int i = 0; i < draft.nphones; i++)
+			phones[i] = nulls[i] ? NULL : TextDatumGetCString(elements[i]);
+		draft.phones = phones;
+	}
+	return send_now(fcinfo, &draft, name_arg(fcinfo, 2));
+}
+
+Datum
+sms_send_otp(PG_FUNCTION_ARGS)
+{
+	Draft		draft = {
+		.call = CALL_OTP,
+		.phone = text_arg(fcinfo, 0),
+		.content = text_arg(fcinfo, 1),
+		.ttl = PG_ARGISNULL(3) ? 0 : seconds_arg(fcinfo, 3),
+		.length = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4),
+		.digits_only = PG_ARGISNULL(5) || PG_GETARG_BOOL(5),
+		.options = json_arg(fcinfo, 6),
+	};
+
+	if (!PG_ARGISNULL(4) && draft.length == 0)
+		draft.length = -1;		/* 0 was asked for, and is refused */
+	return send_now(fcinfo, &draft, name_arg(fcinfo, 2));
+}
+
+Datum
+sms_omni_send(PG_FUNCTION_ARGS)
+{
+	Draft		draft = {
+		.call = CALL_OMNI,
+		.phone = text_arg(fcinfo, 0),
+		.template_code = text_arg(fcinfo, 1),
+		.options = json_arg(fcinfo, 5),
+	};
+
+	if (!PG_ARGISNULL(2))
+	{
+		Jsonb	   *list = PG_GETARG_JSONB_P(2);
+
+		draft.list_param = JsonbToCString(NULL, &list->root, VARSIZE(list));
+	}
+	if (!PG_ARGISNULL(3))
+		draft.routerule = outbox_join_routerule(PG_GETARG_ARRAYTYPE_P(3));
+	return send_now(fcinfo, &draft, name_arg(fcinfo, 4));
+}
+
+Datum
+sms_check_otp(PG_FUNCTION_ARGS)
+{
+	Draft		draft = {
+		.call = CALL_CHECK_OTP,
+		.phone = text_arg(fcinfo, 0),
+		.code = text_arg(fcinfo, 1),
+	};
+	Prepared	prepared;
+	Answer		answer;
+	Gateway    *gateway;
+
+	if (draft.code == NULL || draft.code[0] == '\0' || strlen(draft.code) > 20)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a one-time password to check has 1 to 20 characters")));
+	gateway = exchange_now(&draft, name_arg(fcinfo, 2), &prepared, &answer);
+	if (answer.verdict == VERDICT_ACCEPTED)
+		PG_RETURN_BOOL(true);
+	if (answer.verdict == VERDICT_PERMANENT)
+		PG_RETURN_BOOL(false);
+	ereport(WARNING,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("gateway \"%s\" did not say whether the one-time password is right", gateway->name),
+			 errdetail("%s%s%s", from_utf8(answer.code), answer.message[0] ? ": " : "",
+					   from_utf8(answer.message))));
+	PG_RETURN_NULL();
+}
+
+/* ------------------------------------------------------------------------
+ * Messages in the outbox
+ * ------------------------------------------------------------------------ */
+
+Datum
+sms_cancel(PG_FUNCTION_ARGS)
+{
+	OwnerScope	scope;
+	bool		done;
+
+	outbox_enter(&scope);
+	done = outbox_cancel(PG_GETARG_INT64(0), scope.user);
+	outbox_leave(&scope);
+	PG_RETURN_BOOL(done);
+}
+
+Datum
+sms_retry(PG_FUNCTION_ARGS)
+{
+	OwnerScope	scope;
+	bool		done;
+
+	outbox_enter(&scope);
+	done = outbox_retry(PG_GETARG_INT64(0), scope.user);
+	outbox_leave(&scope);
+	PG_RETURN_BOOL(done);
+}
+
+Datum
+sms_resolve(PG_FUNCTION_ARGS)
+{
+	HeapTuple	label = SearchSysCache1(ENUMOID, ObjectIdGetDatum(PG_GETARG_OID(1)));
+	char	   *status = pstrdup(NameStr(((Form_pg_enum) GETSTRUCT(label))->enumlabel));
+	OwnerScope	scope;
+	bool		done;
+
+	ReleaseSysCache(label);
+	if (strcmp(status, "sent") != 0 && strcmp(status, "failed") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an uncertain message cannot be resolved as \"%s\"", status),
+				 errhint("It is resolved as sent or failed.")));
+	outbox_enter(&scope);
+	done = outbox_resolve(PG_GETARG_INT64(0), status, scope.user);
+	outbox_leave(&scope);
+	PG_RETURN_BOOL(done);
+}
+
+static void
+require_gateway(const char *name)
+{
+	if (name == NULL || gateway_provider(name) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("gateway \"%s\" does not exist", name ? name : "")));
+}
+
+Datum
+sms_pause(PG_FUNCTION_ARGS)
+{
+	const char *gateway = name_arg(fcinfo, 0);
+	const char *reason = text_arg(fcinfo, 1);
+	OwnerScope	scope;
+
+	require_gateway(gateway);
+	outbox_enter(&scope);
+	outbox_pause(gateway, reason != NULL ? reason : "paused", true);
+	outbox_leave(&scope);
+	wake_at_commit(GetCurrentTimestamp());
+	PG_RETURN_VOID();
+}
+
+Datum
+sms_resume(PG_FUNCTION_ARGS)
+{
+	const char *gateway = name_arg(fcinfo, 0);
+	OwnerScope	scope;
+	bool		done;
+
+	require_gateway(gateway);
+	outbox_enter(&scope);
+	done = outbox_resume(gateway, true);
+	outbox_leave(&scope);
+	wake_at_commit(DT_NOBEGIN);
+	PG_RETURN_BOOL(done);
+}
+
+/*
+ * Waits in steps that grow from 2 to 50 ms: a message usually takes a few.
+ */
+Datum
+sms_wait(PG_FUNCTION_ARGS)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  Max(seconds_arg(fcinfo, 0), 0) * INT64CONST(1000));
+	long		step = 2;
+
+	for (;;)
+	{
+		OwnerScope	scope;
+		bool		idle;
+		long		left;
+
+		outbox_enter(&scope);
+		idle = outbox_idle();
+		outbox_leave(&scope);
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+		if (idle || left <= 0)
+			PG_RETURN_BOOL(idle);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Min(step, left), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		step = Min(step * 2, 50);
+	}
+}
+
+Datum
+sms_drain(PG_FUNCTION_ARGS)
+{
+	CallContext *context = (CallContext *) fcinfo->context;
+
+	if (context == NULL || !IsA(context, CallContext) || context->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("sms_drain cannot run inside a transaction block"),
+				 errdetail("It commits what it claims before it sends.")));
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("a standby sends no messages")));
+	outbox_require_home();
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	SPI_commit();
+	engine_run(true);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* Called once by CREATE EXTENSION. */
+Datum
+sms_gateway_created(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	outbox_create_identity();
+	start_worker_at_commit();
+	PG_RETURN_VOID();
+}

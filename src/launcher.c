@@ -1,0 +1,556 @@
+/*
+ * launcher.c
+ *		Which database has a worker, and how a commit wakes it.
+ *
+ * One launcher, connected to no database, starts a worker for each database
+ * that has the extension.  At its start it sends a worker to every database to
+ * look, one after the other; from then on CREATE EXTENSION, or a commit that
+ * queued a message, tells it.  Workers that fail are started again, each time
+ * after a longer while.
+ *
+ * Shared memory holds a slot per database.  "lock" guards only which database a
+ * slot belongs to; all else is atomic, because it is touched while a
+ * transaction commits, when nothing may fail.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "sms_gateway.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+#define MAX_DATABASES 128
+#define NO_WAKE ((uint64) DT_NOEND)
+#define RESTART_MIN 1000		/* ms */
+#define RESTART_MAX 60000
+#define NAP 60000				/* ms between looks for databases that went */
+
+enum
+{
+	SLOT_IDLE,					/* no worker is wanted */
+	SLOT_WANTED,
+	SLOT_REFUSED,				/* sms_gateway.databases leaves it out */
+};
+
+typedef struct WorkerSlot
+{
+	pg_atomic_uint32 database;	/* 0: free */
+	pg_atomic_uint32 state;
+	pg_atomic_uint32 worker;	/* its process's number + 1; 0: none */
+	pg_atomic_uint64 wake_due;	/* earliest due time among newly queued messages */
+} WorkerSlot;
+
+typedef struct Shared
+{
+	LWLock	   *lock;
+	pg_atomic_uint32 launcher;	/* its process's number + 1; 0: none */
+	WorkerSlot	slots[MAX_DATABASES];
+} Shared;
+
+/* What the launcher itself knows about each slot. */
+typedef struct Start
+{
+	BackgroundWorkerHandle *handle;
+	TimestampTz started;
+	TimestampTz not_before;
+	int			pause_ms;
+} Start;
+
+PGDLLEXPORT void sms_gateway_launcher_main(Datum arg);
+
+static Shared *shared = NULL;	/* NULL: not in shared_preload_libraries */
+static shmem_request_hook_type previous_request_hook = NULL;
+static shmem_startup_hook_type previous_startup_hook = NULL;
+
+/* Of this backend's transaction. */
+static bool callback_registered = false;
+static WorkerSlot *my_slot = NULL;
+static bool wake_armed = false;
+static bool start_armed = false;
+static TimestampTz armed_due;
+
+/* ------------------------------------------------------------------------
+ * Shared memory
+ * ------------------------------------------------------------------------ */
+
+static void
+request_shmem(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(Shared)));
+	RequestNamedLWLockTranche(EXTENSION_NAME, 1);
+}
+
+static void
+startup_shmem(void)
+{
+	bool		found;
+
+	if (previous_startup_hook)
+		previous_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct(EXTENSION_NAME, sizeof(Shared), &found);
+	if (!found)
+	{
+		shared->lock = &(GetNamedLWLockTranche(EXTENSION_NAME))->lock;
+		pg_atomic_init_u32(&shared->launcher, 0);
+		for (int i = 0; i < MAX_DATABASES; i++)
+		{
+			pg_atomic_init_u32(&shared->slots[i].database, 0);
+			pg_atomic_init_u32(&shared->slots[i].state, SLOT_IDLE);
+			pg_atomic_init_u32(&shared->slots[i].worker, 0);
+			pg_atomic_init_u64(&shared->slots[i].wake_due, NO_WAKE);
+		}
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* The slot of a database, made if there is none; NULL if all are taken. */
+static WorkerSlot *
+find_slot(Oid database)
+{
+	WorkerSlot *slot = NULL;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_DATABASES; i++)
+	{
+		Oid			owner = pg_atomic_read_u32(&shared->slots[i].database);
+
+		if (owner == database)
+		{
+			slot = &shared->slots[i];
+			break;
+		}
+		if (owner == InvalidOid && slot == NULL)
+			slot = &shared->slots[i];
+	}
+	if (slot != NULL && pg_atomic_read_u32(&slot->database) != database)
+	{
+		pg_atomic_write_u32(&slot->state, SLOT_IDLE);
+		pg_atomic_write_u64(&slot->wake_due, NO_WAKE);
+		pg_atomic_write_u32(&slot->database, database);
+	}
+	LWLockRelease(shared->lock);
+	return slot;
+}
+
+static void
+set_latch_of(uint32 number_plus_one)
+{
+	/* A stale number wakes somebody for nothing, no more. */
+	if (number_plus_one > 0)
+		SetLatch(&ProcGlobal->allProcs[number_plus_one - 1].procLatch);
+}
+
+static void
+want_worker(WorkerSlot *slot)
+{
+	uint32		idle = SLOT_IDLE;
+
+	if (pg_atomic_compare_exchange_u32(&slot->state, &idle, SLOT_WANTED))
+		set_latch_of(pg_atomic_read_u32(&shared->launcher));
+}
+
+/* ------------------------------------------------------------------------
+ * Waking at commit
+ * ------------------------------------------------------------------------ */
+
+/* Nothing here may fail: the transaction is committed already. */
+static void
+wake_worker(WorkerSlot *slot, TimestampTz due)
+{
+	uint64		known = pg_atomic_read_u64(&slot->wake_due);
+	uint32		worker;
+
+	while ((int64) known > due &&
+		   !pg_atomic_compare_exchange_u64(&slot->wake_due, &known, (uint64) due))
+		;
+	worker = pg_atomic_read_u32(&slot->worker);
+	if (worker != 0)
+		set_latch_of(worker);
+	else
+		want_worker(slot);
+}
+
+static void
+on_transaction_end(XactEvent event, void *arg)
+{
+	(void) arg;
+	if (!wake_armed && !start_armed)
+		return;
+	if (event == XACT_EVENT_COMMIT && my_slot != NULL)
+	{
+		if (wake_armed)
+			wake_worker(my_slot, armed_due);
+		if (start_armed)
+			want_worker(my_slot);
+	}
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		wake_armed = start_armed = false;
+}
+
+static bool
+arm(void)
+{
+	if (shared == NULL)
+		return false;
+	if (!callback_registered)
+	{
+		RegisterXactCallback(on_transaction_end, NULL);
+		callback_registered = true;
+	}
+	if (my_slot == NULL || pg_atomic_read_u32(&my_slot->database) != MyDatabaseId)
+		my_slot = find_slot(MyDatabaseId);
+	return true;
+}
+
+/* Has the worker look, once this transaction commits, for messages due from then on. */
+void
+wake_at_commit(TimestampTz due)
+{
+	if (wake_armed)
+		armed_due = Min(armed_due, due);
+	else if (arm())
+	{
+		armed_due = due;
+		wake_armed = true;
+	}
+}
+
+/* Has a worker started for this database once this transaction commits. */
+void
+start_worker_at_commit(void)
+{
+	start_armed = arm();
+}
+
+/* ------------------------------------------------------------------------
+ * What the worker calls
+ * ------------------------------------------------------------------------ */
+
+static void
+on_worker_exit(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	if (my_slot != NULL)
+		pg_atomic_write_u32(&my_slot->worker, 0);
+	set_latch_of(pg_atomic_read_u32(&shared->launcher));
+}
+
+/* Makes this process the worker of its database; false if there is one. */
+bool
+worker_attach(void)
+{
+	uint32		none = 0;
+
+	my_slot = find_slot(MyDatabaseId);
+	if (my_slot == NULL ||
+		!pg_atomic_compare_exchange_u32(&my_slot->worker, &none, compat_my_proc_number() + 1))
+	{
+		my_slot = NULL;
+		return false;
+	}
+	before_shmem_exit(on_worker_exit, (Datum) 0);
+	return true;
+}
+
+/* Says that this database needs no worker any more; the caller exits. */
+void
+worker_detach(void)
+{
+	WorkerSlot *slot = my_slot;
+
+	my_slot = NULL;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	pg_atomic_write_u32(&slot->state, SLOT_IDLE);
+	pg_atomic_write_u32(&slot->worker, 0);
+	pg_atomic_write_u32(&slot->database, InvalidOid);
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * The earliest due time of messages queued since the last call; DT_NOEND if
+ * none was.  Without shared memory nobody tells.
+ */
+TimestampTz
+worker_take_wake(void)
+{
+	if (my_slot == NULL)
+		return DT_NOEND;
+	if (pg_atomic_read_u64(&my_slot->wake_due) == NO_WAKE)
+		return DT_NOEND;
+	return (TimestampTz) pg_atomic_exchange_u64(&my_slot->wake_due, NO_WAKE);
+}
+
+/* ------------------------------------------------------------------------
+ * The launcher
+ * ------------------------------------------------------------------------ */
+
+/* Is a database on the list of sms_gateway.databases?  An empty list has all. */
+static bool
+on_database_list(const char *name)
+{
+	char	   *copy = pstrdup(guc_databases != NULL ? guc_databases : "");
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	if (!SplitIdentifierString(copy, ',', &names) || names == NIL)
+		return true;
+	foreach(lc, names)
+	{
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_served(Form_pg_database database)
+{
+	return database->datallowconn && !database->datistemplate && database->datconnlimit != -2 &&
+		on_database_list(NameStr(database->datname));
+}
+
+/*
+ * Looks at all databases: wants a worker for each that may have the extension,
+ * and frees the slots of databases that are gone or no longer served.
+ */
+static void
+sweep(bool want_all)
+{
+	Relation	catalog;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		served[MAX_DATABASES] = {false};
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	catalog = table_open(DatabaseRelationId, AccessShareLock);
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+		WorkerSlot *slot = NULL;
+
+		if (!is_served(database))
+			continue;
+		for (int i = 0; i < MAX_DATABASES && slot == NULL; i++)
+		{
+			if (pg_atomic_read_u32(&shared->slots[i].database) == database->oid)
+				slot = &shared->slots[i];
+		}
+		if (slot == NULL && want_all)
+			slot = find_slot(database->oid);
+		if (slot == NULL)
+			continue;
+		served[slot - shared->slots] = true;
+		if (pg_atomic_read_u32(&slot->state) == SLOT_REFUSED)
+			pg_atomic_write_u32(&slot->state, SLOT_IDLE);
+		if (want_all)
+			want_worker(slot);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+
+	for (int i = 0; i < MAX_DATABASES; i++)
+	{
+		WorkerSlot *slot = &shared->slots[i];
+
+		if (!served[i] && pg_atomic_read_u32(&slot->database) != InvalidOid)
+			pg_atomic_write_u32(&slot->state, SLOT_REFUSED);
+	}
+}
+
+/* May a worker be started here?  The database may have gone since it was wanted. */
+static bool
+still_served(Oid oid)
+{
+	HeapTuple	tuple;
+	bool		yes;
+
+	StartTransactionCommand();
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(oid));
+	yes = HeapTupleIsValid(tuple) && is_served((Form_pg_database) GETSTRUCT(tuple));
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	CommitTransactionCommand();
+	return yes;
+}
+
+static bool
+start_worker(Oid database, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	bool		ok;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, EXTENSION_NAME, BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "sms_gateway_worker_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, EXTENSION_NAME " worker", BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, EXTENSION_NAME " worker for database %u", database);
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_notify_pid = MyProcPid;
+	ok = RegisterDynamicBackgroundWorker(&worker, handle);
+	MemoryContextSwitchTo(old);
+	return ok;
+}
+
+/* Is the worker that was started for a slot still there, or yet to come? */
+static bool
+worker_alive(Start *start, TimestampTz now)
+{
+	pid_t		pid;
+	BgwHandleStatus status;
+
+	if (start->handle == NULL)
+		return false;
+	status = GetBackgroundWorkerPid(start->handle, &pid);
+	if (status == BGWH_STARTED || status == BGWH_NOT_YET_STARTED)
+		return true;
+	pfree(start->handle);
+	start->handle = NULL;
+	if (TimestampDifferenceExceeds(start->started, now, RESTART_MAX))
+		start->pause_ms = RESTART_MIN;
+	else
+		start->pause_ms = Min(Max(start->pause_ms * 2, RESTART_MIN), RESTART_MAX);
+	start->not_before = TimestampTzPlusMilliseconds(now, start->pause_ms);
+	return false;
+}
+
+/*
+ * Starts the workers that are wanted, one at a time, so that a sweep over many
+ * databases takes one process slot.  Returns the milliseconds to wait at most.
+ */
+static long
+start_workers(Start *starts)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		nap = NAP;
+
+	for (int i = 0; i < MAX_DATABASES; i++)
+	{
+		WorkerSlot *slot = &shared->slots[i];
+		Start	   *start = &starts[i];
+		Oid			database = pg_atomic_read_u32(&slot->database);
+		bool		alive = worker_alive(start, now);
+
+		if (alive && pg_atomic_read_u32(&slot->worker) == 0)
+			return 1000;		/* on its way up or down; its latch tells */
+		if (database == InvalidOid || pg_atomic_read_u32(&slot->state) != SLOT_WANTED)
+		{
+			start->not_before = 0;
+			continue;
+		}
+		if (alive || pg_atomic_read_u32(&slot->worker) != 0)
+			continue;
+		if (start->not_before > now)
+		{
+			nap = Min(nap, TimestampDifferenceMilliseconds(now, start->not_before) + 1);
+			continue;
+		}
+		if (!still_served(database))
+		{
+			pg_atomic_write_u32(&slot->state, SLOT_REFUSED);
+			continue;
+		}
+		start->started = now;
+		if (start_worker(database, &start->handle))
+			return 1000;
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no background worker is free for the outbox of database %u", database),
+				 errhint("Raise max_worker_processes; the launcher goes on trying.")));
+		start->handle = NULL;
+		start->not_before = TimestampTzPlusMilliseconds(now, RESTART_MAX);
+		nap = Min(nap, RESTART_MAX);
+	}
+	return nap;
+}
+
+static void
+on_launcher_exit(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	pg_atomic_write_u32(&shared->launcher, 0);
+}
+
+void
+sms_gateway_launcher_main(Datum arg)
+{
+	Start	   *starts = MemoryContextAllocZero(TopMemoryContext, sizeof(Start) * MAX_DATABASES);
+
+	(void) arg;
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	before_shmem_exit(on_launcher_exit, (Datum) 0);
+	pg_atomic_write_u32(&shared->launcher, compat_my_proc_number() + 1);
+
+	sweep(true);
+	for (;;)
+	{
+		long		nap = start_workers(starts);
+		int			events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+									   nap, PG_WAIT_EXTENSION);
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			sweep(true);
+		}
+		else if (events & WL_TIMEOUT && nap == NAP)
+			sweep(false);
+	}
+}
+
+/* Called while the library is loaded. */
+void
+launcher_init(void)
+{
+	BackgroundWorker worker;
+
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	strlcpy(worker.bgw_library_name, EXTENSION_NAME, BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "sms_gateway_launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, EXTENSION_NAME " launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, EXTENSION_NAME " launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}

@@ -1,0 +1,262 @@
+/*
+ * message.c
+ *		Phone numbers, and how many parts a text takes.
+ *
+ * Sources: E.164 for numbers, 3GPP TS 23.038 (GSM 03.38) for the default
+ * alphabet and its extension table, 3GPP TS 23.040 for the 6 octets that a
+ * concatenation header takes from each part (160 -> 153 septets, 70 -> 67
+ * UCS-2 units).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "message.h"
+
+#define GSM7_SINGLE 160
+#define GSM7_PART 153
+#define UCS2_SINGLE 70
+#define UCS2_PART 67
+
+/*
+ * The code points above ASCII of the default alphabet, in ascending order.
+ * Position 0x09 is the capital U+00C7; the small one is not in the alphabet.
+ */
+static const unsigned short gsm7_beyond_ascii[] = {
+	0x00A1, 0x00A3, 0x00A4, 0x00A5, 0x00A7, 0x00BF, 0x00C4, 0x00C5, 0x00C6,
+	0x00C7, 0x00C9, 0x00D1, 0x00D6, 0x00D8, 0x00DC, 0x00DF, 0x00E0, 0x00E4,
+	0x00E5, 0x00E6, 0x00E8, 0x00E9, 0x00EC, 0x00F1, 0x00F2, 0x00F6, 0x00F8,
+	0x00F9, 0x00FC, 0x0393, 0x0394, 0x0398, 0x039B, 0x039E, 0x03A0, 0x03A3,
+	0x03A6, 0x03A8, 0x03A9,
+};
+
+/*
+ * Puts a phone number into MSISDN form: country code first, digits only.
+ *
+ * Blanks, dots, hyphens and parentheses are taken as decoration.  "+" or "00"
+ * starts an international number, "0" a national one, which gets country_code;
+ * a number that starts with country_code stands as it is.  Anything else is
+ * refused rather than guessed at: a wrong guess texts a stranger.
+ */
+PhoneStatus
+phone_normalise(const char *phone, const char *country_code, char msisdn[MSISDN_SIZE])
+{
+	char		digits[MSISDN_SIZE + 2];
+	size_t		ndigits = 0;
+	size_t		cclen = strlen(country_code);
+	const char *national;
+	bool		plus = false;
+
+	for (const char *p = phone; *p; p++)
+	{
+		if (*p >= '0' && *p <= '9')
+		{
+			if (ndigits == sizeof(digits) - 1)
+				return PHONE_BAD_LENGTH;
+			digits[ndigits++] = *p;
+		}
+		else if (*p == '+' && ndigits == 0 && !plus)
+			plus = true;
+		else if (strchr(" .-()", *p) == NULL)
+			return PHONE_BAD_CHARACTER;
+	}
+	digits[ndigits] = '\0';
+	if (ndigits == 0)
+		return PHONE_EMPTY;
+
+	if (plus || strncmp(digits, "00", 2) == 0)
+		national = plus ? digits : digits + 2;
+	else if (digits[0] == '0')
+	{
+		if (cclen + ndigits - 1 > MSISDN_MAX_DIGITS)
+			return PHONE_BAD_LENGTH;
+		memmove(digits + cclen, digits + 1, ndigits);
+		memcpy(digits, country_code, cclen);
+		national = digits;
+	}
+	else if (strncmp(digits, country_code, cclen) == 0)
+		national = digits;
+	else
+		return PHONE_NO_PREFIX;
+
+	ndigits = strlen(national);
+	if (ndigits < 8 || ndigits > MSISDN_MAX_DIGITS || national[0] == '0')
+		return PHONE_BAD_LENGTH;
+
+	/* Vietnam: 9 digits behind the country code, 10 for some fixed lines. */
+	if (strncmp(national, "84", 2) == 0 &&
+		(ndigits < 11 || ndigits > 12 || national[2] == '0'))
+		return PHONE_BAD_LENGTH;
+
+	memcpy(msisdn, national, ndigits + 1);
+	return PHONE_OK;
+}
+
+/* Why a number was refused, as the DETAIL of an error. */
+const char *
+phone_status_text(PhoneStatus status)
+{
+	switch (status)
+	{
+		case PHONE_EMPTY:
+			return "It holds no digit.";
+		case PHONE_BAD_CHARACTER:
+			return "It holds a character that is neither a digit nor one of \"+ .-()\".";
+		case PHONE_NO_PREFIX:
+			return "It starts neither with 0, nor with +, nor with the country code.";
+		case PHONE_BAD_LENGTH:
+			return "The number of digits is not that of a phone number.";
+		case PHONE_OK:
+			break;
+	}
+	return "";
+}
+
+/*
+ * Reads one UTF-8 sequence (RFC 3629: shortest form, no surrogates, at most
+ * U+10FFFF).  Returns its length in bytes, or 0 if it is not valid.
+ */
+int
+utf8_decode(const char *text, size_t len, unsigned *codepoint)
+{
+	static const unsigned smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+	const unsigned char *s = (const unsigned char *) text;
+	unsigned	c;
+	int			n;
+
+	if (len == 0)
+		return 0;
+	if (s[0] < 0x80)
+	{
+		*codepoint = s[0];
+		return 1;
+	}
+	n = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
+	if (s[0] < 0xC2 || s[0] > 0xF4 || len < (size_t) n)
+		return 0;
+	c = s[0] & (0xFF >> (n + 1));
+	for (int i = 1; i < n; i++)
+	{
+		if ((s[i] & 0xC0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3F);
+	}
+	if (c < smallest[n] || (c >= 0xD800 && c <= 0xDFFF) || c > 0x10FFFF)
+		return 0;
+	*codepoint = c;
+	return n;
+}
+
+/*
+ * Copies text from the network into a fixed buffer as valid UTF-8 without
+ * NUL or other control characters: whatever is not valid becomes '?', control
+ * characters become blanks, and a text too long is cut between characters.
+ */
+void
+utf8_copy(char *dst, size_t size, const char *src, size_t len)
+{
+	size_t		used = 0;
+
+	while (len > 0)
+	{
+		unsigned	c;
+		int			n = utf8_decode(src, len, &c);
+
+		if (used + (n > 0 ? n : 1) >= size)
+			break;
+		if (n == 0)
+			dst[used++] = '?';
+		else if (c < 0x20 || c == 0x7F)
+			dst[used++] = ' ';
+		else
+		{
+			memcpy(dst + used, src, n);
+			used += n;
+		}
+		src += n > 0 ? n : 1;
+		len -= n > 0 ? n : 1;
+	}
+	dst[used] = '\0';
+}
+
+static int
+compare_code(const void *a, const void *b)
+{
+	return (int) *(const unsigned short *) a - (int) *(const unsigned short *) b;
+}
+
+/* Septets that a code point takes in GSM-7: 1, 2 (extension table), or 0. */
+static int
+gsm7_septets(unsigned c)
+{
+	unsigned short key = (unsigned short) c;
+
+	if (c < 0x80)
+	{
+		if (c == '\n' || c == '\r')
+			return 1;
+		if (c == '\f' || (c > 0 && strchr("^{}\\[~]|", (int) c)))
+			return 2;
+		return (c < 0x20 || c == '`' || c == 0x7F) ? 0 : 1;
+	}
+	if (c == 0x20AC)
+		return 2;
+	if (c > 0xFFFF)
+		return 0;
+	return bsearch(&key, gsm7_beyond_ascii,
+				   sizeof(gsm7_beyond_ascii) / sizeof(gsm7_beyond_ascii[0]),
+				   sizeof(key), compare_code) ? 1 : 0;
+}
+
+/* Units that a code point takes in the given alphabet. */
+static int
+units_of(unsigned c, bool ucs2)
+{
+	return ucs2 ? (c > 0xFFFF ? 2 : 1) : gsm7_septets(c);
+}
+
+/*
+ * Measures a text.  Returns false if it is not valid UTF-8.
+ *
+ * Neither an escaped GSM-7 character nor a surrogate pair may be split between
+ * two parts, so parts are filled one character after the other.
+ */
+bool
+text_shape(const char *text, size_t len, TextShape *shape)
+{
+	int			part_size;
+	int			room = 0;
+
+	memset(shape, 0, sizeof(*shape));
+	for (size_t at = 0; at < len;)
+	{
+		unsigned	c;
+		int			n = utf8_decode(text + at, len - at, &c);
+
+		if (n == 0)
+			return false;
+		if (gsm7_septets(c) == 0)
+			shape->ucs2 = true;
+		shape->characters++;
+		at += n;
+	}
+
+	part_size = shape->ucs2 ? UCS2_PART : GSM7_PART;
+	for (size_t at = 0; at < len;)
+	{
+		unsigned	c;
+		int			units;
+
+		at += utf8_decode(text + at, len - at, &c);
+		units = units_of(c, shape->ucs2);
+		if (room < units)
+		{
+			shape->parts++;
+			room = part_size;
+		}
+		room -= units;
+		shape->units += units;
+	}
+	if (shape->units > 0 && shape->units <= (shape->ucs2 ? UCS2_SINGLE : GSM7_SINGLE))
+		shape->parts = 1;
+	return true;
+}

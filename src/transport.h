@@ -1,0 +1,40 @@
+/*
+ * transport.h
+ *		What http.c offers to the rest: transfers, and the wait for them.
+ */
+#ifndef SMS_TRANSPORT_H
+#define SMS_TRANSPORT_H
+
+#include "http.h"
+#include "message.h"
+
+/* Where requests go and how long they may take. */
+typedef struct HttpEndpoint
+{
+	unsigned long id;			/* never 0; a new one when anything below changes */
+	const char *base_url;
+	int			timeout_ms;
+	int			connect_timeout_ms;
+	const char *ca_file;		/* NULL: the system's */
+} HttpEndpoint;
+
+typedef struct HttpTransfer HttpTransfer;
+
+/* Finished transfers, in the order in which they ended. */
+typedef struct HttpQueue
+{
+	HttpTransfer *head;
+	HttpTransfer *tail;
+} HttpQueue;
+
+extern int	http_reserve(int transfers);
+extern const char *http_check_url(const char *url, bool *plain_remote);
+extern HttpTransfer *http_start(const HttpEndpoint *endpoint, HttpRequest *request,
+								bool repeat_safe, HttpQueue *queue, void *tag);
+extern HttpTransfer *http_next(HttpQueue *queue, HttpAnswer *answer, void **tag);
+extern void http_release(HttpTransfer *transfer);
+extern void http_wait(long timeout_ms);
+extern bool http_call(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
+					  void (*take) (const HttpAnswer *answer, void *arg), void *arg);
+
+#endif							/* SMS_TRANSPORT_H */

@@ -1,0 +1,38 @@
+/*
+ * worker.c
+ *		The background process that drains the outbox of one database.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "sms_gateway.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+
+PGDLLEXPORT void sms_gateway_worker_main(Datum arg);
+
+/*
+ * SIGTERM ends it at the next wait, SIGINT is not for it: a query cancel aimed
+ * at it would only make messages uncertain.
+ */
+void
+sms_gateway_worker_main(Datum arg)
+{
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, SIG_IGN);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	pgstat_report_appname(MyBgworkerEntry->bgw_type);
+
+	if (!worker_attach())
+		proc_exit(0);
+	engine_run(false);
+
+	/* The engine returns when the extension is gone, or never was here. */
+	worker_detach();
+	proc_exit(0);
+}
