@@ -235,7 +235,7 @@ CREATE FUNCTION sms_gateway_results(
         OUT referent_id text, OUT result_code text, OUT result_message text,
         OUT http_status int, OUT sent_at timestamptz, OUT details jsonb,
         OUT unsure_since timestamptz) RETURNS SETOF record
-    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 100;
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION sms_gateway_results() IS
     'internal: outcomes that the engine of this session is recording';
 

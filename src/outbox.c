@@ -49,6 +49,14 @@ PG_FUNCTION_INFO_V1(sms_gateway_claimed);
 	"o.unsure_since, o.kind, o.phone, o.content, o.template_code, o.list_param, " \
 	"o.routerule, o.options, o.request_id, o.created_by, o.details, o.gateway"
 
+/*
+ * "status = 'queued'" where rows are found by their id: written so that it does
+ * not imply the predicate of the index of due messages, which the planner would
+ * else walk through from end to end while the table has no statistics.
+ */
+#define STILL_QUEUED \
+	"(o.status OPERATOR(pg_catalog.=) 'queued' OR o.status OPERATOR(pg_catalog.=) 'sending')"
+
 typedef enum Statement
 {
 	PLAN_NEXT_LANE,
@@ -118,14 +126,14 @@ static const struct
 		"result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
 		"details = coalesce(r.details, o.details), unsure_since = r.unsure_since "
 		"FROM @sms_gateway_results() r WHERE o.id OPERATOR(pg_catalog.=) r.id "
-		"AND o.status OPERATOR(pg_catalog.=) 'queued'",
+		"AND " STILL_QUEUED,
 	{InvalidOid}},
 	[PLAN_ROW_FREE] = {
 		"SELECT 1 FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED", {INT8OID}},
 	[PLAN_ORPHANS] = {
 		"SELECT " ITEM_COLUMNS ", l.claimed_at "
 		"FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), @sms_outbox o "
-		"WHERE o.id = u.id AND o.status = 'queued' AND o.next_attempt_at <= l.claimed_at "
+		"WHERE o.id = u.id AND " STILL_QUEUED " AND o.next_attempt_at <= l.claimed_at "
 		"AND o.origin = $1 FOR NO KEY UPDATE OF o",
 	{INT8OID}},
 	[PLAN_EXPIRE] = {
