@@ -350,11 +350,15 @@ pause_queue(GatewayQueue *queue, const Answer *answer)
 static void
 rest_queue(GatewayQueue *queue, int seconds, double first, double longest)
 {
+	double		now = now_ms();
 	double		wait = seconds >= 0 ? seconds * 1000.0
 		: Min(ldexp(first, Min(queue->rests, 20)), longest);
 
+	/* Requests that were under way together fail together: that is one rest. */
+	if (queue->held_until > now && seconds < 0)
+		return;
 	queue->rests++;
-	queue->held_until = Max(queue->held_until, now_ms() + wait);
+	queue->held_until = Max(queue->held_until, now + wait);
 }
 
 /* Learns about the gateway from an answer. */
@@ -1284,13 +1288,14 @@ unlock_engine(void)
 static bool
 wait_for_turn(void)
 {
-	while (!lock_engine(false))
+	for (int steps = 1; !lock_engine(false); steps++)
 	{
 		OwnerScope	scope;
 		bool		idle;
 
+		/* A message that somebody is canceling is not worth waiting for. */
 		outbox_enter(&scope);
-		idle = outbox_idle();
+		idle = outbox_idle(steps % 50 == 0);
 		outbox_leave(&scope);
 		SPI_commit();
 		if (idle)

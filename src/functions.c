@@ -60,7 +60,7 @@ seconds_arg(FunctionCallInfo fcinfo, int number)
 	double		seconds = interval->time / (double) USECS_PER_SEC +
 		(interval->day + interval->month * (double) DAYS_PER_MONTH) * SECS_PER_DAY;
 
-	return seconds > 0 && seconds < 1e9 ? (int) seconds : -1;
+	return (int) Max(Min(seconds, 1e9), -1e9);
 }
 
 /* ------------------------------------------------------------------------
@@ -260,8 +260,11 @@ sms_send_otp(PG_FUNCTION_ARGS)
 		.options = json_arg(fcinfo, 6),
 	};
 
+	/* 0 is refused, not taken for the default. */
+	if (!PG_ARGISNULL(3) && draft.ttl == 0)
+		draft.ttl = -1;
 	if (!PG_ARGISNULL(4) && draft.length == 0)
-		draft.length = -1;		/* 0 was asked for, and is refused */
+		draft.length = -1;
 	return send_now(fcinfo, &draft, name_arg(fcinfo, 2));
 }
 
@@ -419,7 +422,7 @@ sms_wait(PG_FUNCTION_ARGS)
 		long		left;
 
 		outbox_enter(&scope);
-		idle = outbox_idle();
+		idle = outbox_idle(false);
 		outbox_leave(&scope);
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 		if (idle || left <= 0)

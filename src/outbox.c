@@ -62,6 +62,7 @@ typedef enum Statement
 	PLAN_NEXT_LANE,
 	PLAN_CLAIM,
 	PLAN_LANE_DUE,
+	PLAN_LANE_FREE,
 	PLAN_LEASE_ADD,
 	PLAN_LEASE_DROP,
 	PLAN_LEASE_SET,
@@ -110,6 +111,11 @@ static const struct
 		"SELECT o.next_attempt_at FROM @sms_outbox o "
 		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
 		"AND o.next_attempt_at > $3 ORDER BY o.next_attempt_at LIMIT 1",
+	{NAMEOID, INT2OID, TIMESTAMPTZOID}},
+	[PLAN_LANE_FREE] = {
+		"SELECT 1 FROM @sms_outbox o "
+		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
+		"AND o.next_attempt_at <= $3 LIMIT 1 FOR SHARE OF o SKIP LOCKED",
 	{NAMEOID, INT2OID, TIMESTAMPTZOID}},
 	[PLAN_LEASE_ADD] = {
 		"INSERT INTO @sms_gateway_lease (ids, claimed_at) VALUES ($1, $2) RETURNING id",
@@ -1085,9 +1091,25 @@ outbox_request_id_used(const char *gateway, const char *request_id)
 	return used;
 }
 
-/* Is no message due or on its way, as far as is committed? */
+/* Can a due message of this lane be locked? */
+static bool
+lane_has_free(const Lane *lane, TimestampTz now)
+{
+	Datum		values[] = {
+		NameGetDatum(&lane->gateway), Int16GetDatum(lane->priority), TimestampTzGetDatum(now),
+	};
+
+	run(PLAN_LANE_FREE, values);
+	return SPI_processed > 0;
+}
+
+/*
+ * Is no message due or on its way, as far as is committed?  Those that another
+ * transaction has locked can be left out of account; telling them needs row
+ * locks of our own, which last until the transaction ends.
+ */
 bool
-outbox_idle(void)
+outbox_idle(bool but_locked)
 {
 	LaneKey		key = {{{0}}, PG_INT16_MIN};
 	LaneKey		end;
@@ -1101,7 +1123,7 @@ outbox_idle(void)
 	{
 		Lane		lane = {.gateway = key.gateway, .priority = key.priority};
 
-		idle = outbox_lane_due(&lane, DT_NOBEGIN) > now;
+		idle = outbox_lane_due(&lane, DT_NOBEGIN) > now || (but_locked && !lane_has_free(&lane, now));
 	}
 	PopActiveSnapshot();
 	return idle;

@@ -1,0 +1,68 @@
+# What the scripts of demo and test share.  Sourced by bash, from the project's root.
+
+set -euo pipefail
+
+say() { printf '\033[1m== %s\033[0m\n' "$*"; }
+die() { printf '%s\n' "$*" >&2; exit 1; }
+
+# The pg_config to build with: $PG_CONFIG, else of the newest server that is installed whole.
+find_pg_config() {
+	local candidate
+	for candidate in ${PG_CONFIG:-} $(ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -rV); do
+		if [ -x "$("$candidate" --bindir 2>/dev/null)/initdb" ] && [ -f "$("$candidate" --pgxs)" ]; then
+			echo "$candidate"
+			return
+		fi
+		[ "$candidate" != "${PG_CONFIG:-}" ] || return 1
+	done
+	return 1
+}
+
+# A directory of our own.  PostgreSQL does not run as root: root hands everything to "postgres".
+make_work() {
+	work=$(mktemp -d /tmp/sms_gateway.XXXXXX)
+	if [ "$(id -u)" = 0 ]; then
+		user=postgres
+		chown "$user" "$work"
+	else
+		user=$(id -un)
+	fi
+}
+
+as_user() {
+	if [ "$(id -u)" = 0 ]; then
+		# No terminal, no home: nothing of root's reaches the server.
+		runuser -u "$user" -- env -u XDG_RUNTIME_DIR HOME="$work" "$@"
+	else
+		"$@"
+	fi
+}
+
+# Copies the sources to $work/src, without what was built, and goes there.
+copy_sources() {
+	mkdir "$work/src"
+	tar -cf - --exclude=.git --exclude='*.o' --exclude='*.so' --exclude=tmp_check \
+		--exclude=test/simulator/simulator --exclude=test/unit/run_unit . | tar -xf - -C "$work/src"
+	[ "$(id -u)" != 0 ] || chown -R "$user" "$work/src"
+	cd "$work/src"
+}
+
+# Builds, and installs below $work/stage instead of into the system.
+stage() {
+	as_user make -s -j"$(nproc)" PG_CONFIG="$PG_CONFIG" "$@" all simulator
+	as_user make -s PG_CONFIG="$PG_CONFIG" install DESTDIR="$work/stage" >/dev/null
+}
+
+# Settings with which a server takes the extension from $work/stage.
+stage_settings() {
+	local libdir sharedir
+	libdir=$("$PG_CONFIG" --pkglibdir)
+	sharedir=$("$PG_CONFIG" --sharedir)
+	if "$PG_CONFIG" --version | grep -qE 'PostgreSQL 1[5-7]'; then
+		echo "extension_destdir = '$work/stage'"	# Debian's
+	else
+		echo "extension_control_path = '$work/stage$sharedir:\$system'"
+	fi
+	echo "dynamic_library_path = '$work/stage$libdir:\$libdir'"
+	echo "shared_preload_libraries = 'sms_gateway'"
+}

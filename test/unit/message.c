@@ -1,0 +1,150 @@
+/*
+ * message.c
+ *		Phone numbers, the size of texts, and text from the network.
+ */
+#include "unit.h"
+
+static const struct
+{
+	const char *phone;
+	const char *country;
+	PhoneStatus status;
+	const char *msisdn;
+}			phones[] = {
+	{"0901234567", "84", PHONE_OK, "84901234567"},
+	{"84901234567", "84", PHONE_OK, "84901234567"},
+	{"+84901234567", "84", PHONE_OK, "84901234567"},
+	{"0084901234567", "84", PHONE_OK, "84901234567"},
+	{"+84 901-234.567", "84", PHONE_OK, "84901234567"},
+	{" (090) 123 4567 ", "84", PHONE_OK, "84901234567"},
+	{"02438251234", "84", PHONE_OK, "842438251234"},
+	{"+1 202 555 0123", "84", PHONE_OK, "12025550123"},
+	{"07911 123456", "44", PHONE_OK, "447911123456"},
+	{"+84901234567", "44", PHONE_OK, "84901234567"},
+	{"", "84", PHONE_EMPTY, NULL},
+	{"   ", "84", PHONE_EMPTY, NULL},
+	{"+", "84", PHONE_EMPTY, NULL},
+	{"090123456x", "84", PHONE_BAD_CHARACTER, NULL},
+	{"0901234567,0901234568", "84", PHONE_BAD_CHARACTER, NULL},
+	{"\xD9\xA0\xD9\xA9", "84", PHONE_BAD_CHARACTER, NULL},
+	{"++84901234567", "84", PHONE_BAD_CHARACTER, NULL},
+	{"84+901234567", "84", PHONE_BAD_CHARACTER, NULL},
+	{"901234567", "84", PHONE_NO_PREFIX, NULL},
+	{"12025550123", "84", PHONE_NO_PREFIX, NULL},
+	{"090123456", "84", PHONE_BAD_LENGTH, NULL},
+	{"090123456789", "84", PHONE_BAD_LENGTH, NULL},
+	{"00901234567", "84", PHONE_OK, "901234567"},
+	{"+0901234567", "84", PHONE_BAD_LENGTH, NULL},
+	{"113", "84", PHONE_NO_PREFIX, NULL},
+	{"+1234567890123456", "84", PHONE_BAD_LENGTH, NULL},
+	{"00000000000000000000000000", "84", PHONE_BAD_LENGTH, NULL},
+};
+
+static void
+test_phones(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < sizeof(phones) / sizeof(phones[0]); i++)
+	{
+		char		msisdn[MSISDN_SIZE];
+		PhoneStatus status = phone_normalise(phones[i].phone, phones[i].country, msisdn);
+
+		if (status != phones[i].status)
+			fail_msg("\"%s\": status %d, not %d", phones[i].phone, status, phones[i].status);
+		if (status == PHONE_OK)
+			assert_string_equal(msisdn, phones[i].msisdn);
+		else
+			assert_true(phone_status_text(status)[0] != '\0');
+	}
+}
+
+/* Repeats a piece of text n times. */
+static char *
+repeat(const char *piece, int n)
+{
+	char	   *text = calloc(1, strlen(piece) * (size_t) n + 1);
+
+	for (int i = 0; i < n; i++)
+		strcat(text, piece);
+	return text;
+}
+
+static void
+assert_shape(const char *piece, int n, const char *tail, bool ucs2, int characters, int parts)
+{
+	char	   *head = repeat(piece, n);
+	char	   *text = calloc(1, strlen(head) + strlen(tail) + 1);
+	TextShape	shape;
+
+	strcpy(text, head);
+	strcat(text, tail);
+	assert_true(text_shape(text, strlen(text), &shape));
+	assert_int_equal(shape.ucs2, ucs2);
+	assert_int_equal(shape.characters, characters);
+	assert_int_equal(shape.parts, parts);
+	free(head);
+	free(text);
+}
+
+static void
+test_shapes(void **state)
+{
+	TextShape	shape;
+
+	(void) state;
+	assert_shape("", 0, "", false, 0, 0);
+	assert_shape("a", 160, "", false, 160, 1);
+	assert_shape("a", 161, "", false, 161, 2);
+	assert_shape("a", 306, "", false, 306, 2);
+	assert_shape("a", 307, "", false, 307, 3);
+	assert_shape("\xE2\x82\xAC", 80, "", false, 80, 1);		/* euro: two septets */
+	assert_shape("\xE2\x82\xAC", 81, "", false, 81, 2);
+	/* 152 septets and an escaped character do not fit one part of 153 */
+	assert_shape("a", 152, "{}{}{}{}{}", false, 162, 2);
+	assert_shape("a", 305, "{", false, 306, 3);
+	assert_shape("\xE1\xBA\xA1", 70, "", true, 70, 1);		/* a with dot below */
+	assert_shape("\xE1\xBA\xA1", 71, "", true, 71, 2);
+	assert_shape("\xE1\xBA\xA1", 134, "", true, 134, 2);
+	assert_shape("\xE1\xBA\xA1", 135, "", true, 135, 3);
+	assert_shape("\xF0\x9F\x98\x80", 35, "", true, 35, 1);	/* two units each */
+	assert_shape("\xF0\x9F\x98\x80", 36, "", true, 36, 2);
+	/* 66 units and a surrogate pair do not fit one part of 67 */
+	assert_shape("\xE1\xBA\xA1", 133, "\xF0\x9F\x98\x80", true, 134, 3);
+	assert_shape("`", 1, "", true, 1, 1);			/* the grave accent is not in GSM-7 */
+	assert_shape("\xC3\xA7", 1, "", true, 1, 1);	/* nor the small c with cedilla … */
+	assert_shape("\xC3\x87", 1, "", false, 1, 1);	/* … but the capital is */
+	assert_shape("@$_\xC3\xA0\xCE\xA9", 1, "", false, 5, 1);
+
+	assert_false(text_shape("\xC3", 1, &shape));
+	assert_false(text_shape("\xC0\x80", 2, &shape));
+	assert_false(text_shape("\xED\xA0\x80", 3, &shape));
+	assert_false(text_shape("\xF5\x80\x80\x80", 4, &shape));
+}
+
+static void
+test_copy(void **state)
+{
+	char		dst[8];
+
+	(void) state;
+	utf8_copy(dst, sizeof(dst), "abc", 3);
+	assert_string_equal(dst, "abc");
+	utf8_copy(dst, sizeof(dst), "abcdefghij", 10);
+	assert_string_equal(dst, "abcdefg");
+	utf8_copy(dst, sizeof(dst), "abcde\xE1\xBA\xA1", 8);
+	assert_string_equal(dst, "abcde");
+	utf8_copy(dst, sizeof(dst), "a\0b\xFF\n", 5);
+	assert_string_equal(dst, "a b? ");
+}
+
+int
+run_message_tests(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_phones),
+		cmocka_unit_test(test_shapes),
+		cmocka_unit_test(test_copy),
+	};
+
+	return cmocka_run_group_tests_name("message", tests, NULL, NULL);
+}

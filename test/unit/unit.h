@@ -1,0 +1,37 @@
+/*
+ * unit.h
+ *		What the unit tests share.
+ */
+#ifndef SMS_UNIT_H
+#define SMS_UNIT_H
+
+/* cmocka wants these first, in this order. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "details.h"
+#include "json.h"
+#include "provider.h"
+
+extern int	run_message_tests(void);
+extern int	run_json_tests(void);
+extern int	run_esms_tests(void);
+extern int	run_etelecom_tests(void);
+extern int	run_interits_tests(void);
+extern int	run_common_tests(void);
+
+/* in providers.c */
+extern Answer read_answer(const Provider *provider, Settings settings, const Message *message,
+						  int status, const char *body);
+extern void assert_body(const Provider *provider, Settings settings, const Message *message,
+						const char *path, const char *expected);
+
+#endif							/* SMS_UNIT_H */
