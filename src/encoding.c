@@ -16,17 +16,16 @@
 char *
 to_utf8(const char *text, const char *what)
 {
-	char	   *utf8;
-
 	if (text == NULL || GetDatabaseEncoding() == PG_UTF8)
 		return unconstify(char *, text);
-	utf8 = pg_server_to_any(text, strlen(text), PG_UTF8);
-	if (!pg_verify_mbstr(PG_UTF8, utf8, strlen(utf8), true))
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		return pg_server_to_any(text, strlen(text), PG_UTF8);
+	if (!pg_verify_mbstr(PG_UTF8, text, strlen(text), true))
 		ereport(ERROR,
 				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
 				 errmsg("%s is not valid UTF-8", what),
 				 errhint("Gateways take UTF-8; a database in SQL_ASCII has to hold it as such.")));
-	return utf8;
+	return unconstify(char *, text);
 }
 
 /*

@@ -11,19 +11,28 @@
 #include "sms_gateway.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "utils/timeout.h"
 
 PGDLLEXPORT void sms_gateway_worker_main(Datum arg);
 
 /*
- * SIGTERM ends it at the next wait, SIGINT is not for it: a query cancel aimed
- * at it would only make messages uncertain.
+ * A query cancel is not for the worker.  But lock_timeout, on which it relies,
+ * arrives as a SIGINT from itself.
  */
+static void
+on_sigint(SIGNAL_ARGS)
+{
+	if (get_timeout_indicator(LOCK_TIMEOUT, false))
+		StatementCancelHandler(postgres_signal_arg);
+}
+
+/* SIGTERM ends it at the next wait. */
 void
 sms_gateway_worker_main(Datum arg)
 {
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, on_sigint);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pgstat_report_appname(MyBgworkerEntry->bgw_type);
