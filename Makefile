@@ -20,6 +20,10 @@ PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -D_GNU_SOURCE -DSMS_GATEWAY_VERSION='"$(EXTENSION_VERSION)"' -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
 # -fno-semantic-interposition, -Bsymbolic: other extensions may have functions of the same names.
 PG_CFLAGS = -Wall -Wextra -Wno-declaration-after-statement -fno-semantic-interposition $(COPT_WARNINGS)
+# PostgreSQL was configured with gcc, and some of its flags are unknown to clang.
+ifneq ($(findstring clang,$(CC)),)
+PG_CFLAGS += -Wno-ignored-optimization-argument -Wno-unknown-warning-option -Wno-unused-command-line-argument
+endif
 SHLIB_LINK = -lcurl -ljson-c -Wl,-Bsymbolic
 # Bitcode for the JIT compiler would only slow the build: nothing here is inlined into queries.
 override with_llvm = no

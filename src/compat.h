@@ -57,4 +57,4 @@ compat_owns_table(Oid table, Oid role)
 #define compat_my_proc_number() MyProc->pgprocno
 #endif
 
-#endif							/* SMS_COMPAT_H */
+#endif /* SMS_COMPAT_H */

@@ -31,13 +31,13 @@ details_with_token(const char *details, const char *token)
  * fallback has failed for this message before.
  */
 char *
-details_with_failure(const char *details, const char *gateway, const char *code,
-					 const char *message, const char *fallback)
+details_with_failure(const char *details, const char *gateway, const char *code, const char *message,
+					 const char *fallback)
 {
 	struct json_object *object = read_details(details);
 	struct json_object *tried = json_field(object, "failed_over");
 	struct json_object *entry;
-	char		name[256];
+	char name[256];
 
 	if (!json_object_is_type(tried, json_type_array))
 	{

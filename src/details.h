@@ -11,4 +11,4 @@ extern char *details_with_token(const char *details, const char *token);
 extern char *details_with_failure(const char *details, const char *gateway, const char *code,
 								  const char *message, const char *fallback);
 
-#endif							/* SMS_DETAILS_H */
+#endif /* SMS_DETAILS_H */

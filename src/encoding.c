@@ -21,10 +21,8 @@ to_utf8(const char *text, const char *what)
 	if (GetDatabaseEncoding() != PG_SQL_ASCII)
 		return pg_server_to_any(text, strlen(text), PG_UTF8);
 	if (!pg_verify_mbstr(PG_UTF8, text, strlen(text), true))
-		ereport(ERROR,
-				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-				 errmsg("%s is not valid UTF-8", what),
-				 errhint("Gateways take UTF-8; a database in SQL_ASCII has to hold it as such.")));
+		ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE), errmsg("%s is not valid UTF-8", what),
+						errhint("Gateways take UTF-8; a database in SQL_ASCII has to hold it as such.")));
 	return unconstify(char *, text);
 }
 
@@ -35,12 +33,12 @@ to_utf8(const char *text, const char *what)
 char *
 from_utf8(const char *text)
 {
-	int			encoding = GetDatabaseEncoding();
-	size_t		len;
-	size_t		size;
-	char	   *out;
-	size_t		used = 0;
-	Oid			proc;
+	int encoding = GetDatabaseEncoding();
+	size_t len;
+	size_t size;
+	char *out;
+	size_t used = 0;
+	Oid proc;
 
 	if (text == NULL)
 		return NULL;
@@ -52,13 +50,12 @@ from_utf8(const char *text)
 	out = palloc0(size);
 	while (len > 0)
 	{
-		unsigned	c;
-		int			n = 0;
+		unsigned c;
+		int n = 0;
 
 		if (OidIsValid(proc))
-			n = pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding, (unsigned char *) text,
-											  len, (unsigned char *) out + used,
-											  size - used, true);
+			n = pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding, (unsigned char *) text, len,
+											  (unsigned char *) out + used, size - used, true);
 		used += strlen(out + used);
 		text += n;
 		len -= n;

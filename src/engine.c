@@ -41,80 +41,80 @@
 
 /* Advisory locks of SQL have 1 or 2 here; nobody can take ours from SQL. */
 #define ENGINE_LOCK_CLASS 7
-#define ENGINE_LOCK_KEY 0x736D7367	/* "smsg" */
+#define ENGINE_LOCK_KEY   0x736D7367 /* "smsg" */
 
-#define SAFETY_POLL 5000.0		/* ms between looks that nobody asked for */
-#define RECORD_DELAY 4.0		/* ms that an outcome may wait for company */
-#define FULL_LOOK_SHARE 20.0	/* a look from the start may take 1/20 of the time */
-#define PROBE_FIRST 5000.0		/* ms until a paused gateway is tried again … */
-#define PROBE_MAX 900000.0		/* … doubling up to this */
-#define THROTTLE_FIRST 1000.0
-#define THROTTLE_MAX 60000.0
-#define ERROR_FIRST 250.0
-#define ERROR_MAX 30000.0
-#define HELD_RETRY 60000		/* ms until a message without credentials is tried again */
-#define RATE_SLACK 50.0			/* ms a rate limit may run behind and catch up */
-#define REPEAT_MARGIN 600		/* s before the end of a repeat window */
-#define PURGE_PERIOD 10000.0
+#define SAFETY_POLL     5000.0   /* ms between looks that nobody asked for */
+#define RECORD_DELAY    4.0      /* ms that an outcome may wait for company */
+#define FULL_LOOK_SHARE 20.0     /* a look from the start may take 1/20 of the time */
+#define PROBE_FIRST     5000.0   /* ms until a paused gateway is tried again … */
+#define PROBE_MAX       900000.0 /* … doubling up to this */
+#define THROTTLE_FIRST  1000.0
+#define THROTTLE_MAX    60000.0
+#define ERROR_FIRST     250.0
+#define ERROR_MAX       30000.0
+#define HELD_RETRY      60000 /* ms until a message without credentials is tried again */
+#define RATE_SLACK      50.0  /* ms a rate limit may run behind and catch up */
+#define REPEAT_MARGIN   600   /* s before the end of a repeat window */
+#define PURGE_PERIOD    10000.0
 
 /* What the engine knows of one gateway while it runs. */
 typedef struct GatewayQueue
 {
-	NameData	name;
-	dlist_head	ready;			/* claimed, not started; highest priority first */
-	int			nready;
-	int			in_flight;
-	int			max_in_flight;
-	bool		repeat_safe;	/* as of the message claimed last */
-	double		rate_limit;
-	double		next_start;		/* when the rate limit allows the next request */
-	double		held_until;		/* the gateway asked for a rest, or is out of reach */
-	int			rests;			/* in a row */
-	bool		paused;
-	bool		paused_by_user;
-	bool		pause_news;		/* to be written down in the next round */
-	char		reason[600];
-	double		probe_at;
-	double		probe_wait;
-	int			finished;		/* since flow was last measured */
-	double		flow_since;
-	double		flow;			/* messages a second, lately */
+	NameData name;
+	dlist_head ready; /* claimed, not started; highest priority first */
+	int nready;
+	int in_flight;
+	int max_in_flight;
+	bool repeat_safe; /* as of the message claimed last */
+	double rate_limit;
+	double next_start; /* when the rate limit allows the next request */
+	double held_until; /* the gateway asked for a rest, or is out of reach */
+	int rests;         /* in a row */
+	bool paused;
+	bool paused_by_user;
+	bool pause_news; /* to be written down in the next round */
+	char reason[600];
+	double probe_at;
+	double probe_wait;
+	int finished; /* since flow was last measured */
+	double flow_since;
+	double flow; /* messages a second, lately */
 	struct GatewayQueue *next;
 } GatewayQueue;
 
 typedef struct Engine
 {
 	MemoryContext context;
-	MemoryContext scratch;		/* of one turn of the loop */
-	bool		in_session;
-	HTAB	   *items;			/* messages in our hands, by id */
+	MemoryContext scratch; /* of one turn of the loop */
+	bool in_session;
+	HTAB *items; /* messages in our hands, by id */
 	GatewayQueue *queues;
-	Lane	   *lanes;
-	int			nlanes;
-	int			lanes_size;
-	dlist_head	outcomes;
-	int			noutcomes;
-	double		record_at;		/* when the outcomes at hand are to be recorded */
-	dlist_head	leases;
-	HttpQueue	finished;
-	int			nready;
-	int			in_flight;
-	int			slots;			/* transfers that file descriptors allow */
-	bool		started;		/* orphans are settled */
-	bool		look;			/* somebody queued something */
-	double		look_at;		/* next safety poll */
-	double		full_look_at;
+	Lane *lanes;
+	int nlanes;
+	int lanes_size;
+	dlist_head outcomes;
+	int noutcomes;
+	double record_at; /* when the outcomes at hand are to be recorded */
+	dlist_head leases;
+	HttpQueue finished;
+	int nready;
+	int in_flight;
+	int slots;      /* transfers that file descriptors allow */
+	bool started;   /* orphans are settled */
+	bool look;      /* somebody queued something */
+	double look_at; /* next safety poll */
+	double full_look_at;
 	TimestampTz next_expiry;
-	double		purge_at;
-	int64		purge_after;
-	double		retry_at;		/* after an error */
-	double		error_wait;
-	bool		gone;			/* the extension is */
+	double purge_at;
+	int64 purge_after;
+	double retry_at; /* after an error */
+	double error_wait;
+	bool gone; /* the extension is */
 } Engine;
 
 typedef struct ItemEntry
 {
-	int64		id;				/* hash key */
+	int64 id; /* hash key */
 	OutboxItem *item;
 } ItemEntry;
 
@@ -202,8 +202,7 @@ find_lane(const char *gateway, int priority)
 {
 	for (int i = 0; i < engine->nlanes; i++)
 	{
-		if (engine->lanes[i].priority == priority &&
-			strcmp(NameStr(engine->lanes[i].gateway), gateway) == 0)
+		if (engine->lanes[i].priority == priority && strcmp(NameStr(engine->lanes[i].gateway), gateway) == 0)
 			return &engine->lanes[i];
 	}
 	return NULL;
@@ -213,7 +212,7 @@ find_lane(const char *gateway, int priority)
 static void
 expect_due(const char *gateway, int priority, TimestampTz due)
 {
-	Lane	   *lane = find_lane(gateway, priority);
+	Lane *lane = find_lane(gateway, priority);
 
 	if (lane == NULL)
 	{
@@ -227,7 +226,7 @@ expect_due(const char *gateway, int priority, TimestampTz due)
 static TimestampTz
 back_off(int attempts)
 {
-	double		wait = Min(ldexp(guc_retry_initial, Min(attempts - 1, 30)), guc_retry_max);
+	double wait = Min(ldexp(guc_retry_initial, Min(attempts - 1, 30)), guc_retry_max);
 
 	/* Jitter keeps messages that failed together from coming back together. */
 	wait *= 0.75 + 0.5 * pg_prng_double(&pg_global_prng_state);
@@ -252,7 +251,7 @@ add_outcome(OutboxItem *item, const char *status, TimestampTz next_attempt_at)
 static Answer *
 new_answer(OutboxItem *item)
 {
-	Answer	   *answer = MemoryContextAllocZero(item->context, sizeof(Answer));
+	Answer *answer = MemoryContextAllocZero(item->context, sizeof(Answer));
 
 	answer->retry_after = -1;
 	return answer;
@@ -280,8 +279,8 @@ fall_back(OutboxItem *item)
 
 	if (fallback == NULL || strcmp(fallback, item->gateway_name) == 0 ||
 		!set_details(item, details_with_failure(item->new_details ? item->new_details : item->details,
-												item->gateway_name, item->answer->code,
-												item->answer->message, fallback)))
+												item->gateway_name, item->answer->code, item->answer->message,
+												fallback)))
 		return false;
 	item->new_gateway = fallback;
 	item->attempts = 0;
@@ -309,7 +308,7 @@ may_repeat(const OutboxItem *item, TimestampTz at)
 	if (!provider->repeat_safe(item->prepared.settings, &item->prepared.message))
 		return false;
 	return provider->repeat_window == 0 || item->unsure_since == 0 ||
-		at < item->unsure_since + (provider->repeat_window - REPEAT_MARGIN) * USECS_PER_SEC;
+		   at < item->unsure_since + (provider->repeat_window - REPEAT_MARGIN) * USECS_PER_SEC;
 }
 
 /* Another attempt if there is one left; "unsure" if this one may have been accepted. */
@@ -331,28 +330,26 @@ try_again(OutboxItem *item, bool unsure)
 static void
 pause_queue(GatewayQueue *queue, const Answer *answer)
 {
-	double		now = now_ms();
+	double now = now_ms();
 
 	if (queue->paused && queue->probe_at > now)
-		return;					/* said so already */
+		return; /* said so already */
 	queue->probe_wait = queue->paused ? Min(queue->probe_wait * 2, PROBE_MAX) : PROBE_FIRST;
 	queue->probe_at = now + queue->probe_wait;
 	queue->paused = true;
 	queue->pause_news = true;
-	snprintf(queue->reason, sizeof(queue->reason), "%s%s%s", answer->code,
-			 answer->message[0] ? ": " : "", answer->message);
-	ereport(WARNING,
-			(errmsg("gateway \"%s\" is paused: %s", NameStr(queue->name), from_utf8(queue->reason)),
-			 errdetail("One message is tried again in %.0f s.", queue->probe_wait / 1000)));
+	snprintf(queue->reason, sizeof(queue->reason), "%s%s%s", answer->code, answer->message[0] ? ": " : "",
+			 answer->message);
+	ereport(WARNING, (errmsg("gateway \"%s\" is paused: %s", NameStr(queue->name), from_utf8(queue->reason)),
+					  errdetail("One message is tried again in %.0f s.", queue->probe_wait / 1000)));
 }
 
 /* Gives a gateway a rest: as long as it asks for, else longer each time. */
 static void
 rest_queue(GatewayQueue *queue, int seconds, double first, double longest)
 {
-	double		now = now_ms();
-	double		wait = seconds >= 0 ? seconds * 1000.0
-		: Min(ldexp(first, Min(queue->rests, 20)), longest);
+	double now = now_ms();
+	double wait = seconds >= 0 ? seconds * 1000.0 : Min(ldexp(first, Min(queue->rests, 20)), longest);
 
 	/* Requests that were under way together fail together: that is one rest. */
 	if (queue->held_until > now && seconds < 0)
@@ -383,7 +380,7 @@ judge_gateway(GatewayQueue *queue, const OutboxItem *item)
 	if (answer->verdict == VERDICT_THROTTLED)
 		rest_queue(queue, answer->retry_after, THROTTLE_FIRST, THROTTLE_MAX);
 	else if (answer->verdict == VERDICT_TRANSIENT && answer->http_status == 0)
-		rest_queue(queue, -1, 10, 10000);	/* out of reach */
+		rest_queue(queue, -1, 10, 10000); /* out of reach */
 	else
 		queue->rests = 0;
 }
@@ -392,7 +389,7 @@ judge_gateway(GatewayQueue *queue, const OutboxItem *item)
 static void
 decide(OutboxItem *item)
 {
-	Answer	   *answer = item->answer;
+	Answer *answer = item->answer;
 
 	if (answer->token[0])
 		set_details(item, details_with_token(item->details, answer->token));
@@ -452,8 +449,8 @@ static void
 take_finished(void)
 {
 	HttpTransfer *transfer;
-	HttpAnswer	http;
-	void	   *tag;
+	HttpAnswer http;
+	void *tag;
 
 	while ((transfer = http_next(&engine->finished, &http, &tag)) != NULL)
 	{
@@ -461,8 +458,8 @@ take_finished(void)
 		GatewayQueue *queue = item->queue;
 
 		item->answer = new_answer(item);
-		provider_read(item->gateway->provider, item->prepared.settings, &item->prepared.message,
-					  &http, item->answer);
+		provider_read(item->gateway->provider, item->prepared.settings, &item->prepared.message, &http,
+					  item->answer);
 		http_release(transfer);
 		item->transfer = NULL;
 		queue->in_flight--;
@@ -491,17 +488,16 @@ start_item(OutboxItem *item)
 	if (item->unsure_since != 0 && !may_repeat(item, now))
 	{
 		item->answer = new_answer(item);
-		snprintf(item->answer->message, sizeof(item->answer->message),
-				 "too late for a repeat that is safe");
+		snprintf(item->answer->message, sizeof(item->answer->message), "too late for a repeat that is safe");
 		add_outcome(item, "uncertain", 0);
 		return;
 	}
 	memset(&request, 0, sizeof(request));
 	if (item->gateway->provider->build(item->prepared.settings, &item->prepared.message, &request))
-		item->transfer = http_start(&item->gateway->endpoint, &request,
-									item->gateway->provider->repeat_safe(item->prepared.settings,
-																		 &item->prepared.message),
-									&engine->finished, item);
+		item->transfer =
+			http_start(&item->gateway->endpoint, &request,
+					   item->gateway->provider->repeat_safe(item->prepared.settings, &item->prepared.message),
+					   &engine->finished, item);
 	if (item->transfer == NULL)
 	{
 		item->answer = new_answer(item);
@@ -530,8 +526,8 @@ may_start(const GatewayQueue *queue, double now)
 static void
 start_ready(void)
 {
-	double		now = now_ms();
-	bool		any = guc_enabled;
+	double now = now_ms();
+	bool any = guc_enabled;
 
 	while (any)
 	{
@@ -563,7 +559,7 @@ add_ready(OutboxItem *item)
 {
 	GatewayQueue *queue = find_queue(item->gateway_name);
 	dlist_node *after = &queue->ready.head;
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	item->queue = queue;
 	if (item->refusal != NULL)
@@ -572,14 +568,15 @@ add_ready(OutboxItem *item)
 		return;
 	}
 	queue->max_in_flight = item->gateway->max_in_flight;
-	queue->repeat_safe = item->gateway->resend_uncertain ||
+	queue->repeat_safe =
+		item->gateway->resend_uncertain ||
 		item->gateway->provider->repeat_safe(item->prepared.settings, &item->prepared.message);
 	if (queue->rate_limit != item->gateway->rate_limit)
 	{
 		queue->rate_limit = item->gateway->rate_limit;
 		queue->next_start = Max(queue->next_start, now_ms());
 	}
-	dlist_reverse_foreach(iter, &queue->ready)
+	dlist_reverse_foreach (iter, &queue->ready)
 	{
 		if (dlist_container(OutboxItem, node, iter.cur)->priority >= item->priority)
 		{
@@ -596,13 +593,12 @@ add_ready(OutboxItem *item)
 static int
 ready_from(GatewayQueue *queue, int priority)
 {
-	int			n = 0;
-	dlist_iter	iter;
+	int n = 0;
+	dlist_iter iter;
 
-	if (queue->nready == 0 ||
-		dlist_tail_element(OutboxItem, node, &queue->ready)->priority >= priority)
+	if (queue->nready == 0 || dlist_tail_element(OutboxItem, node, &queue->ready)->priority >= priority)
 		return queue->nready;
-	dlist_foreach(iter, &queue->ready)
+	dlist_foreach (iter, &queue->ready)
 	{
 		if (dlist_container(OutboxItem, node, iter.cur)->priority < priority)
 			break;
@@ -620,28 +616,27 @@ static int
 lane_limit(const Lane *lane, double now)
 {
 	GatewayQueue *queue = find_queue(NameStr(lane->gateway));
-	double		ahead;
-	int			limit;
+	double ahead;
+	int limit;
 
 	if (queue->paused)
-		return !queue->paused_by_user && queue->probe_at <= now &&
-			queue->nready + queue->in_flight == 0 ? 1 : 0;
+		return !queue->paused_by_user && queue->probe_at <= now && queue->nready + queue->in_flight == 0 ? 1
+																										 : 0;
 	if (queue->held_until > now)
 		return 0;
 	ahead = queue->flow / (queue->repeat_safe ? 10 : 100);
 	if (queue->rate_limit > 0)
 		ahead = Min(ahead, queue->rate_limit / 10);
-	limit = queue->max_in_flight - queue->in_flight + (int) Max(ahead, 1) -
-		ready_from(queue, lane->priority);
+	limit = queue->max_in_flight - queue->in_flight + (int) Max(ahead, 1) - ready_from(queue, lane->priority);
 	if (limit < Max(ahead, queue->max_in_flight) / 4 && queue->nready > 0)
-		return 0;				/* not worth a commit yet */
+		return 0; /* not worth a commit yet */
 	return Max(Min(limit, guc_batch_size), 0);
 }
 
 static void
 measure_flow(GatewayQueue *queue, double now)
 {
-	double		elapsed = now - queue->flow_since;
+	double elapsed = now - queue->flow_since;
 
 	if (elapsed < 20)
 		return;
@@ -655,7 +650,7 @@ compare_lanes(const void *a, const void *b)
 {
 	const Lane *x = a;
 	const Lane *y = b;
-	int			order = strcmp(NameStr(x->gateway), NameStr(y->gateway));
+	int order = strcmp(NameStr(x->gateway), NameStr(y->gateway));
 
 	return order != 0 ? order : (int) x->priority - (int) y->priority;
 }
@@ -663,14 +658,14 @@ compare_lanes(const void *a, const void *b)
 static void
 add_lane(const NameData *gateway, int16 priority)
 {
-	Lane	   *lane;
+	Lane *lane;
 
 	if (engine->nlanes == engine->lanes_size)
 	{
 		engine->lanes_size = Max(16, engine->lanes_size * 2);
 		engine->lanes = engine->lanes == NULL
-			? MemoryContextAlloc(engine->context, sizeof(Lane) * engine->lanes_size)
-			: repalloc(engine->lanes, sizeof(Lane) * engine->lanes_size);
+							? MemoryContextAlloc(engine->context, sizeof(Lane) * engine->lanes_size)
+							: repalloc(engine->lanes, sizeof(Lane) * engine->lanes_size);
 	}
 	lane = &engine->lanes[engine->nlanes++];
 	memset(lane, 0, sizeof(Lane));
@@ -688,12 +683,12 @@ add_lane(const NameData *gateway, int16 priority)
 static void
 discover_lanes(void)
 {
-	LaneKey		from = {{{0}}, PG_INT16_MIN};
+	LaneKey from = {{{0}}, PG_INT16_MIN};
 
 	for (int i = 0; i <= engine->nlanes; i++)
 	{
-		LaneKey		found = from;
-		LaneKey		to;
+		LaneKey found = from;
+		LaneKey to;
 
 		/* No name sorts after this. */
 		memset(&to, 0xFF, sizeof(to));
@@ -704,7 +699,7 @@ discover_lanes(void)
 			to.priority = engine->lanes[i].priority;
 		}
 		if (outbox_next_lane(&found, &to))
-			add_lane(&found.gateway, found.priority);	/* it is number i now */
+			add_lane(&found.gateway, found.priority); /* it is number i now */
 		if (i < engine->nlanes)
 		{
 			from.gateway = engine->lanes[i].gateway;
@@ -717,14 +712,14 @@ discover_lanes(void)
 static List *
 claim(MemoryContext parent)
 {
-	double		now = now_ms();
+	double now = now_ms();
 	TimestampTz wall = GetCurrentTimestamp();
-	List	   *claimed = NIL;
-	int			last = PG_INT16_MAX + 1;
+	List *claimed = NIL;
+	int last = PG_INT16_MAX + 1;
 
 	for (;;)
 	{
-		int			priority = PG_INT16_MIN - 1;
+		int priority = PG_INT16_MIN - 1;
 
 		for (int i = 0; i < engine->nlanes; i++)
 		{
@@ -735,15 +730,15 @@ claim(MemoryContext parent)
 			return claimed;
 		for (int i = 0; i < engine->nlanes; i++)
 		{
-			Lane	   *lane = &engine->lanes[i];
-			int			limit;
-			List	   *items;
+			Lane *lane = &engine->lanes[i];
+			int limit;
+			List *items;
 
 			if (lane->priority != priority || (lane->drained && lane->next_due > wall) ||
 				(limit = lane_limit(lane, now)) == 0)
 				continue;
 			if (gateway_provider(NameStr(lane->gateway)) == NULL)
-				continue;		/* the server is gone: its messages are held */
+				continue; /* the server is gone: its messages are held */
 			items = outbox_claim(lane, limit, wall, parent);
 			claimed = list_concat(claimed, items);
 			if (items != NIL)
@@ -764,7 +759,7 @@ claim(MemoryContext parent)
 static void
 exchange_pauses(void)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
@@ -784,7 +779,7 @@ exchange_pauses(void)
 			continue;
 		queue->paused = queue->paused_by_user = false;
 	}
-	foreach(lc, outbox_pauses())
+	foreach (lc, outbox_pauses())
 	{
 		GatewayPause *pause = lfirst(lc);
 		GatewayQueue *queue = find_queue(NameStr(pause->gateway));
@@ -801,23 +796,23 @@ exchange_pauses(void)
 static void
 settle_orphans(void)
 {
-	List	   *orphans = outbox_orphans(engine->scratch);
-	dlist_head	outcomes;
-	ListCell   *lc;
+	List *orphans = outbox_orphans(engine->scratch);
+	dlist_head outcomes;
+	ListCell *lc;
 
 	dlist_init(&outcomes);
-	foreach(lc, orphans)
+	foreach (lc, orphans)
 	{
 		OutboxItem *item = lfirst(lc);
 		TimestampTz now = GetCurrentTimestamp();
-		bool		repeat;
+		bool repeat;
 
 		item->answer = new_answer(item);
 		item->attempts++;
 		if (item->unsure_since == 0)
 			item->unsure_since = item->claimed_at;
-		repeat = item->gateway != NULL && item->attempts < item->gateway->max_attempts &&
-			may_repeat(item, now);
+		repeat =
+			item->gateway != NULL && item->attempts < item->gateway->max_attempts && may_repeat(item, now);
 		item->new_status = repeat ? "queued" : "uncertain";
 		item->next_attempt_at = repeat ? now : 0;
 		snprintf(item->answer->code, sizeof(item->answer->code), "crash");
@@ -828,14 +823,14 @@ settle_orphans(void)
 	if (orphans != NIL)
 	{
 		outbox_record(&outcomes);
-		foreach(lc, orphans)
+		foreach (lc, orphans)
 		{
 			if (!((OutboxItem *) lfirst(lc))->recorded)
-				ereport(ERROR,
-						(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-						 errmsg("a message that was being sent is locked")));
+				ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+								errmsg("a message that was being sent is locked")));
 		}
-		ereport(LOG, (errmsg("%d messages were being sent when the last worker stopped", list_length(orphans))));
+		ereport(LOG,
+				(errmsg("%d messages were being sent when the last worker stopped", list_length(orphans))));
 	}
 	outbox_lease_clear();
 }
@@ -844,10 +839,10 @@ settle_orphans(void)
 static void
 settle_leases(void)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 	dlist_mutable_iter lease_iter;
 
-	dlist_foreach(iter, &engine->outcomes)
+	dlist_foreach (iter, &engine->outcomes)
 	{
 		OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
 
@@ -857,18 +852,18 @@ settle_leases(void)
 		if (strcmp(item->new_status, "queued") == 0)
 			item->lease->shrinks = true;
 	}
-	dlist_foreach_modify(lease_iter, &engine->leases)
+	dlist_foreach_modify (lease_iter, &engine->leases)
 	{
-		Lease	   *lease = dlist_container(Lease, node, lease_iter.cur);
+		Lease *lease = dlist_container(Lease, node, lease_iter.cur);
 
 		if (lease->settled == lease->size)
 			outbox_lease_drop(lease->id);
 		else if (lease->shrinks)
 		{
-			Datum	   *ids = palloc(sizeof(Datum) * lease->size);
+			Datum *ids = palloc(sizeof(Datum) * lease->size);
 			HASH_SEQ_STATUS status;
-			ItemEntry  *entry;
-			int			n = 0;
+			ItemEntry *entry;
+			int n = 0;
 
 			hash_seq_init(&status, engine->items);
 			while ((entry = hash_seq_search(&status)) != NULL)
@@ -887,23 +882,23 @@ forget_recorded(void)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &engine->outcomes)
+	dlist_foreach_modify (iter, &engine->outcomes)
 	{
 		OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
 
 		if (!item->recorded)
 			continue;
 		if (strcmp(item->new_status, "queued") == 0)
-			expect_due(item->new_gateway ? item->new_gateway : item->gateway_name,
-					   item->priority, item->next_attempt_at);
+			expect_due(item->new_gateway ? item->new_gateway : item->gateway_name, item->priority,
+					   item->next_attempt_at);
 		dlist_delete(iter.cur);
 		engine->noutcomes--;
 		hash_search(engine->items, &item->id, HASH_REMOVE, NULL);
 		MemoryContextDelete(item->context);
 	}
-	dlist_foreach_modify(iter, &engine->leases)
+	dlist_foreach_modify (iter, &engine->leases)
 	{
-		Lease	   *lease = dlist_container(Lease, node, iter.cur);
+		Lease *lease = dlist_container(Lease, node, iter.cur);
 
 		lease->size -= lease->settled;
 		lease->settled = 0;
@@ -916,20 +911,20 @@ forget_recorded(void)
 	}
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 		queue->pause_news = false;
-	engine->record_at = now_ms() + (engine->noutcomes > 0 ? 1000 : 0);	/* rows somebody holds */
+	engine->record_at = now_ms() + (engine->noutcomes > 0 ? 1000 : 0); /* rows somebody holds */
 }
 
 /* After an abort: what was to be recorded is still to be. */
 static void
 unmark_recorded(void)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
-	dlist_foreach(iter, &engine->outcomes)
+	dlist_foreach (iter, &engine->outcomes)
 		dlist_container(OutboxItem, node, iter.cur)->recorded = false;
-	dlist_foreach(iter, &engine->leases)
+	dlist_foreach (iter, &engine->leases)
 	{
-		Lease	   *lease = dlist_container(Lease, node, iter.cur);
+		Lease *lease = dlist_container(Lease, node, iter.cur);
 
 		lease->settled = 0;
 		lease->shrinks = false;
@@ -941,8 +936,8 @@ unmark_recorded(void)
 static void
 adopt_claimed(List *claimed, int64 lease_id)
 {
-	Lease	   *lease;
-	ListCell   *lc;
+	Lease *lease;
+	ListCell *lc;
 
 	if (claimed == NIL)
 		return;
@@ -950,16 +945,16 @@ adopt_claimed(List *claimed, int64 lease_id)
 	lease->id = lease_id;
 	lease->size = list_length(claimed);
 	dlist_push_tail(&engine->leases, &lease->node);
-	foreach(lc, claimed)
+	foreach (lc, claimed)
 	{
 		OutboxItem *item = lfirst(lc);
-		ItemEntry  *entry = hash_search(engine->items, &item->id, HASH_ENTER, NULL);
+		ItemEntry *entry = hash_search(engine->items, &item->id, HASH_ENTER, NULL);
 
 		entry->item = item;
 		item->lease = lease;
 		MemoryContextSetParent(item->context, engine->context);
 	}
-	foreach(lc, claimed)
+	foreach (lc, claimed)
 		add_ready(lfirst(lc));
 }
 
@@ -967,9 +962,9 @@ adopt_claimed(List *claimed, int64 lease_id)
 static List *
 do_round(MemoryContext claim_context, int64 *lease_id)
 {
-	double		now = now_ms();
+	double now = now_ms();
 	TimestampTz wall = GetCurrentTimestamp();
-	List	   *claimed = NIL;
+	List *claimed = NIL;
 
 	if (!engine->started)
 		settle_orphans();
@@ -1013,15 +1008,15 @@ end_transaction(void)
 static bool
 round_once(void)
 {
-	MemoryContext claim_context = AllocSetContextCreate(engine->context, "sms_gateway claim",
-														ALLOCSET_SMALL_SIZES);
+	MemoryContext claim_context =
+		AllocSetContextCreate(engine->context, "sms_gateway claim", ALLOCSET_SMALL_SIZES);
 	MemoryContext scratch = engine->scratch;
-	List	   *volatile claimed = NIL;
-	int64		lease_id = 0;
+	List *volatile claimed = NIL;
+	int64 lease_id = 0;
 	volatile bool ok = true;
 	volatile bool failed = false;
-	Oid			user;
-	int			security;
+	Oid user;
+	int security;
 
 	GetUserIdAndSecContext(&user, &security);
 	if (!engine->in_session)
@@ -1110,7 +1105,7 @@ round_needed(double now, TimestampTz wall)
 		return true;
 	for (int i = 0; i < engine->nlanes; i++)
 	{
-		Lane	   *lane = &engine->lanes[i];
+		Lane *lane = &engine->lanes[i];
 
 		if ((!lane->drained || lane->next_due <= wall) && lane_limit(lane, now) > 0)
 			return true;
@@ -1128,7 +1123,7 @@ until(TimestampTz time, TimestampTz wall)
 static long
 time_to_wait(double now, TimestampTz wall)
 {
-	double		wait = Max(engine->look_at - now, 0);
+	double wait = Max(engine->look_at - now, 0);
 
 	if (engine->noutcomes > 0)
 		wait = Min(wait, engine->record_at - now);
@@ -1177,8 +1172,8 @@ notice_news(double now)
 static bool
 nothing_left(void)
 {
-	if (engine->noutcomes > 0 || engine->in_flight > 0 || engine->nready > 0 ||
-		!engine->started || engine->look)
+	if (engine->noutcomes > 0 || engine->in_flight > 0 || engine->nready > 0 || !engine->started ||
+		engine->look)
 		return false;
 	for (int i = 0; i < engine->nlanes; i++)
 	{
@@ -1191,7 +1186,7 @@ nothing_left(void)
 static void
 turn(void)
 {
-	double		now = now_ms();
+	double now = now_ms();
 
 	MemoryContextReset(engine->scratch);
 	MemoryContextSwitchTo(engine->scratch);
@@ -1211,9 +1206,9 @@ turn(void)
 static void
 create_engine(bool in_session)
 {
-	HASHCTL		info = {0};
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "sms_gateway engine",
-												  ALLOCSET_DEFAULT_SIZES);
+	HASHCTL info = {0};
+	MemoryContext context =
+		AllocSetContextCreate(TopMemoryContext, "sms_gateway engine", ALLOCSET_DEFAULT_SIZES);
 
 	engine = MemoryContextAllocZero(context, sizeof(Engine));
 	engine->context = context;
@@ -1222,8 +1217,7 @@ create_engine(bool in_session)
 	info.keysize = sizeof(int64);
 	info.entrysize = sizeof(ItemEntry);
 	info.hcxt = context;
-	engine->items = hash_create("sms_gateway messages", 1024, &info,
-								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	engine->items = hash_create("sms_gateway messages", 1024, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&engine->outcomes);
 	dlist_init(&engine->leases);
 	engine->look = true;
@@ -1243,8 +1237,8 @@ static void
 destroy_engine(void)
 {
 	HASH_SEQ_STATUS status;
-	ItemEntry  *entry;
-	Engine	   *old = engine;
+	ItemEntry *entry;
+	Engine *old = engine;
 
 	hash_seq_init(&status, engine->items);
 	while ((entry = hash_seq_search(&status)) != NULL)
@@ -1260,7 +1254,7 @@ destroy_engine(void)
 static bool
 lock_engine(bool wait)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 	LockAcquireResult result;
 
 	set_engine_lock_tag(&tag);
@@ -1275,7 +1269,7 @@ lock_engine(bool wait)
 static void
 unlock_engine(void)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 
 	set_engine_lock_tag(&tag);
 	LockRelease(&tag, ExclusiveLock, true);
@@ -1290,8 +1284,8 @@ wait_for_turn(void)
 {
 	for (int steps = 1; !lock_engine(false); steps++)
 	{
-		OwnerScope	scope;
-		bool		idle;
+		OwnerScope scope;
+		bool idle;
 
 		/* A message that somebody is canceling is not worth waiting for. */
 		outbox_enter(&scope);
@@ -1331,10 +1325,10 @@ engine_run(bool in_session)
 		turn();
 		while (!engine->gone && !(in_session && nothing_left()))
 		{
-			double		now = now_ms();
+			double now = now_ms();
 
 			http_wait(round_needed(now, GetCurrentTimestamp()) ? 0
-					  : time_to_wait(now, GetCurrentTimestamp()));
+															   : time_to_wait(now, GetCurrentTimestamp()));
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 			turn();

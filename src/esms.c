@@ -15,8 +15,8 @@
 #include "json.h"
 #include "provider.h"
 
-#define VIETNAM_OFFSET (7 * 3600)	/* no daylight saving */
-#define OTP_PLACE "{OTP}"
+#define VIETNAM_OFFSET (7 * 3600) /* no daylight saving */
+#define OTP_PLACE      "{OTP}"
 
 enum
 {
@@ -35,40 +35,38 @@ static const OptionDef esms_options[] = {
 	[ESMS_API_KEY] = {"api_key", OPTION_USER, OPTION_TEXT, .max = 200},
 	[ESMS_SECRET_KEY] = {"secret_key", OPTION_USER, OPTION_TEXT, .max = 200},
 	[ESMS_BRANDNAME] = {"brandname", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, .max = 50},
-	[ESMS_SMS_TYPE] = {"sms_type", OPTION_SERVER | OPTION_MESSAGE, OPTION_CHOICE, "2",
-	.choices = {"2", "8"}},
+	[ESMS_SMS_TYPE] = {"sms_type", OPTION_SERVER | OPTION_MESSAGE, OPTION_CHOICE, "2", .choices = {"2", "8"}},
 	[ESMS_UNICODE] = {"unicode", OPTION_SERVER | OPTION_MESSAGE, OPTION_CHOICE, "auto",
-	.choices = {"auto", "true", "false"}},
-	[ESMS_SANDBOX] = {"sandbox", OPTION_SERVER | OPTION_MESSAGE, OPTION_BOOL},
+					  .choices = {"auto", "true", "false"}},
+	[ESMS_SANDBOX] = {"sandbox", OPTION_SERVER | OPTION_MESSAGE, OPTION_BOOL, .initial = NULL},
 	[ESMS_CAMPAIGN_ID] = {"campaign_id", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, .max = 254},
 	[ESMS_CALLBACK_URL] = {"callback_url", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, .max = 1000},
-	[ESMS_SEND_DATE] = {"send_date", OPTION_MESSAGE, OPTION_DATE},
-	{NULL},
+	[ESMS_SEND_DATE] = {"send_date", OPTION_MESSAGE, OPTION_DATE, .initial = NULL},
+	{.name = NULL},
 };
 
 /* What a code means; a code that is not here is permanent. */
 static const struct
 {
 	const char *code;
-	Verdict		verdict;
+	Verdict verdict;
 } esms_codes[] = {
 	{"100", VERDICT_ACCEPTED},
-	{"124", VERDICT_ACCEPTED},	/* an earlier attempt with this RequestId was accepted */
-	{"199", VERDICT_ACCEPTED},	/* being processed */
-	{"101", VERDICT_GATEWAY},	/* bad credentials */
-	{"140", VERDICT_GATEWAY},	/* IP address not on the white-list */
-	{"102", VERDICT_GATEWAY},	/* no price list */
-	{"103", VERDICT_GATEWAY},	/* balance used up */
+	{"124", VERDICT_ACCEPTED}, /* an earlier attempt with this RequestId was accepted */
+	{"199", VERDICT_ACCEPTED}, /* being processed */
+	{"101", VERDICT_GATEWAY},  /* bad credentials */
+	{"140", VERDICT_GATEWAY},  /* IP address not on the white-list */
+	{"102", VERDICT_GATEWAY},  /* no price list */
+	{"103", VERDICT_GATEWAY},  /* balance used up */
 	{"160", VERDICT_THROTTLED},
 };
 
 static bool
 esms_check(Settings settings, const Message *message, Complaint *complaint)
 {
-	long long	ms;
+	long long ms;
 
-	if (settings[ESMS_SEND_DATE] != NULL &&
-		!parse_iso_date(settings[ESMS_SEND_DATE], VIETNAM_OFFSET, &ms))
+	if (settings[ESMS_SEND_DATE] != NULL && !parse_iso_date(settings[ESMS_SEND_DATE], VIETNAM_OFFSET, &ms))
 		return complain(complaint, "Write it as 2026-12-31T08:00:00+07:00.",
 						"invalid value for option \"send_date\": \"%s\"", settings[ESMS_SEND_DATE]);
 
@@ -109,7 +107,7 @@ esms_build_text(Settings settings, const Message *message, HttpRequest *request)
 {
 	struct json_object *body = json_object_new_object();
 	const char *sms_type = settings[ESMS_SMS_TYPE];
-	long long	ms;
+	long long ms;
 
 	request->path = "/MainService.svc/json/SendMultipleMessage_V4_post_json/";
 	json_put_text(body, "ApiKey", settings[ESMS_API_KEY]);
@@ -125,12 +123,11 @@ esms_build_text(Settings settings, const Message *message, HttpRequest *request)
 	json_put_text(body, "campaignid", settings[ESMS_CAMPAIGN_ID]);
 	json_put_text(body, "RequestId", message->request_id);
 	json_put_text(body, "CallbackUrl", settings[ESMS_CALLBACK_URL]);
-	if (settings[ESMS_SEND_DATE] != NULL &&
-		parse_iso_date(settings[ESMS_SEND_DATE], VIETNAM_OFFSET, &ms))
+	if (settings[ESMS_SEND_DATE] != NULL && parse_iso_date(settings[ESMS_SEND_DATE], VIETNAM_OFFSET, &ms))
 	{
-		time_t		vietnam = (time_t) (ms / 1000) + VIETNAM_OFFSET;
-		struct tm	tm;
-		char		date[32];
+		time_t vietnam = (time_t) (ms / 1000) + VIETNAM_OFFSET;
+		struct tm tm;
+		char date[32];
 
 		gmtime_r(&vietnam, &tm);
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
@@ -143,7 +140,7 @@ esms_build_text(Settings settings, const Message *message, HttpRequest *request)
 static void
 add_query(HttpRequest *request, const char *name, const char *value)
 {
-	request->query[request->nquery++] = (HttpPair) {name, value};
+	request->query[request->nquery++] = (HttpPair){name, value};
 }
 
 /* The credentials are in the query string: this URL is a secret. */
@@ -194,7 +191,7 @@ static void
 esms_read(Settings settings, const Message *message, const HttpAnswer *http, Answer *answer)
 {
 	struct json_object *body = json_read_object(http->body, http->len);
-	char		code[sizeof(answer->code)];
+	char code[sizeof(answer->code)];
 
 	(void) settings;
 	(void) message;

@@ -23,19 +23,18 @@ enum
 static const OptionDef etelecom_options[] = {
 	[ETELECOM_USERNAME] = {"username", OPTION_USER, OPTION_TEXT, .max = 200},
 	[ETELECOM_PASSWORD] = {"password", OPTION_USER, OPTION_TEXT, .max = 200},
-	[ETELECOM_ROUTERULE] = {"routerule", OPTION_SERVER | OPTION_MESSAGE, OPTION_ROUTE, "1,3"},
+	[ETELECOM_ROUTERULE] = {"routerule", OPTION_SERVER | OPTION_MESSAGE, OPTION_ROUTE, .initial = "1,3"},
 	[ETELECOM_TEMPLATE_CODE] = {"template_code", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, .max = 200},
-	{NULL},
+	{.name = NULL},
 };
 
 /* What the field "status" means; a value that is not here is permanent. */
 static const struct
 {
 	const char *status;
-	Verdict		verdict;
+	Verdict verdict;
 } etelecom_statuses[] = {
-	{"1", VERDICT_ACCEPTED},
-	{"-3", VERDICT_GATEWAY},	/* run out of messages */
+	{"1", VERDICT_ACCEPTED}, {"-3", VERDICT_GATEWAY}, /* run out of messages */
 };
 
 static const char *
@@ -80,7 +79,7 @@ static void
 etelecom_read(Settings settings, const Message *message, const HttpAnswer *http, Answer *answer)
 {
 	struct json_object *body = json_read_object(http->body, http->len);
-	char		status[sizeof(answer->code)];
+	char status[sizeof(answer->code)];
 
 	(void) settings;
 	(void) message;

@@ -56,9 +56,9 @@ json_arg(FunctionCallInfo fcinfo, int number)
 static int
 seconds_arg(FunctionCallInfo fcinfo, int number)
 {
-	Interval   *interval = PG_GETARG_INTERVAL_P(number);
-	double		seconds = interval->time / (double) USECS_PER_SEC +
-		(interval->day + interval->month * (double) DAYS_PER_MONTH) * SECS_PER_DAY;
+	Interval *interval = PG_GETARG_INTERVAL_P(number);
+	double seconds = interval->time / (double) USECS_PER_SEC +
+					 (interval->day + interval->month * (double) DAYS_PER_MONTH) * SECS_PER_DAY;
 
 	return (int) Max(Min(seconds, 1e9), -1e9);
 }
@@ -71,24 +71,24 @@ typedef struct Exchange
 {
 	const Gateway *gateway;
 	const Prepared *prepared;
-	Answer	   *answer;
+	Answer *answer;
 } Exchange;
 
 static void
 take_answer(const HttpAnswer *http, void *arg)
 {
-	Exchange   *exchange = arg;
+	Exchange *exchange = arg;
 
-	provider_read(exchange->gateway->provider, exchange->prepared->settings,
-				  &exchange->prepared->message, http, exchange->answer);
+	provider_read(exchange->gateway->provider, exchange->prepared->settings, &exchange->prepared->message,
+				  http, exchange->answer);
 }
 
 /* Raises 23505 if a message with this request_id is in the outbox. */
 static void
 check_request_id(const Gateway *gateway, const char *request_id)
 {
-	OwnerScope	scope;
-	bool		used;
+	OwnerScope scope;
+	bool used;
 
 	outbox_enter(&scope);
 	used = outbox_request_id_used(gateway->name, request_id);
@@ -108,16 +108,14 @@ static Gateway *
 exchange_now(Draft *draft, const char *gateway_name, Prepared *prepared, Answer *answer)
 {
 	GatewayError error;
-	Gateway    *gateway = NULL;
+	Gateway *gateway = NULL;
 	HttpRequest request;
-	Exchange	exchange;
-	int64		origin;
-	int64		random;
+	Exchange exchange;
+	int64 origin;
+	int64 random;
 
 	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("a standby sends no messages")));
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby sends no messages")));
 	outbox_require_home();
 	if (gateway_name == NULL)
 		gateway_name = gateway_choose(draft->call, GetUserId(), &error);
@@ -128,8 +126,7 @@ exchange_now(Draft *draft, const char *gateway_name, Prepared *prepared, Answer 
 	if (draft->request_id == NULL && (draft->call == CALL_TEXT || draft->call == CALL_BULK))
 	{
 		if (!outbox_home(&origin) || !pg_strong_random(&random, sizeof(random)))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
 		draft->request_id = outbox_request_id(origin, random & 0xFFFFFFFF, GetCurrentTimestamp());
 	}
 	else if (draft->request_id != NULL)
@@ -139,11 +136,11 @@ exchange_now(Draft *draft, const char *gateway_name, Prepared *prepared, Answer 
 
 	gateway_hold(gateway);
 	memset(&request, 0, sizeof(request));
-	exchange = (Exchange) {gateway, prepared, answer};
+	exchange = (Exchange){gateway, prepared, answer};
 	if (!gateway->provider->build(prepared->settings, &prepared->message, &request) ||
 		!http_call(&gateway->endpoint, &request,
-				   gateway->provider->repeat_safe(prepared->settings, &prepared->message),
-				   take_answer, &exchange))
+				   gateway->provider->repeat_safe(prepared->settings, &prepared->message), take_answer,
+				   &exchange))
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	return gateway;
 }
@@ -174,14 +171,14 @@ put_text(Datum *value, bool *isnull, const char *text)
 static Datum
 send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 {
-	Prepared	prepared;
-	Answer		answer;
-	Gateway    *gateway;
-	TupleDesc	desc;
-	Datum		values[9] = {0};
-	bool		nulls[9] = {false};
-	NameData	name;
-	HeapTuple	label;
+	Prepared prepared;
+	Answer answer;
+	Gateway *gateway;
+	TupleDesc desc;
+	Datum values[9] = {0};
+	bool nulls[9] = {false};
+	NameData name;
+	HeapTuple label;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "the return type is not a row type");
@@ -210,7 +207,7 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 Datum
 sms_send(PG_FUNCTION_ARGS)
 {
-	Draft		draft = {
+	Draft draft = {
 		.call = CALL_TEXT,
 		.phone = text_arg(fcinfo, 0),
 		.content = text_arg(fcinfo, 1),
@@ -224,7 +221,7 @@ sms_send(PG_FUNCTION_ARGS)
 Datum
 sms_send_bulk(PG_FUNCTION_ARGS)
 {
-	Draft		draft = {
+	Draft draft = {
 		.call = CALL_BULK,
 		.content = text_arg(fcinfo, 1),
 		.request_id = text_arg(fcinfo, 3),
@@ -233,12 +230,12 @@ sms_send_bulk(PG_FUNCTION_ARGS)
 
 	if (!PG_ARGISNULL(0))
 	{
-		Datum	   *elements;
-		bool	   *nulls;
+		Datum *elements;
+		bool *nulls;
 		const char **phones;
 
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
-						  &elements, &nulls, &draft.nphones);
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls,
+						  &draft.nphones);
 		phones = palloc0(sizeof(char *) * Max(draft.nphones, 1));
 		for (int i = 0; i < draft.nphones; i++)
 			phones[i] = nulls[i] ? NULL : TextDatumGetCString(elements[i]);
@@ -250,7 +247,7 @@ sms_send_bulk(PG_FUNCTION_ARGS)
 Datum
 sms_send_otp(PG_FUNCTION_ARGS)
 {
-	Draft		draft = {
+	Draft draft = {
 		.call = CALL_OTP,
 		.phone = text_arg(fcinfo, 0),
 		.content = text_arg(fcinfo, 1),
@@ -271,7 +268,7 @@ sms_send_otp(PG_FUNCTION_ARGS)
 Datum
 sms_omni_send(PG_FUNCTION_ARGS)
 {
-	Draft		draft = {
+	Draft draft = {
 		.call = CALL_OMNI,
 		.phone = text_arg(fcinfo, 0),
 		.template_code = text_arg(fcinfo, 1),
@@ -280,7 +277,7 @@ sms_omni_send(PG_FUNCTION_ARGS)
 
 	if (!PG_ARGISNULL(2))
 	{
-		Jsonb	   *list = PG_GETARG_JSONB_P(2);
+		Jsonb *list = PG_GETARG_JSONB_P(2);
 
 		draft.list_param = JsonbToCString(NULL, &list->root, VARSIZE(list));
 	}
@@ -292,19 +289,18 @@ sms_omni_send(PG_FUNCTION_ARGS)
 Datum
 sms_check_otp(PG_FUNCTION_ARGS)
 {
-	Draft		draft = {
+	Draft draft = {
 		.call = CALL_CHECK_OTP,
 		.phone = text_arg(fcinfo, 0),
 		.code = text_arg(fcinfo, 1),
 	};
-	Prepared	prepared;
-	Answer		answer;
-	Gateway    *gateway;
+	Prepared prepared;
+	Answer answer;
+	Gateway *gateway;
 
 	if (draft.code == NULL || draft.code[0] == '\0' || strlen(draft.code) > 20)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a one-time password to check has 1 to 20 characters")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a one-time password to check has 1 to 20 characters")));
 	gateway = exchange_now(&draft, name_arg(fcinfo, 2), &prepared, &answer);
 	if (answer.verdict == VERDICT_ACCEPTED)
 		PG_RETURN_BOOL(true);
@@ -325,8 +321,8 @@ sms_check_otp(PG_FUNCTION_ARGS)
 Datum
 sms_cancel(PG_FUNCTION_ARGS)
 {
-	OwnerScope	scope;
-	bool		done;
+	OwnerScope scope;
+	bool done;
 
 	outbox_enter(&scope);
 	done = outbox_cancel(PG_GETARG_INT64(0), scope.user);
@@ -337,8 +333,8 @@ sms_cancel(PG_FUNCTION_ARGS)
 Datum
 sms_retry(PG_FUNCTION_ARGS)
 {
-	OwnerScope	scope;
-	bool		done;
+	OwnerScope scope;
+	bool done;
 
 	outbox_enter(&scope);
 	done = outbox_retry(PG_GETARG_INT64(0), scope.user);
@@ -349,17 +345,16 @@ sms_retry(PG_FUNCTION_ARGS)
 Datum
 sms_resolve(PG_FUNCTION_ARGS)
 {
-	HeapTuple	label = SearchSysCache1(ENUMOID, ObjectIdGetDatum(PG_GETARG_OID(1)));
-	char	   *status = pstrdup(NameStr(((Form_pg_enum) GETSTRUCT(label))->enumlabel));
-	OwnerScope	scope;
-	bool		done;
+	HeapTuple label = SearchSysCache1(ENUMOID, ObjectIdGetDatum(PG_GETARG_OID(1)));
+	char *status = pstrdup(NameStr(((Form_pg_enum) GETSTRUCT(label))->enumlabel));
+	OwnerScope scope;
+	bool done;
 
 	ReleaseSysCache(label);
 	if (strcmp(status, "sent") != 0 && strcmp(status, "failed") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("an uncertain message cannot be resolved as \"%s\"", status),
-				 errhint("It is resolved as sent or failed.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("an uncertain message cannot be resolved as \"%s\"", status),
+						errhint("It is resolved as sent or failed.")));
 	outbox_enter(&scope);
 	done = outbox_resolve(PG_GETARG_INT64(0), status, scope.user);
 	outbox_leave(&scope);
@@ -370,9 +365,8 @@ static void
 require_gateway(const char *name)
 {
 	if (name == NULL || gateway_provider(name) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("gateway \"%s\" does not exist", name ? name : "")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("gateway \"%s\" does not exist", name ? name : "")));
 }
 
 Datum
@@ -380,7 +374,7 @@ sms_pause(PG_FUNCTION_ARGS)
 {
 	const char *gateway = name_arg(fcinfo, 0);
 	const char *reason = text_arg(fcinfo, 1);
-	OwnerScope	scope;
+	OwnerScope scope;
 
 	require_gateway(gateway);
 	outbox_enter(&scope);
@@ -394,8 +388,8 @@ Datum
 sms_resume(PG_FUNCTION_ARGS)
 {
 	const char *gateway = name_arg(fcinfo, 0);
-	OwnerScope	scope;
-	bool		done;
+	OwnerScope scope;
+	bool done;
 
 	require_gateway(gateway);
 	outbox_enter(&scope);
@@ -411,15 +405,15 @@ sms_resume(PG_FUNCTION_ARGS)
 Datum
 sms_wait(PG_FUNCTION_ARGS)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  Max(seconds_arg(fcinfo, 0), 0) * INT64CONST(1000));
-	long		step = 2;
+	TimestampTz end =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(seconds_arg(fcinfo, 0), 0) * INT64CONST(1000));
+	long step = 2;
 
 	for (;;)
 	{
-		OwnerScope	scope;
-		bool		idle;
-		long		left;
+		OwnerScope scope;
+		bool idle;
+		long left;
 
 		outbox_enter(&scope);
 		idle = outbox_idle(false);
@@ -427,8 +421,8 @@ sms_wait(PG_FUNCTION_ARGS)
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 		if (idle || left <= 0)
 			PG_RETURN_BOOL(idle);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Min(step, left), PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(step, left),
+						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		step = Min(step * 2, 50);
@@ -441,14 +435,11 @@ sms_drain(PG_FUNCTION_ARGS)
 	CallContext *context = (CallContext *) fcinfo->context;
 
 	if (context == NULL || !IsA(context, CallContext) || context->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("sms_drain cannot run inside a transaction block"),
-				 errdetail("It commits what it claims before it sends.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+						errmsg("sms_drain cannot run inside a transaction block"),
+						errdetail("It commits what it claims before it sends.")));
 	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("a standby sends no messages")));
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby sends no messages")));
 	outbox_require_home();
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

@@ -56,33 +56,33 @@ enum
 };
 
 static const OptionDef common_options[] = {
-	[COMMON_BASE_URL] = {"base_url", OPTION_SERVER, OPTION_URL},
+	[COMMON_BASE_URL] = {"base_url", OPTION_SERVER, OPTION_URL, .initial = NULL},
 	[COMMON_TIMEOUT] = {"timeout", OPTION_SERVER, OPTION_DURATION, "30s", .min = 100, .max = 600000},
-	[COMMON_CONNECT_TIMEOUT] = {"connect_timeout", OPTION_SERVER, OPTION_DURATION, "5s",
-	.min = 100, .max = 600000},
+	[COMMON_CONNECT_TIMEOUT] = {"connect_timeout", OPTION_SERVER, OPTION_DURATION, "5s", .min = 100,
+								.max = 600000},
 	[COMMON_MAX_IN_FLIGHT] = {"max_in_flight", OPTION_SERVER, OPTION_INT, "64", .min = 1, .max = 10000},
 	[COMMON_RATE_LIMIT] = {"rate_limit", OPTION_SERVER, OPTION_NUMBER, "0", .min = 0, .max = 1000000},
 	[COMMON_MAX_ATTEMPTS] = {"max_attempts", OPTION_SERVER, OPTION_INT, "20", .min = 1, .max = 1000},
 	[COMMON_MAX_PARTS] = {"max_parts", OPTION_SERVER, OPTION_INT, "10", .min = 1, .max = 255},
 	[COMMON_COUNTRY_CODE] = {"country_code", OPTION_SERVER, OPTION_INT, "84", .min = 1, .max = 999},
-	[COMMON_FALLBACK] = {"fallback", OPTION_SERVER, OPTION_SERVER_NAME},
+	[COMMON_FALLBACK] = {"fallback", OPTION_SERVER, OPTION_SERVER_NAME, .initial = NULL},
 	[COMMON_ON_UNCERTAIN] = {"on_uncertain", OPTION_SERVER, OPTION_CHOICE, "hold",
-	.choices = {"hold", "resend"}},
-	[COMMON_POLL_DELIVERY] = {"poll_delivery", OPTION_SERVER, OPTION_BOOL},
+							 .choices = {"hold", "resend"}},
+	[COMMON_POLL_DELIVERY] = {"poll_delivery", OPTION_SERVER, OPTION_BOOL, .initial = NULL},
 	[COMMON_CA_FILE] = {"ca_file", OPTION_SERVER, OPTION_FILE, .superuser = true},
 	[COMMON_ALLOW_HTTP] = {"allow_http", OPTION_SERVER, OPTION_BOOL, .superuser = true},
 	[COMMON_TTL] = {"ttl", OPTION_MESSAGE, OPTION_DURATION, .min = 1000, .max = 86400000},
 	[COMMON_LENGTH] = {"length", OPTION_MESSAGE, OPTION_INT, .min = 4, .max = 10},
-	[COMMON_DIGITS_ONLY] = {"digits_only", OPTION_MESSAGE, OPTION_BOOL},
-	{NULL},
+	[COMMON_DIGITS_ONLY] = {"digits_only", OPTION_MESSAGE, OPTION_BOOL, .initial = NULL},
+	{.name = NULL},
 };
 
-#define DEFAULT_TTL 300			/* seconds */
+#define DEFAULT_TTL    300 /* seconds */
 #define DEFAULT_LENGTH 6
-#define MAX_LIST_PARAM 65536	/* bytes */
+#define MAX_LIST_PARAM 65536 /* bytes */
 
-static Gateway *gateways = NULL;	/* the cache, newest first */
-static List *server_names = NIL;	/* servers of our wrappers */
+static Gateway *gateways = NULL; /* the cache, newest first */
+static List *server_names = NIL; /* servers of our wrappers */
 static bool server_names_valid = false;
 static unsigned long last_endpoint = 0;
 
@@ -91,14 +91,13 @@ static unsigned long last_endpoint = 0;
  * ------------------------------------------------------------------------ */
 
 /* Fills an error; always returns false. */
-static bool
-fail(GatewayError *error, int sqlstate, const char *hint, const char *format, ...)
-			pg_attribute_printf(4, 5);
+static bool fail(GatewayError *error, int sqlstate, const char *hint, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
 
 static bool
 fail(GatewayError *error, int sqlstate, const char *hint, const char *format, ...)
 {
-	va_list		args;
+	va_list args;
 
 	error->sqlstate = sqlstate;
 	error->detail[0] = '\0';
@@ -113,11 +112,9 @@ fail(GatewayError *error, int sqlstate, const char *hint, const char *format, ..
 bool
 gateway_raise(const GatewayError *error)
 {
-	ereport(ERROR,
-			(errcode(error->sqlstate),
-			 errmsg("%s", error->message),
-			 error->detail[0] ? errdetail("%s", error->detail) : 0,
-			 error->hint[0] ? errhint("%s", error->hint) : 0));
+	ereport(ERROR, (errcode(error->sqlstate), errmsg("%s", error->message),
+					error->detail[0] ? errdetail("%s", error->detail) : 0,
+					error->hint[0] ? errhint("%s", error->hint) : 0));
 	return false;
 }
 
@@ -160,12 +157,12 @@ static bool
 is_int_list(const char *value, bool route)
 {
 	const char *p = value;
-	char	   *end;
-	bool		seen[MAX_ROUTES + 1] = {false};
+	char *end;
+	bool seen[MAX_ROUTES + 1] = {false};
 
 	for (;;)
 	{
-		long		n = strtol(p, &end, 10);
+		long n = strtol(p, &end, 10);
 
 		if (end == p)
 			return false;
@@ -188,10 +185,10 @@ is_int_list(const char *value, bool route)
 static const char *
 option_value(const OptionDef *option, const char *value, const char **detail)
 {
-	bool		flag;
-	int			ms;
-	double		number;
-	char	   *end;
+	bool flag;
+	int ms;
+	double number;
+	char *end;
 	const char *wrong;
 
 	*detail = NULL;
@@ -246,8 +243,7 @@ option_value(const OptionDef *option, const char *value, const char **detail)
 			if (strcmp(option->choices[0], "auto") == 0 && parse_bool(value, &flag))
 				return flag ? "true" : "false";
 			*detail = psprintf("It is none of %s, %s%s%s.", option->choices[0], option->choices[1],
-							   option->choices[2] ? ", " : "",
-							   option->choices[2] ? option->choices[2] : "");
+							   option->choices[2] ? ", " : "", option->choices[2] ? option->choices[2] : "");
 			break;
 		case OPTION_URL:
 			wrong = http_check_url(value, &flag);
@@ -261,9 +257,8 @@ option_value(const OptionDef *option, const char *value, const char **detail)
 		case OPTION_INT_LIST:
 		case OPTION_ROUTE:
 			if (!is_int_list(value, option->type == OPTION_ROUTE))
-				*detail = option->type == OPTION_ROUTE
-					? "It is not a list of 1, 2 and 3, each at most once."
-					: "It is not a list of whole numbers.";
+				*detail = option->type == OPTION_ROUTE ? "It is not a list of 1, 2 and 3, each at most once."
+													   : "It is not a list of whole numbers.";
 			break;
 		case OPTION_JSON:
 			break;
@@ -275,11 +270,11 @@ option_value(const OptionDef *option, const char *value, const char **detail)
 static const char *
 given_value(List *options, const char *name)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
-	foreach(lc, options)
+	foreach (lc, options)
 	{
-		DefElem    *def = lfirst(lc);
+		DefElem *def = lfirst(lc);
 
 		if (strcmp(def->defname, name) == 0)
 			return defGetString(def);
@@ -293,52 +288,53 @@ check_plain_http(List *options)
 {
 	const char *url = given_value(options, "base_url");
 	const char *allow = given_value(options, "allow_http");
-	bool		allowed = false;
-	bool		plain_remote = false;
+	bool allowed = false;
+	bool plain_remote = false;
 
 	if (url == NULL)
 		return;
 	http_check_url(url, &plain_remote);
 	if (plain_remote && !(allow != NULL && parse_bool(allow, &allowed) && allowed))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for option \"base_url\": \"%s\"", url),
-				 errdetail("Over plain http, credentials and messages would be readable on the way."),
-				 errhint("Use https, or have a superuser set allow_http 'true'.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("invalid value for option \"base_url\": \"%s\"", url),
+						errdetail("Over plain http, credentials and messages would be readable on the way."),
+						errhint("Use https, or have a superuser set allow_http 'true'.")));
 }
 
 /* Raises the error for an option that cannot be set here. */
+static void refuse_option(const Provider *provider, const char *name, unsigned where)
+	__attribute__((noreturn));
+
 static void
 refuse_option(const Provider *provider, const char *name, unsigned where)
 {
-	bool		secret = where == OPTION_SERVER && find_option(provider->options, name, OPTION_USER);
+	bool secret = where == OPTION_SERVER && find_option(provider->options, name, OPTION_USER);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 			 secret ? errmsg("option \"%s\" is a secret and cannot be set on a server", name)
-			 : errmsg("invalid option \"%s\"", name),
-			 secret ? errhint("Servers can be read by everybody; set it with CREATE USER MAPPING.")
+					: errmsg("invalid option \"%s\"", name),
+			 secret       ? errhint("Servers can be read by everybody; set it with CREATE USER MAPPING.")
 			 : where == 0 ? errhint("There are no valid options in this context.")
-			 : errhint("Valid options in this context are: %s", option_names(provider, where))));
+						  : errhint("Valid options in this context are: %s", option_names(provider, where))));
 }
 
 static Datum
 validate(FunctionCallInfo fcinfo, const Provider *provider)
 {
-	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
-	Oid			catalog = PG_GETARG_OID(1);
-	unsigned	where = catalog == ForeignServerRelationId ? OPTION_SERVER
-		: catalog == UserMappingRelationId ? OPTION_USER : 0;
-	ListCell   *lc;
+	List *options = untransformRelOptions(PG_GETARG_DATUM(0));
+	Oid catalog = PG_GETARG_OID(1);
+	unsigned where = catalog == ForeignServerRelationId ? OPTION_SERVER
+					 : catalog == UserMappingRelationId ? OPTION_USER
+														: 0;
+	ListCell *lc;
 
 	if (catalog == ForeignTableRelationId)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a gateway has no foreign tables"),
-				 errhint("Send with sms_send(), or insert into sms_outbox.")));
-	foreach(lc, options)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a gateway has no foreign tables"),
+						errhint("Send with sms_send(), or insert into sms_outbox.")));
+	foreach (lc, options)
 	{
-		DefElem    *def = lfirst(lc);
+		DefElem *def = lfirst(lc);
 		const OptionDef *option = find_option(provider->options, def->defname, where);
 		const char *detail;
 
@@ -347,17 +343,15 @@ validate(FunctionCallInfo fcinfo, const Provider *provider)
 		if (option == NULL)
 			refuse_option(provider, def->defname, where);
 		if (option->superuser && !superuser())
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("permission denied to set option \"%s\"", def->defname),
-					 errdetail("Only superusers may set it.")));
+			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+							errmsg("permission denied to set option \"%s\"", def->defname),
+							errdetail("Only superusers may set it.")));
 		if (option_value(option, defGetString(def), &detail) == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 where == OPTION_USER
-					 ? errmsg("invalid value for option \"%s\"", def->defname)
-					 : errmsg("invalid value for option \"%s\": \"%s\"", def->defname, defGetString(def)),
-					 errdetail("%s", detail)));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							where == OPTION_USER ? errmsg("invalid value for option \"%s\"", def->defname)
+												 : errmsg("invalid value for option \"%s\": \"%s\"",
+														  def->defname, defGetString(def)),
+							errdetail("%s", detail)));
 	}
 	if (where == OPTION_SERVER)
 		check_plain_http(options);
@@ -428,11 +422,11 @@ gateway_hold(Gateway *gateway)
 static void
 drop_stale_gateways(void)
 {
-	Gateway   **link = &gateways;
+	Gateway **link = &gateways;
 
 	while (*link != NULL)
 	{
-		Gateway    *g = *link;
+		Gateway *g = *link;
 
 		if (g->stale && g->users == 0)
 		{
@@ -456,10 +450,10 @@ provider_of_wrapper(Oid wrapper)
 List *
 gateway_names(void)
 {
-	Relation	catalog;
+	Relation catalog;
 	SysScanDesc scan;
-	HeapTuple	tuple;
-	List	   *names = NIL;
+	HeapTuple tuple;
+	List *names = NIL;
 
 	if (server_names_valid)
 		return server_names;
@@ -537,16 +531,16 @@ kind_from_name(const char *name, Call *call)
 const char *
 gateway_choose(Call call, Oid role, GatewayError *error)
 {
-	ListCell   *lc;
+	ListCell *lc;
 	const char *found = NULL;
 	StringInfoData choices;
-	int			n = 0;
+	int n = 0;
 
 	if (guc_default_gateway != NULL && guc_default_gateway[0] != '\0')
 		return guc_default_gateway;
 
 	initStringInfo(&choices);
-	foreach(lc, gateway_names())
+	foreach (lc, gateway_names())
 	{
 		ForeignServer *server = GetForeignServerByName(lfirst(lc), true);
 		const Provider *provider = server != NULL ? provider_of_wrapper(server->fdwid) : NULL;
@@ -561,12 +555,13 @@ gateway_choose(Call call, Oid role, GatewayError *error)
 		return found;
 	if (n == 0)
 		fail(error, ERRCODE_UNDEFINED_OBJECT,
-			 "CREATE SERVER name FOREIGN DATA WRAPPER esms | etelecom | interits, and GRANT USAGE ON FOREIGN SERVER.",
+			 "CREATE SERVER name FOREIGN DATA WRAPPER esms | etelecom | interits, and GRANT USAGE ON FOREIGN "
+			 "SERVER.",
 			 "there is no gateway for messages of kind \"%s\" that you may use", kind_name(call));
 	else
 	{
-		fail(error, ERRCODE_AMBIGUOUS_PARAMETER,
-			 "Name one, or set sms_gateway.default_gateway.", "more than one gateway can send this message");
+		fail(error, ERRCODE_AMBIGUOUS_PARAMETER, "Name one, or set sms_gateway.default_gateway.",
+			 "more than one gateway can send this message");
 		snprintf(error->detail, sizeof(error->detail), "They are: %s.", choices.data);
 	}
 	return NULL;
@@ -576,15 +571,15 @@ gateway_choose(Call call, Oid role, GatewayError *error)
 static List *
 mapping_options(Oid server, Oid role, bool *found)
 {
-	HeapTuple	tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(role),
-										ObjectIdGetDatum(server));
-	Datum		datum;
-	bool		isnull;
-	List	   *options;
+	HeapTuple tuple =
+		SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(role), ObjectIdGetDatum(server));
+	Datum datum;
+	bool isnull;
+	List *options;
 
 	if (!HeapTupleIsValid(tuple))
-		tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid),
-								ObjectIdGetDatum(server));
+		tuple =
+			SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server));
 	*found = HeapTupleIsValid(tuple);
 	if (!*found)
 		return NIL;
@@ -604,7 +599,7 @@ fill_values(const OptionDef *table, List *server_options, List *user_options, co
 {
 	for (int i = 0; table[i].name != NULL; i++)
 	{
-		List	   *options = table[i].where & OPTION_USER ? user_options : server_options;
+		List *options = table[i].where & OPTION_USER ? user_options : server_options;
 		const char *given = given_value(options, table[i].name);
 		const char *detail;
 
@@ -627,10 +622,9 @@ check_credentials(const Gateway *gateway, GatewayError *error)
 	for (int i = 0; options[i].name != NULL; i++)
 	{
 		if ((options[i].where & OPTION_USER) && gateway->settings[i] == NULL)
-			return fail(error, ERRCODE_UNDEFINED_OBJECT,
-						"ALTER USER MAPPING … OPTIONS (ADD …).",
-						"the user mapping for gateway \"%s\" lacks the option \"%s\"",
-						gateway->name, options[i].name);
+			return fail(error, ERRCODE_UNDEFINED_OBJECT, "ALTER USER MAPPING … OPTIONS (ADD …).",
+						"the user mapping for gateway \"%s\" lacks the option \"%s\"", gateway->name,
+						options[i].name);
 	}
 	return true;
 }
@@ -638,10 +632,10 @@ check_credentials(const Gateway *gateway, GatewayError *error)
 static Gateway *
 build_gateway(ForeignServer *server, const Provider *provider, Oid role, List *user_options)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "sms_gateway gateway",
-												  ALLOCSET_SMALL_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "sms_gateway gateway", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Gateway    *g = palloc0(sizeof(Gateway));
+	Gateway *g = palloc0(sizeof(Gateway));
 	const char *common[COMMON_COUNT];
 
 	fill_values(common_options, server->options, NIL, common);
@@ -677,9 +671,9 @@ gateway_get(const char *name, Oid role, GatewayError *error)
 {
 	ForeignServer *server;
 	const Provider *provider;
-	List	   *user_options;
-	bool		found;
-	Gateway    *g;
+	List *user_options;
+	bool found;
+	Gateway *g;
 
 	drop_stale_gateways();
 	for (g = gateways; g != NULL; g = g->next)
@@ -700,14 +694,14 @@ gateway_get(const char *name, Oid role, GatewayError *error)
 	provider = server != NULL ? provider_of_wrapper(server->fdwid) : NULL;
 	if (provider == NULL)
 	{
-		char	   *names = NULL;
-		ListCell   *lc;
+		char *names = NULL;
+		ListCell *lc;
 
-		foreach(lc, gateway_names())
+		foreach (lc, gateway_names())
 			names = names == NULL ? pstrdup(lfirst(lc)) : psprintf("%s, %s", names, (char *) lfirst(lc));
 		fail(error, ERRCODE_UNDEFINED_OBJECT,
 			 names != NULL ? psprintf("Gateways are: %s.", names)
-			 : "CREATE SERVER name FOREIGN DATA WRAPPER esms | etelecom | interits.",
+						   : "CREATE SERVER name FOREIGN DATA WRAPPER esms | etelecom | interits.",
 			 server != NULL ? "server \"%s\" is not a gateway" : "gateway \"%s\" does not exist", name);
 		return NULL;
 	}
@@ -722,8 +716,8 @@ gateway_get(const char *name, Oid role, GatewayError *error)
 	{
 		fail(error, ERRCODE_UNDEFINED_OBJECT,
 			 "CREATE USER MAPPING FOR PUBLIC (or for the role) SERVER … OPTIONS (…) holds the credentials.",
-			 "there is no user mapping of role \"%s\" for gateway \"%s\"",
-			 GetUserNameFromId(role, true), name);
+			 "there is no user mapping of role \"%s\" for gateway \"%s\"", GetUserNameFromId(role, true),
+			 name);
 		return NULL;
 	}
 	g = build_gateway(server, provider, role, user_options);
@@ -750,7 +744,7 @@ json_option_text(const JsonbValue *value, const OptionDef *option)
 	{
 		case jbvString:
 			return option->type == OPTION_JSON ? NULL
-				: pnstrdup(value->val.string.val, value->val.string.len);
+											   : pnstrdup(value->val.string.val, value->val.string.len);
 		case jbvNumeric:
 			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 		case jbvBool:
@@ -769,14 +763,14 @@ json_option_text(const JsonbValue *value, const OptionDef *option)
  * those that belong to no provider.
  */
 static bool
-overlay_options(const Gateway *gateway, Jsonb *options, Prepared *prepared,
-				const char *common[COMMON_COUNT], GatewayError *error)
+overlay_options(const Gateway *gateway, Jsonb *options, Prepared *prepared, const char *common[COMMON_COUNT],
+				GatewayError *error)
 {
 	const Provider *provider = gateway->provider;
 	JsonbIterator *it;
 	JsonbIteratorToken token;
-	JsonbValue	key;
-	JsonbValue	value;
+	JsonbValue key;
+	JsonbValue value;
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "options must be a JSON object");
@@ -787,11 +781,11 @@ overlay_options(const Gateway *gateway, Jsonb *options, Prepared *prepared,
 	JsonbIteratorNext(&it, &key, true);
 	while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
 	{
-		char	   *name = pnstrdup(key.val.string.val, key.val.string.len);
+		char *name = pnstrdup(key.val.string.val, key.val.string.len);
 		const OptionDef *own = find_option(provider->options, name, OPTION_MESSAGE);
 		const OptionDef *option = own ? own : find_option(common_options, name, OPTION_MESSAGE);
 		const char *detail = "A value of this type is not taken.";
-		char	   *text;
+		char *text;
 		const char *checked = NULL;
 
 		JsonbIteratorNext(&it, &value, true);
@@ -807,8 +801,8 @@ overlay_options(const Gateway *gateway, Jsonb *options, Prepared *prepared,
 			checked = option_value(option, to_utf8(text, name), &detail);
 		if (checked == NULL)
 		{
-			fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "invalid value for option \"%s\"%s%s%s",
-				 name, text ? ": \"" : "", text ? text : "", text ? "\"" : "");
+			fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "invalid value for option \"%s\"%s%s%s", name,
+				 text ? ": \"" : "", text ? text : "", text ? "\"" : "");
 			strlcpy(error->detail, detail, sizeof(error->detail));
 			return false;
 		}
@@ -823,13 +817,11 @@ overlay_options(const Gateway *gateway, Jsonb *options, Prepared *prepared,
 static bool
 prepare_phone(const Gateway *gateway, const char *phone, char *msisdn, GatewayError *error)
 {
-	PhoneStatus status = phone != NULL ? phone_normalise(phone, gateway->country_code, msisdn)
-		: PHONE_EMPTY;
+	PhoneStatus status = phone != NULL ? phone_normalise(phone, gateway->country_code, msisdn) : PHONE_EMPTY;
 
 	if (status == PHONE_OK)
 		return true;
-	fail(error, ERRCODE_INVALID_PARAMETER_VALUE,
-		 "Write it as 0901234567, 84901234567 or +84 901 234 567.",
+	fail(error, ERRCODE_INVALID_PARAMETER_VALUE, "Write it as 0901234567, 84901234567 or +84 901 234 567.",
 		 "invalid phone number: \"%s\"", phone ? phone : "");
 	strlcpy(error->detail, phone_status_text(status), sizeof(error->detail));
 	return false;
@@ -854,7 +846,7 @@ prepare_phones(const Gateway *gateway, const Draft *draft, Prepared *prepared, G
 	list = palloc(sizeof(char *) * draft->nphones);
 	for (int i = 0; i < draft->nphones; i++)
 	{
-		char	   *msisdn = palloc(MSISDN_SIZE);
+		char *msisdn = palloc(MSISDN_SIZE);
 
 		if (!prepare_phone(gateway, draft->phones[i], msisdn, error))
 			return false;
@@ -887,18 +879,18 @@ prepare_omni(Message *message, const Draft *draft, GatewayError *error)
 	const char *list = draft->list_param;
 
 	if (list != NULL && list[strspn(list, " \t\r\n")] != '{')
-		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE,
-					"Write it as {\"name\": \"value\"}.", "list_param must be a JSON object");
+		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, "Write it as {\"name\": \"value\"}.",
+					"list_param must be a JSON object");
 	if (list != NULL && strlen(list) > MAX_LIST_PARAM)
-		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
-					"list_param is longer than %d bytes", MAX_LIST_PARAM);
+		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "list_param is longer than %d bytes",
+					MAX_LIST_PARAM);
 	if (draft->routerule != NULL && !is_int_list(draft->routerule, true))
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE,
-					"1 is ZNS, 2 an automatic call, 3 SMS; each at most once.",
-					"invalid routerule: {%s}", draft->routerule);
-	if (draft->template_code != NULL && (draft->template_code[0] == '\0' || strlen(draft->template_code) > 200))
-		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
-					"a template code has 1 to 200 characters");
+					"1 is ZNS, 2 an automatic call, 3 SMS; each at most once.", "invalid routerule: {%s}",
+					draft->routerule);
+	if (draft->template_code != NULL &&
+		(draft->template_code[0] == '\0' || strlen(draft->template_code) > 200))
+		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "a template code has 1 to 200 characters");
 	message->list_param = to_utf8(list, "list_param");
 	message->template_code = to_utf8(draft->template_code, "template_code");
 	message->routerule = draft->routerule;
@@ -914,17 +906,17 @@ bool
 gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, GatewayError *error)
 {
 	const Provider *provider = gateway->provider;
-	Message    *message = &prepared->message;
+	Message *message = &prepared->message;
 	const char *common[COMMON_COUNT] = {NULL};
-	Complaint	complaint = {"", NULL};
+	Complaint complaint = {"", NULL};
 
 	memset(prepared, 0, sizeof(*prepared));
 	prepared->settings = gateway->settings;
 	message->call = draft->call;
 	if (!(provider->calls & CALL_BIT(draft->call)))
 		return fail(error, ERRCODE_FEATURE_NOT_SUPPORTED, NULL,
-					"gateway \"%s\" (%s) cannot send messages of kind \"%s\"",
-					gateway->name, provider->name, kind_name(draft->call));
+					"gateway \"%s\" (%s) cannot send messages of kind \"%s\"", gateway->name, provider->name,
+					kind_name(draft->call));
 	if (draft->options != NULL && !overlay_options(gateway, draft->options, prepared, common, error))
 		return false;
 	if (!prepare_phones(gateway, draft, prepared, error))
@@ -932,16 +924,18 @@ gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Gatewa
 
 	if (draft->request_id != NULL &&
 		(draft->request_id[0] == '\0' || pg_mbstrlen(draft->request_id) > REQUEST_ID_MAX))
-		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
-					"a request_id has 1 to %d characters", REQUEST_ID_MAX);
+		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "a request_id has 1 to %d characters",
+					REQUEST_ID_MAX);
 	message->request_id = to_utf8(draft->request_id, "request_id");
 	message->code = to_utf8(draft->code, "code");
 	message->ttl = common[COMMON_TTL] ? atoi(common[COMMON_TTL]) / 1000
-		: draft->ttl ? draft->ttl : DEFAULT_TTL;
+				   : draft->ttl       ? draft->ttl
+									  : DEFAULT_TTL;
 	message->length = common[COMMON_LENGTH] ? atoi(common[COMMON_LENGTH])
-		: draft->length ? draft->length : DEFAULT_LENGTH;
-	message->digits_only = common[COMMON_DIGITS_ONLY]
-		? setting_is_true(common[COMMON_DIGITS_ONLY]) : draft->digits_only;
+					  : draft->length       ? draft->length
+											: DEFAULT_LENGTH;
+	message->digits_only =
+		common[COMMON_DIGITS_ONLY] ? setting_is_true(common[COMMON_DIGITS_ONLY]) : draft->digits_only;
 
 	if (draft->call == CALL_OMNI)
 	{
@@ -954,12 +948,11 @@ gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Gatewa
 		if (!prepare_content(gateway, message, error))
 			return false;
 	}
-	if (draft->call == CALL_OTP &&
-		(message->length < common_options[COMMON_LENGTH].min ||
-		 message->length > common_options[COMMON_LENGTH].max))
+	if (draft->call == CALL_OTP && (message->length < common_options[COMMON_LENGTH].min ||
+									message->length > common_options[COMMON_LENGTH].max))
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
-					"a one-time password has %.0f to %.0f characters",
-					common_options[COMMON_LENGTH].min, common_options[COMMON_LENGTH].max);
+					"a one-time password has %.0f to %.0f characters", common_options[COMMON_LENGTH].min,
+					common_options[COMMON_LENGTH].max);
 	if (!provider->check(prepared->settings, message, &complaint))
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, complaint.hint, "%s", complaint.message);
 	return true;

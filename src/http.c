@@ -29,10 +29,10 @@
 #include "transport.h"
 
 /* Decoded bytes of an answer; real ones have some hundred. */
-#define MAX_BODY (1024 * 1024)
+#define MAX_BODY    (1024 * 1024)
 #define MAX_HEADERS (64 * 1024)
 /* A buffer larger than this is not kept for the next transfer. */
-#define KEEP_BODY (16 * 1024)
+#define KEEP_BODY      (16 * 1024)
 #define EVENTS_AT_ONCE 128
 
 /*
@@ -40,38 +40,38 @@
  * safe it is short of the shortest keep-alive seen on servers (5 s): a
  * connection that closes under a request leaves its fate unknown.
  */
-#define MAX_IDLE 60
+#define MAX_IDLE              60
 #define MAX_IDLE_UNREPEATABLE 4
 
 struct HttpTransfer
 {
-	CURL	   *easy;
-	uint64		endpoint;		/* whose settings "easy" holds; 0: nobody's */
+	CURL *easy;
+	uint64 endpoint; /* whose settings "easy" holds; 0: nobody's */
 	struct curl_slist *headers;
-	char	   *request_body;
-	char	   *body;			/* of the answer */
-	size_t		len;
-	size_t		size;
-	size_t		header_bytes;
-	bool		began;			/* the request may be on the wire */
-	bool		repeated;		/* libcurl wanted to send it again */
-	bool		too_large;
-	bool		running;
-	int			timeout_ms;
-	int			connect_timeout_ms;
-	CURLcode	result;
-	HttpQueue  *queue;			/* where it goes when finished */
-	void	   *tag;
-	HttpTransfer *next;			/* in a queue, or in the free list */
-	char		errbuf[CURL_ERROR_SIZE];
+	char *request_body;
+	char *body; /* of the answer */
+	size_t len;
+	size_t size;
+	size_t header_bytes;
+	bool began;    /* the request may be on the wire */
+	bool repeated; /* libcurl wanted to send it again */
+	bool too_large;
+	bool running;
+	int timeout_ms;
+	int connect_timeout_ms;
+	CURLcode result;
+	HttpQueue *queue; /* where it goes when finished */
+	void *tag;
+	HttpTransfer *next; /* in a queue, or in the free list */
+	char errbuf[CURL_ERROR_SIZE];
 };
 
 /* Of this process; made at the first request. */
 static CURLM *multi = NULL;
-static int	epoll_fd = -1;
+static int epoll_fd = -1;
 static WaitEventSet *wait_set = NULL;
 static instr_time timer_start;
-static long timer_ms = -1;		/* after timer_start; -1: none */
+static long timer_ms = -1; /* after timer_start; -1: none */
 static HttpTransfer *free_transfers = NULL;
 
 static int
@@ -119,8 +119,8 @@ on_body(char *data, size_t one, size_t n, void *arg)
 	}
 	if (t->len + n + 1 > t->size)
 	{
-		size_t		size = Max(2 * (t->len + n + 1), 1024);
-		char	   *body = realloc(t->body, size);
+		size_t size = Max(2 * (t->len + n + 1), 1024);
+		char *body = realloc(t->body, size);
 
 		if (body == NULL)
 			return 0;
@@ -168,7 +168,7 @@ on_send(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_p
 static void
 block_signals(sigset_t *saved)
 {
-	sigset_t	all;
+	sigset_t all;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, saved);
@@ -228,7 +228,7 @@ int
 http_reserve(int transfers)
 {
 	struct rlimit limit;
-	rlim_t		other = 256;	/* what PostgreSQL itself wants in a worker */
+	rlim_t other = 256; /* what PostgreSQL itself wants in a worker */
 
 	http_init();
 	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) transfers);
@@ -236,8 +236,8 @@ http_reserve(int transfers)
 		return transfers;
 	if (limit.rlim_cur < transfers + other)
 	{
-		limit.rlim_cur = limit.rlim_max == RLIM_INFINITY
-			? transfers + other : Min(transfers + other, limit.rlim_max);
+		limit.rlim_cur =
+			limit.rlim_max == RLIM_INFINITY ? transfers + other : Min(transfers + other, limit.rlim_max);
 		setrlimit(RLIMIT_NOFILE, &limit);
 		getrlimit(RLIMIT_NOFILE, &limit);
 	}
@@ -254,16 +254,16 @@ http_reserve(int transfers)
 const char *
 http_check_url(const char *url, bool *plain_remote)
 {
-	CURLU	   *parsed = curl_url();
-	char	   *scheme = NULL;
-	char	   *host = NULL;
-	char	   *part = NULL;
+	CURLU *parsed = curl_url();
+	char *scheme = NULL;
+	char *host = NULL;
+	char *part = NULL;
 	const char *wrong = NULL;
 	static const struct
 	{
-		CURLUPart	part;
+		CURLUPart part;
 		const char *wrong;
-	}			refused[] = {
+	} refused[] = {
 		{CURLUPART_USER, "It holds a user name; credentials belong into the user mapping."},
 		{CURLUPART_QUERY, "It holds a query."},
 		{CURLUPART_FRAGMENT, "It holds a fragment."},
@@ -288,7 +288,7 @@ http_check_url(const char *url, bool *plain_remote)
 			part = NULL;
 		}
 		*plain_remote = strcmp(scheme, "http") == 0 && strcmp(host, "localhost") != 0 &&
-			strncmp(host, "127.", 4) != 0 && strcmp(host, "[::1]") != 0;
+						strncmp(host, "127.", 4) != 0 && strcmp(host, "[::1]") != 0;
 	}
 	curl_free(scheme);
 	curl_free(host);
@@ -300,11 +300,11 @@ http_check_url(const char *url, bool *plain_remote)
 static char *
 make_url(CURL *easy, const HttpEndpoint *endpoint, const HttpRequest *request)
 {
-	size_t		base_len = strlen(endpoint->base_url);
-	size_t		size = base_len + strlen(request->path) + 1;
-	char	   *escaped[HTTP_MAX_QUERY] = {0};
-	char	   *url = NULL;
-	bool		ok = true;
+	size_t base_len = strlen(endpoint->base_url);
+	size_t size = base_len + strlen(request->path) + 1;
+	char *escaped[HTTP_MAX_QUERY] = {0};
+	char *url = NULL;
+	bool ok = true;
 
 	while (base_len > 0 && endpoint->base_url[base_len - 1] == '/')
 		base_len--;
@@ -316,12 +316,11 @@ make_url(CURL *easy, const HttpEndpoint *endpoint, const HttpRequest *request)
 	}
 	if (ok && (url = malloc(size)) != NULL)
 	{
-		int			used = snprintf(url, size, "%.*s%s", (int) base_len, endpoint->base_url,
-									request->path);
+		int used = snprintf(url, size, "%.*s%s", (int) base_len, endpoint->base_url, request->path);
 
 		for (int i = 0; i < request->nquery; i++)
-			used += snprintf(url + used, size - used, "%c%s=%s", i == 0 ? '?' : '&',
-							 request->query[i].name, escaped[i]);
+			used += snprintf(url + used, size - used, "%c%s=%s", i == 0 ? '?' : '&', request->query[i].name,
+							 escaped[i]);
 	}
 	for (int i = 0; i < request->nquery; i++)
 		curl_free(escaped[i]);
@@ -344,14 +343,14 @@ static bool
 make_headers(HttpTransfer *t, const HttpRequest *request)
 {
 	/* Expect: makes a server answer in between; one round trip more. */
-	bool		ok = add_header(&t->headers, "Accept: */*") && add_header(&t->headers, "Expect:");
+	bool ok = add_header(&t->headers, "Accept: */*") && add_header(&t->headers, "Expect:");
 
 	if (request->body != NULL)
 		ok = ok && add_header(&t->headers, "Content-Type: application/json");
 	for (int i = 0; i < request->nheaders && ok; i++)
 	{
-		size_t		size = strlen(request->header[i].name) + strlen(request->header[i].value) + 3;
-		char	   *line = malloc(size);
+		size_t size = strlen(request->header[i].name) + strlen(request->header[i].value) + 3;
+		char *line = malloc(size);
 
 		if (line == NULL)
 			return false;
@@ -366,7 +365,7 @@ make_headers(HttpTransfer *t, const HttpRequest *request)
 static void
 configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 {
-	CURL	   *easy = t->easy;
+	CURL *easy = t->easy;
 
 	if (t->endpoint == endpoint->id)
 		return;
@@ -385,8 +384,8 @@ configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) endpoint->connect_timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");	/* none from the environment */
-	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");	/* all that libcurl decodes */
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");           /* none from the environment */
+	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, ""); /* all that libcurl decodes */
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
@@ -405,7 +404,7 @@ http_release(HttpTransfer *t)
 {
 	if (t->running)
 	{
-		sigset_t	saved;
+		sigset_t saved;
 
 		block_signals(&saved);
 		curl_multi_remove_handle(multi, t->easy);
@@ -431,13 +430,12 @@ http_release(HttpTransfer *t)
  * "queue" with its tag.  Returns NULL when memory is out, and then nothing was sent.
  */
 HttpTransfer *
-http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
-		   HttpQueue *queue, void *tag)
+http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe, HttpQueue *queue, void *tag)
 {
 	HttpTransfer *t = free_transfers;
-	char	   *url;
-	sigset_t	saved;
-	bool		ok;
+	char *url;
+	sigset_t saved;
+	bool ok;
 
 	http_init();
 	if (t != NULL)
@@ -474,8 +472,7 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 	else
 		curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
 	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
-	curl_easy_setopt(t->easy, CURLOPT_MAXAGE_CONN,
-					 (long) (repeat_safe ? MAX_IDLE : MAX_IDLE_UNREPEATABLE));
+	curl_easy_setopt(t->easy, CURLOPT_MAXAGE_CONN, (long) (repeat_safe ? MAX_IDLE : MAX_IDLE_UNREPEATABLE));
 	ok = ok && curl_multi_add_handle(multi, t->easy) == CURLM_OK;
 	restore_signals(&saved);
 
@@ -492,8 +489,8 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 static void
 collect_finished(void)
 {
-	CURLMsg    *msg;
-	int			left;
+	CURLMsg *msg;
+	int left;
 
 	while ((msg = curl_multi_info_read(multi, &left)) != NULL)
 	{
@@ -518,7 +515,7 @@ collect_finished(void)
 static long
 timer_left(void)
 {
-	instr_time	now;
+	instr_time now;
 
 	if (timer_ms < 0)
 		return -1;
@@ -536,11 +533,11 @@ void
 http_wait(long timeout_ms)
 {
 	struct epoll_event ready[EVENTS_AT_ONCE];
-	WaitEvent	events[3];
-	int			nready;
-	int			running;
-	long		left;
-	sigset_t	saved;
+	WaitEvent events[3];
+	int nready;
+	int running;
+	long left;
+	sigset_t saved;
 
 	http_init();
 	nready = epoll_wait(epoll_fd, ready, EVENTS_AT_ONCE, 0);
@@ -556,9 +553,9 @@ http_wait(long timeout_ms)
 	block_signals(&saved);
 	for (int i = 0; i < nready; i++)
 	{
-		int			mask = (ready[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
-			(ready[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
-			(ready[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+		int mask = (ready[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
+				   (ready[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+				   (ready[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
 
 		curl_multi_socket_action(multi, ready[i].data.fd, mask, &running);
 	}
@@ -623,8 +620,8 @@ HttpTransfer *
 http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 {
 	HttpTransfer *t = queue->head;
-	long		status = 0;
-	char	   *redirect = NULL;
+	long status = 0;
+	char *redirect = NULL;
 
 	if (t == NULL)
 		return NULL;
@@ -649,7 +646,7 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 	answer->progress = HTTP_ANSWERED;
 	if (status == 429 || status == 503)
 	{
-		curl_off_t	seconds = 0;
+		curl_off_t seconds = 0;
 
 		curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds);
 		if (seconds > 0)
@@ -658,8 +655,8 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 	curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &redirect);
 	if (redirect != NULL)
 	{
-		CURLU	   *url = curl_url();
-		char	   *host = NULL;
+		CURLU *url = curl_url();
+		char *host = NULL;
 
 		if (url != NULL && curl_url_set(url, CURLUPART_URL, redirect, 0) == CURLUE_OK &&
 			curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK)
@@ -677,12 +674,12 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
  */
 bool
 http_call(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
-		  void (*take) (const HttpAnswer *answer, void *arg), void *arg)
+		  void (*take)(const HttpAnswer *answer, void *arg), void *arg)
 {
-	HttpQueue	queue = {NULL, NULL};
+	HttpQueue queue = {NULL, NULL};
 	HttpTransfer *volatile t = http_start(endpoint, request, repeat_safe, &queue, NULL);
-	HttpAnswer	answer;
-	void	   *tag;
+	HttpAnswer answer;
+	void *tag;
 
 	if (t == NULL)
 		return false;

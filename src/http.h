@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define HTTP_MAX_QUERY 12
+#define HTTP_MAX_QUERY   12
 #define HTTP_MAX_HEADERS 4
 
 typedef struct HttpPair
@@ -25,21 +25,21 @@ typedef struct HttpPair
  */
 typedef struct HttpRequest
 {
-	const char *path;			/* appended to the gateway's base URL */
-	HttpPair	query[HTTP_MAX_QUERY];	/* URL-escaped by http.c */
-	int			nquery;
-	HttpPair	header[HTTP_MAX_HEADERS];
-	int			nheaders;
-	char	   *body;
-	char		scratch[4][24]; /* room for numbers that the query points at */
+	const char *path;               /* appended to the gateway's base URL */
+	HttpPair query[HTTP_MAX_QUERY]; /* URL-escaped by http.c */
+	int nquery;
+	HttpPair header[HTTP_MAX_HEADERS];
+	int nheaders;
+	char *body;
+	char scratch[4][24]; /* room for numbers that the query points at */
 } HttpRequest;
 
 /* How far a request came. */
 typedef enum HttpProgress
 {
-	HTTP_NOT_SENT,				/* certain: no byte of it has left */
-	HTTP_MAYBE_SENT,			/* it may have reached the server */
-	HTTP_ANSWERED,				/* a whole answer was read */
+	HTTP_NOT_SENT,   /* certain: no byte of it has left */
+	HTTP_MAYBE_SENT, /* it may have reached the server */
+	HTTP_ANSWERED,   /* a whole answer was read */
 } HttpProgress;
 
 /*
@@ -49,13 +49,13 @@ typedef enum HttpProgress
 typedef struct HttpAnswer
 {
 	HttpProgress progress;
-	int			status;			/* HTTP status, 0 if none was read */
-	const char *body;			/* NUL-terminated, may hold NULs before */
-	size_t		len;
-	int			retry_after;	/* seconds, -1 if the header is absent */
-	char		redirect_host[128]; /* empty unless the answer was a redirect */
-	const char *code;			/* a word for the kind of failure, or NULL */
-	char		error[256];
+	int status;       /* HTTP status, 0 if none was read */
+	const char *body; /* NUL-terminated, may hold NULs before */
+	size_t len;
+	int retry_after;         /* seconds, -1 if the header is absent */
+	char redirect_host[128]; /* empty unless the answer was a redirect */
+	const char *code;        /* a word for the kind of failure, or NULL */
+	char error[256];
 } HttpAnswer;
 
-#endif							/* SMS_HTTP_H */
+#endif /* SMS_HTTP_H */

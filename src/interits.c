@@ -32,25 +32,24 @@ static const OptionDef interits_options[] = {
 	[INTERITS_SENDER] = {"sender", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, .max = 50},
 	[INTERITS_TYPE] = {"type", OPTION_SERVER | OPTION_MESSAGE, OPTION_INT, "0", .min = 0, .max = 1000000},
 	[INTERITS_UNICODE] = {"unicode", OPTION_SERVER | OPTION_MESSAGE, OPTION_CHOICE, "auto",
-	.choices = {"auto", "true", "false"}},
-	[INTERITS_IDEMPOTENT] = {"idempotent", OPTION_SERVER, OPTION_BOOL},
-	[INTERITS_SUCCESS_CODES] = {"success_codes", OPTION_SERVER, OPTION_INT_LIST, "0,200,201"},
-	[INTERITS_SCHEDULED] = {"scheduled", OPTION_MESSAGE, OPTION_DATE},
-	[INTERITS_EXT] = {"ext", OPTION_MESSAGE, OPTION_JSON},
-	{NULL},
+						  .choices = {"auto", "true", "false"}},
+	[INTERITS_IDEMPOTENT] = {"idempotent", OPTION_SERVER, OPTION_BOOL, .initial = NULL},
+	[INTERITS_SUCCESS_CODES] = {"success_codes", OPTION_SERVER, OPTION_INT_LIST, .initial = "0,200,201"},
+	[INTERITS_SCHEDULED] = {"scheduled", OPTION_MESSAGE, OPTION_DATE, .initial = NULL},
+	[INTERITS_EXT] = {"ext", OPTION_MESSAGE, OPTION_JSON, .initial = NULL},
+	{.name = NULL},
 };
 
 static bool
 interits_check(Settings settings, const Message *message, Complaint *complaint)
 {
-	long long	ms;
+	long long ms;
 
 	(void) message;
 	if (settings[INTERITS_SENDER] == NULL)
 		return complain(complaint, "ALTER SERVER … OPTIONS (ADD sender '…').",
 						"this message needs the option \"sender\"");
-	if (settings[INTERITS_SCHEDULED] != NULL &&
-		!parse_iso_date(settings[INTERITS_SCHEDULED], 0, &ms))
+	if (settings[INTERITS_SCHEDULED] != NULL && !parse_iso_date(settings[INTERITS_SCHEDULED], 0, &ms))
 		return complain(complaint, "Write it as 2026-12-31T08:00:00+07:00.",
 						"invalid value for option \"scheduled\": \"%s\"", settings[INTERITS_SCHEDULED]);
 	return true;
@@ -60,11 +59,11 @@ interits_check(Settings settings, const Message *message, Complaint *complaint)
 static void
 put_scheduled(struct json_object *body, const char *scheduled)
 {
-	long long	ms;
-	time_t		seconds;
-	struct tm	tm;
-	char		date[32];
-	char		text[48];
+	long long ms;
+	time_t seconds;
+	struct tm tm;
+	char date[32];
+	char text[48];
 
 	if (scheduled == NULL || !parse_iso_date(scheduled, 0, &ms))
 		return;
@@ -80,7 +79,7 @@ interits_build(Settings settings, const Message *message, HttpRequest *request)
 {
 	struct json_object *body = json_object_new_object();
 	struct json_object *destinations = json_object_new_array_ext(message->nphones);
-	bool		unicode = message->shape.ucs2;
+	bool unicode = message->shape.ucs2;
 
 	if (strcmp(settings[INTERITS_UNICODE], "auto") != 0)
 		unicode = setting_is_true(settings[INTERITS_UNICODE]);
@@ -89,7 +88,7 @@ interits_build(Settings settings, const Message *message, HttpRequest *request)
 		json_object_array_add(destinations, json_object_new_string(message->phones[i]));
 
 	request->path = "/api/vendor/v1/sms/send-message";
-	request->header[request->nheaders++] = (HttpPair) {"API-KEY", settings[INTERITS_API_KEY]};
+	request->header[request->nheaders++] = (HttpPair){"API-KEY", settings[INTERITS_API_KEY]};
 	json_object_object_add(body, "destinations", destinations);
 	json_put_text(body, "from", settings[INTERITS_SENDER]);
 	json_put_text(body, "text", message->content);
@@ -106,8 +105,8 @@ interits_build(Settings settings, const Message *message, HttpRequest *request)
 static bool
 on_list(const char *list, const char *code)
 {
-	char	   *end;
-	long		wanted = strtol(code, &end, 10);
+	char *end;
+	long wanted = strtol(code, &end, 10);
 
 	if (*end != '\0' || end == code)
 		return false;
@@ -124,8 +123,8 @@ static void
 interits_read(Settings settings, const Message *message, const HttpAnswer *http, Answer *answer)
 {
 	struct json_object *body = json_read_object(http->body, http->len);
-	bool		has_code;
-	char		code[sizeof(answer->code)];
+	bool has_code;
+	char code[sizeof(answer->code)];
 
 	(void) message;
 	if (body == NULL)
@@ -137,8 +136,8 @@ interits_read(Settings settings, const Message *message, const HttpAnswer *http,
 	json_text(body, "referentId", answer->referent_id, sizeof(answer->referent_id));
 	json_text(json_field(body, "data"), "token", answer->token, sizeof(answer->token));
 	if (http->status < 300)
-		answer->verdict = !has_code || on_list(settings[INTERITS_SUCCESS_CODES], code)
-			? VERDICT_ACCEPTED : VERDICT_PERMANENT;
+		answer->verdict = !has_code || on_list(settings[INTERITS_SUCCESS_CODES], code) ? VERDICT_ACCEPTED
+																					   : VERDICT_PERMANENT;
 	json_object_put(body);
 }
 

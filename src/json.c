@@ -27,7 +27,7 @@ json_read_object(const char *text, size_t len)
 {
 	struct json_tokener *tokener;
 	struct json_object *object;
-	size_t		end;
+	size_t end;
 
 	if (len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
 	{
@@ -84,7 +84,7 @@ json_field(struct json_object *object, const char *name)
 	if (json_object_object_get_ex(object, name, &value))
 		return value;
 
-	json_object_object_foreach(object, key, candidate)
+	json_object_object_foreach (object, key, candidate)
 	{
 		if (same_key(key, name))
 			return candidate;
@@ -102,16 +102,15 @@ json_text(struct json_object *object, const char *name, char *dst, size_t size)
 {
 	struct json_object *value = json_field(object, name);
 	const char *text;
-	size_t		len;
-	char		whole[32];
+	size_t len;
+	char whole[32];
 
 	dst[0] = '\0';
 	if (value == NULL || json_object_is_type(value, json_type_array) ||
 		json_object_is_type(value, json_type_object))
 		return false;
 
-	if (json_object_is_type(value, json_type_double) &&
-		fabs(json_object_get_double(value)) < 1e15 &&
+	if (json_object_is_type(value, json_type_double) && fabs(json_object_get_double(value)) < 1e15 &&
 		floor(json_object_get_double(value)) == json_object_get_double(value))
 	{
 		snprintf(whole, sizeof(whole), "%.0f", json_object_get_double(value));
@@ -121,8 +120,8 @@ json_text(struct json_object *object, const char *name, char *dst, size_t size)
 	else
 	{
 		text = json_object_get_string(value);
-		len = json_object_is_type(value, json_type_string)
-			? (size_t) json_object_get_string_len(value) : strlen(text);
+		len = json_object_is_type(value, json_type_string) ? (size_t) json_object_get_string_len(value)
+														   : strlen(text);
 	}
 	while (len > 0 && isspace((unsigned char) *text))
 	{
@@ -155,8 +154,8 @@ json_put_raw(struct json_object *object, const char *name, const char *json)
 	if (json == NULL)
 		return;
 	raw = json_object_new_object();
-	json_object_set_serializer(raw, json_object_userdata_to_json_string,
-							   strdup(json), json_object_free_userdata);
+	json_object_set_serializer(raw, json_object_userdata_to_json_string, strdup(json),
+							   json_object_free_userdata);
 	json_object_object_add(object, name, raw);
 }
 
@@ -167,9 +166,9 @@ json_put_raw(struct json_object *object, const char *name, const char *json)
 char *
 json_write(struct json_object *object)
 {
-	const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-													  JSON_C_TO_STRING_NOSLASHESCAPE);
-	char	   *copy = text != NULL ? strdup(text) : NULL;
+	const char *text =
+		json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	char *copy = text != NULL ? strdup(text) : NULL;
 
 	json_object_put(object);
 	return copy;

@@ -19,4 +19,4 @@ extern void json_put_text(struct json_object *object, const char *name, const ch
 extern void json_put_raw(struct json_object *object, const char *name, const char *json);
 extern char *json_write(struct json_object *object);
 
-#endif							/* SMS_JSON_H */
+#endif /* SMS_JSON_H */

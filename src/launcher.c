@@ -35,31 +35,31 @@
 #include "utils/varlena.h"
 
 #define MAX_DATABASES 128
-#define NO_WAKE ((uint64) DT_NOEND)
-#define RESTART_MIN 1000		/* ms */
-#define RESTART_MAX 60000
-#define NAP 60000				/* ms between looks for databases that went */
+#define NO_WAKE       ((uint64) DT_NOEND)
+#define RESTART_MIN   1000 /* ms */
+#define RESTART_MAX   60000
+#define NAP           60000 /* ms between looks for databases that went */
 
 enum
 {
-	SLOT_IDLE,					/* no worker is wanted */
+	SLOT_IDLE, /* no worker is wanted */
 	SLOT_WANTED,
-	SLOT_REFUSED,				/* sms_gateway.databases leaves it out */
+	SLOT_REFUSED, /* sms_gateway.databases leaves it out */
 };
 
 typedef struct WorkerSlot
 {
-	pg_atomic_uint32 database;	/* 0: free */
+	pg_atomic_uint32 database; /* 0: free */
 	pg_atomic_uint32 state;
-	pg_atomic_uint32 worker;	/* its process's number + 1; 0: none */
-	pg_atomic_uint64 wake_due;	/* earliest due time among newly queued messages */
+	pg_atomic_uint32 worker;   /* its process's number + 1; 0: none */
+	pg_atomic_uint64 wake_due; /* earliest due time among newly queued messages */
 } WorkerSlot;
 
 typedef struct Shared
 {
-	LWLock	   *lock;
-	pg_atomic_uint32 launcher;	/* its process's number + 1; 0: none */
-	WorkerSlot	slots[MAX_DATABASES];
+	LWLock *lock;
+	pg_atomic_uint32 launcher; /* its process's number + 1; 0: none */
+	WorkerSlot slots[MAX_DATABASES];
 } Shared;
 
 /* What the launcher itself knows about each slot. */
@@ -68,12 +68,12 @@ typedef struct Start
 	BackgroundWorkerHandle *handle;
 	TimestampTz started;
 	TimestampTz not_before;
-	int			pause_ms;
+	int pause_ms;
 } Start;
 
 PGDLLEXPORT void sms_gateway_launcher_main(Datum arg);
 
-static Shared *shared = NULL;	/* NULL: not in shared_preload_libraries */
+static Shared *shared = NULL; /* NULL: not in shared_preload_libraries */
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 
@@ -100,7 +100,7 @@ request_shmem(void)
 static void
 startup_shmem(void)
 {
-	bool		found;
+	bool found;
 
 	if (previous_startup_hook)
 		previous_startup_hook();
@@ -130,7 +130,7 @@ find_slot(Oid database)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
-		Oid			owner = pg_atomic_read_u32(&shared->slots[i].database);
+		Oid owner = pg_atomic_read_u32(&shared->slots[i].database);
 
 		if (owner == database)
 		{
@@ -161,7 +161,7 @@ set_latch_of(uint32 number_plus_one)
 static void
 want_worker(WorkerSlot *slot)
 {
-	uint32		idle = SLOT_IDLE;
+	uint32 idle = SLOT_IDLE;
 
 	if (pg_atomic_compare_exchange_u32(&slot->state, &idle, SLOT_WANTED))
 		set_latch_of(pg_atomic_read_u32(&shared->launcher));
@@ -175,11 +175,10 @@ want_worker(WorkerSlot *slot)
 static void
 wake_worker(WorkerSlot *slot, TimestampTz due)
 {
-	uint64		known = pg_atomic_read_u64(&slot->wake_due);
-	uint32		worker;
+	uint64 known = pg_atomic_read_u64(&slot->wake_due);
+	uint32 worker;
 
-	while ((int64) known > due &&
-		   !pg_atomic_compare_exchange_u64(&slot->wake_due, &known, (uint64) due))
+	while ((int64) known > due && !pg_atomic_compare_exchange_u64(&slot->wake_due, &known, (uint64) due))
 		;
 	worker = pg_atomic_read_u32(&slot->worker);
 	if (worker != 0)
@@ -258,7 +257,7 @@ on_worker_exit(int code, Datum arg)
 bool
 worker_attach(void)
 {
-	uint32		none = 0;
+	uint32 none = 0;
 
 	my_slot = find_slot(MyDatabaseId);
 	if (my_slot == NULL ||
@@ -307,13 +306,13 @@ worker_take_wake(void)
 static bool
 on_database_list(const char *name)
 {
-	char	   *copy = pstrdup(guc_databases != NULL ? guc_databases : "");
-	List	   *names = NIL;
-	ListCell   *lc;
+	char *copy = pstrdup(guc_databases != NULL ? guc_databases : "");
+	List *names = NIL;
+	ListCell *lc;
 
 	if (!SplitIdentifierString(copy, ',', &names) || names == NIL)
 		return true;
-	foreach(lc, names)
+	foreach (lc, names)
 	{
 		if (strcmp(lfirst(lc), name) == 0)
 			return true;
@@ -325,7 +324,7 @@ static bool
 is_served(Form_pg_database database)
 {
 	return database->datallowconn && !database->datistemplate && database->datconnlimit != -2 &&
-		on_database_list(NameStr(database->datname));
+		   on_database_list(NameStr(database->datname));
 }
 
 /*
@@ -335,10 +334,10 @@ is_served(Form_pg_database database)
 static void
 sweep(bool want_all)
 {
-	Relation	catalog;
+	Relation catalog;
 	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		served[MAX_DATABASES] = {false};
+	HeapTuple tuple;
+	bool served[MAX_DATABASES] = {false};
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -384,8 +383,8 @@ sweep(bool want_all)
 static bool
 still_served(Oid oid)
 {
-	HeapTuple	tuple;
-	bool		yes;
+	HeapTuple tuple;
+	bool yes;
 
 	StartTransactionCommand();
 	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(oid));
@@ -401,7 +400,7 @@ start_worker(Oid database, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-	bool		ok;
+	bool ok;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -422,7 +421,7 @@ start_worker(Oid database, BackgroundWorkerHandle **handle)
 static bool
 worker_alive(Start *start, TimestampTz now)
 {
-	pid_t		pid;
+	pid_t pid;
 	BgwHandleStatus status;
 
 	if (start->handle == NULL)
@@ -448,17 +447,17 @@ static long
 start_workers(Start *starts)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	long		nap = NAP;
+	long nap = NAP;
 
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
 		WorkerSlot *slot = &shared->slots[i];
-		Start	   *start = &starts[i];
-		Oid			database = pg_atomic_read_u32(&slot->database);
-		bool		alive = worker_alive(start, now);
+		Start *start = &starts[i];
+		Oid database = pg_atomic_read_u32(&slot->database);
+		bool alive = worker_alive(start, now);
 
 		if (alive && pg_atomic_read_u32(&slot->worker) == 0)
-			return 1000;		/* on its way up or down; its latch tells */
+			return 1000; /* on its way up or down; its latch tells */
 		if (database == InvalidOid || pg_atomic_read_u32(&slot->state) != SLOT_WANTED)
 		{
 			start->not_before = 0;
@@ -479,10 +478,9 @@ start_workers(Start *starts)
 		start->started = now;
 		if (start_worker(database, &start->handle))
 			return 1000;
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no background worker is free for the outbox of database %u", database),
-				 errhint("Raise max_worker_processes; the launcher goes on trying.")));
+		ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						  errmsg("no background worker is free for the outbox of database %u", database),
+						  errhint("Raise max_worker_processes; the launcher goes on trying.")));
 		start->handle = NULL;
 		start->not_before = TimestampTzPlusMilliseconds(now, RESTART_MAX);
 		nap = Min(nap, RESTART_MAX);
@@ -501,7 +499,7 @@ on_launcher_exit(int code, Datum arg)
 void
 sms_gateway_launcher_main(Datum arg)
 {
-	Start	   *starts = MemoryContextAllocZero(TopMemoryContext, sizeof(Start) * MAX_DATABASES);
+	Start *starts = MemoryContextAllocZero(TopMemoryContext, sizeof(Start) * MAX_DATABASES);
 
 	(void) arg;
 	pqsignal(SIGTERM, die);
@@ -514,9 +512,9 @@ sms_gateway_launcher_main(Datum arg)
 	sweep(true);
 	for (;;)
 	{
-		long		nap = start_workers(starts);
-		int			events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-									   nap, PG_WAIT_EXTENSION);
+		long nap = start_workers(starts);
+		int events =
+			WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, nap, PG_WAIT_EXTENSION);
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();

@@ -13,20 +13,18 @@
 #include "message.h"
 
 #define GSM7_SINGLE 160
-#define GSM7_PART 153
+#define GSM7_PART   153
 #define UCS2_SINGLE 70
-#define UCS2_PART 67
+#define UCS2_PART   67
 
 /*
  * The code points above ASCII of the default alphabet, in ascending order.
  * Position 0x09 is the capital U+00C7; the small one is not in the alphabet.
  */
 static const unsigned short gsm7_beyond_ascii[] = {
-	0x00A1, 0x00A3, 0x00A4, 0x00A5, 0x00A7, 0x00BF, 0x00C4, 0x00C5, 0x00C6,
-	0x00C7, 0x00C9, 0x00D1, 0x00D6, 0x00D8, 0x00DC, 0x00DF, 0x00E0, 0x00E4,
-	0x00E5, 0x00E6, 0x00E8, 0x00E9, 0x00EC, 0x00F1, 0x00F2, 0x00F6, 0x00F8,
-	0x00F9, 0x00FC, 0x0393, 0x0394, 0x0398, 0x039B, 0x039E, 0x03A0, 0x03A3,
-	0x03A6, 0x03A8, 0x03A9,
+	0x00A1, 0x00A3, 0x00A4, 0x00A5, 0x00A7, 0x00BF, 0x00C4, 0x00C5, 0x00C6, 0x00C7, 0x00C9, 0x00D1, 0x00D6,
+	0x00D8, 0x00DC, 0x00DF, 0x00E0, 0x00E4, 0x00E5, 0x00E6, 0x00E8, 0x00E9, 0x00EC, 0x00F1, 0x00F2, 0x00F6,
+	0x00F8, 0x00F9, 0x00FC, 0x0393, 0x0394, 0x0398, 0x039B, 0x039E, 0x03A0, 0x03A3, 0x03A6, 0x03A8, 0x03A9,
 };
 
 /*
@@ -40,11 +38,11 @@ static const unsigned short gsm7_beyond_ascii[] = {
 PhoneStatus
 phone_normalise(const char *phone, const char *country_code, char msisdn[MSISDN_SIZE])
 {
-	char		digits[MSISDN_SIZE + 2];
-	size_t		ndigits = 0;
-	size_t		cclen = strlen(country_code);
+	char digits[MSISDN_SIZE + 2];
+	size_t ndigits = 0;
+	size_t cclen = strlen(country_code);
 	const char *national;
-	bool		plus = false;
+	bool plus = false;
 
 	for (const char *p = phone; *p; p++)
 	{
@@ -83,8 +81,7 @@ phone_normalise(const char *phone, const char *country_code, char msisdn[MSISDN_
 		return PHONE_BAD_LENGTH;
 
 	/* Vietnam: 9 digits behind the country code, 10 for some fixed lines. */
-	if (strncmp(national, "84", 2) == 0 &&
-		(ndigits < 11 || ndigits > 12 || national[2] == '0'))
+	if (strncmp(national, "84", 2) == 0 && (ndigits < 11 || ndigits > 12 || national[2] == '0'))
 		return PHONE_BAD_LENGTH;
 
 	memcpy(msisdn, national, ndigits + 1);
@@ -120,8 +117,8 @@ utf8_decode(const char *text, size_t len, unsigned *codepoint)
 {
 	static const unsigned smallest[] = {0, 0, 0x80, 0x800, 0x10000};
 	const unsigned char *s = (const unsigned char *) text;
-	unsigned	c;
-	int			n;
+	unsigned c;
+	int n;
 
 	if (len == 0)
 		return 0;
@@ -154,12 +151,12 @@ utf8_decode(const char *text, size_t len, unsigned *codepoint)
 void
 utf8_copy(char *dst, size_t size, const char *src, size_t len)
 {
-	size_t		used = 0;
+	size_t used = 0;
 
 	while (len > 0)
 	{
-		unsigned	c;
-		int			n = utf8_decode(src, len, &c);
+		unsigned c;
+		int n = utf8_decode(src, len, &c);
 
 		if (used + (n > 0 ? n : 1) >= size)
 			break;
@@ -202,9 +199,10 @@ gsm7_septets(unsigned c)
 		return 2;
 	if (c > 0xFFFF)
 		return 0;
-	return bsearch(&key, gsm7_beyond_ascii,
-				   sizeof(gsm7_beyond_ascii) / sizeof(gsm7_beyond_ascii[0]),
-				   sizeof(key), compare_code) ? 1 : 0;
+	return bsearch(&key, gsm7_beyond_ascii, sizeof(gsm7_beyond_ascii) / sizeof(gsm7_beyond_ascii[0]),
+				   sizeof(key), compare_code)
+			   ? 1
+			   : 0;
 }
 
 /* Units that a code point takes in the given alphabet. */
@@ -223,14 +221,14 @@ units_of(unsigned c, bool ucs2)
 bool
 text_shape(const char *text, size_t len, TextShape *shape)
 {
-	int			part_size;
-	int			room = 0;
+	int part_size;
+	int room = 0;
 
 	memset(shape, 0, sizeof(*shape));
 	for (size_t at = 0; at < len;)
 	{
-		unsigned	c;
-		int			n = utf8_decode(text + at, len - at, &c);
+		unsigned c;
+		int n = utf8_decode(text + at, len - at, &c);
 
 		if (n == 0)
 			return false;
@@ -243,8 +241,8 @@ text_shape(const char *text, size_t len, TextShape *shape)
 	part_size = shape->ucs2 ? UCS2_PART : GSM7_PART;
 	for (size_t at = 0; at < len;)
 	{
-		unsigned	c;
-		int			units;
+		unsigned c;
+		int units;
 
 		at += utf8_decode(text + at, len - at, &c);
 		units = units_of(c, shape->ucs2);

@@ -13,7 +13,7 @@
 
 /* E.164 allows 15 digits. */
 #define MSISDN_MAX_DIGITS 15
-#define MSISDN_SIZE (MSISDN_MAX_DIGITS + 1)
+#define MSISDN_SIZE       (MSISDN_MAX_DIGITS + 1)
 
 typedef enum PhoneStatus
 {
@@ -29,17 +29,16 @@ typedef enum PhoneStatus
  */
 typedef struct TextShape
 {
-	bool		ucs2;
-	int			characters;		/* code points */
-	int			units;			/* septets (GSM-7) or 16-bit units (UCS-2) */
-	int			parts;			/* billed messages; 0 for an empty text */
+	bool ucs2;
+	int characters; /* code points */
+	int units;      /* septets (GSM-7) or 16-bit units (UCS-2) */
+	int parts;      /* billed messages; 0 for an empty text */
 } TextShape;
 
-extern PhoneStatus phone_normalise(const char *phone, const char *country_code,
-								   char msisdn[MSISDN_SIZE]);
+extern PhoneStatus phone_normalise(const char *phone, const char *country_code, char msisdn[MSISDN_SIZE]);
 extern const char *phone_status_text(PhoneStatus status);
 extern bool text_shape(const char *text, size_t len, TextShape *shape);
-extern int	utf8_decode(const char *text, size_t len, unsigned *codepoint);
+extern int utf8_decode(const char *text, size_t len, unsigned *codepoint);
 extern void utf8_copy(char *dst, size_t size, const char *src, size_t len);
 
-#endif							/* SMS_MESSAGE_H */
+#endif /* SMS_MESSAGE_H */

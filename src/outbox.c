@@ -44,9 +44,9 @@ PG_FUNCTION_INFO_V1(sms_gateway_results);
 PG_FUNCTION_INFO_V1(sms_gateway_claimed);
 
 /* Columns of a claimed message, in the order in which read_item() takes them. */
-#define ITEM_COLUMNS \
-	"o.id, o.priority, o.attempts, o.next_attempt_at, o.created_at, o.expires_at, " \
-	"o.unsure_since, o.kind, o.phone, o.content, o.template_code, o.list_param, " \
+#define ITEM_COLUMNS                                                                                         \
+	"o.id, o.priority, o.attempts, o.next_attempt_at, o.created_at, o.expires_at, "                          \
+	"o.unsure_since, o.kind, o.phone, o.content, o.template_code, o.list_param, "                            \
 	"o.routerule, o.options, o.request_id, o.created_by, o.details, o.gateway"
 
 /*
@@ -54,8 +54,7 @@ PG_FUNCTION_INFO_V1(sms_gateway_claimed);
  * not imply the predicate of the index of due messages, which the planner would
  * else walk through from end to end while the table has no statistics.
  */
-#define STILL_QUEUED \
-	"(o.status OPERATOR(pg_catalog.=) 'queued' OR o.status OPERATOR(pg_catalog.=) 'sending')"
+#define STILL_QUEUED "(o.status OPERATOR(pg_catalog.=) 'queued' OR o.status OPERATOR(pg_catalog.=) 'sending')"
 
 typedef enum Statement
 {
@@ -85,141 +84,123 @@ typedef enum Statement
 	PLAN_COUNT
 } Statement;
 
-#define MAX_ARGS 8
+#define MAX_ARGS    8
 #define PINNED_PATH "pg_catalog, pg_temp"
 
 /* "@" stands for the extension's schema and a dot. */
 static const struct
 {
 	const char *sql;
-	Oid			args[MAX_ARGS];
-}			statements[PLAN_COUNT] = {
-	[PLAN_NEXT_LANE] = {
-		"SELECT o.gateway, o.priority FROM @sms_outbox o "
-		"WHERE o.status = 'queued' AND (o.gateway, o.priority) > ($1, $2) "
-		"AND (o.gateway, o.priority) < ($3, $4) "
-		"ORDER BY o.gateway, o.priority LIMIT 1",
-	{NAMEOID, INT2OID, NAMEOID, INT2OID}},
-	[PLAN_CLAIM] = {
-		"SELECT " ITEM_COLUMNS " FROM @sms_outbox o "
-		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		"AND (o.next_attempt_at, o.id) > ($3, $4) AND o.next_attempt_at <= $5 "
-		"AND o.origin = $6 AND NOT @sms_gateway_claimed(o.id) "
-		"ORDER BY o.next_attempt_at, o.id LIMIT $7 FOR NO KEY UPDATE OF o SKIP LOCKED",
-	{NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID}},
-	[PLAN_LANE_DUE] = {
-		"SELECT o.next_attempt_at FROM @sms_outbox o "
-		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		"AND o.next_attempt_at > $3 ORDER BY o.next_attempt_at LIMIT 1",
-	{NAMEOID, INT2OID, TIMESTAMPTZOID}},
-	[PLAN_LANE_FREE] = {
-		"SELECT 1 FROM @sms_outbox o "
-		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		"AND o.next_attempt_at <= $3 LIMIT 1 FOR SHARE OF o SKIP LOCKED",
-	{NAMEOID, INT2OID, TIMESTAMPTZOID}},
-	[PLAN_LEASE_ADD] = {
-		"INSERT INTO @sms_gateway_lease (ids, claimed_at) VALUES ($1, $2) RETURNING id",
-	{INT8ARRAYOID, TIMESTAMPTZOID}},
+	Oid args[MAX_ARGS];
+} statements[PLAN_COUNT] = {
+	[PLAN_NEXT_LANE] = {"SELECT o.gateway, o.priority FROM @sms_outbox o "
+						"WHERE o.status = 'queued' AND (o.gateway, o.priority) > ($1, $2) "
+						"AND (o.gateway, o.priority) < ($3, $4) "
+						"ORDER BY o.gateway, o.priority LIMIT 1",
+						{NAMEOID, INT2OID, NAMEOID, INT2OID}},
+	[PLAN_CLAIM] = {"SELECT " ITEM_COLUMNS " FROM @sms_outbox o "
+					"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
+					"AND (o.next_attempt_at, o.id) > ($3, $4) AND o.next_attempt_at <= $5 "
+					"AND o.origin = $6 AND NOT @sms_gateway_claimed(o.id) "
+					"ORDER BY o.next_attempt_at, o.id LIMIT $7 FOR NO KEY UPDATE OF o SKIP LOCKED",
+					{NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID}},
+	[PLAN_LANE_DUE] = {"SELECT o.next_attempt_at FROM @sms_outbox o "
+					   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
+					   "AND o.next_attempt_at > $3 ORDER BY o.next_attempt_at LIMIT 1",
+					   {NAMEOID, INT2OID, TIMESTAMPTZOID}},
+	[PLAN_LANE_FREE] = {"SELECT 1 FROM @sms_outbox o "
+						"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
+						"AND o.next_attempt_at <= $3 LIMIT 1 FOR SHARE OF o SKIP LOCKED",
+						{NAMEOID, INT2OID, TIMESTAMPTZOID}},
+	[PLAN_LEASE_ADD] = {"INSERT INTO @sms_gateway_lease (ids, claimed_at) VALUES ($1, $2) RETURNING id",
+						{INT8ARRAYOID, TIMESTAMPTZOID}},
 	[PLAN_LEASE_DROP] = {"DELETE FROM @sms_gateway_lease WHERE id = $1", {INT8OID}},
-	[PLAN_LEASE_SET] = {
-		"UPDATE @sms_gateway_lease SET ids = $2 WHERE id = $1", {INT8OID, INT8ARRAYOID}},
+	[PLAN_LEASE_SET] = {"UPDATE @sms_gateway_lease SET ids = $2 WHERE id = $1", {INT8OID, INT8ARRAYOID}},
 	[PLAN_LEASE_CLEAR] = {"DELETE FROM @sms_gateway_lease", {InvalidOid}},
-	[PLAN_RECORD] = {
-		"UPDATE @sms_outbox o SET status = r.status, gateway = r.gateway, attempts = r.attempts, "
-		"next_attempt_at = r.next_attempt_at, smsid = coalesce(r.smsid, o.smsid), "
-		"id_omni_mess = coalesce(r.id_omni_mess, o.id_omni_mess), "
-		"referent_id = coalesce(r.referent_id, o.referent_id), result_code = r.result_code, "
-		"result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
-		"details = coalesce(r.details, o.details), unsure_since = r.unsure_since "
-		"FROM @sms_gateway_results() r WHERE o.id OPERATOR(pg_catalog.=) r.id "
-		"AND " STILL_QUEUED,
-	{InvalidOid}},
-	[PLAN_ROW_FREE] = {
-		"SELECT 1 FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED", {INT8OID}},
-	[PLAN_ORPHANS] = {
-		"SELECT " ITEM_COLUMNS ", l.claimed_at "
-		"FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), @sms_outbox o "
-		"WHERE o.id = u.id AND " STILL_QUEUED " AND o.next_attempt_at <= l.claimed_at "
-		"AND o.origin = $1 FOR NO KEY UPDATE OF o",
-	{INT8OID}},
-	[PLAN_EXPIRE] = {
-		"WITH late AS MATERIALIZED (SELECT o.id FROM @sms_outbox o "
-		"WHERE o.status OPERATOR(pg_catalog.=) 'queued' AND o.expires_at IS NOT NULL "
-		"AND o.expires_at OPERATOR(pg_catalog.<=) $1 AND o.origin OPERATOR(pg_catalog.=) $2 "
-		"AND NOT @sms_gateway_claimed(o.id) "
-		"ORDER BY o.expires_at LIMIT 1000 FOR NO KEY UPDATE OF o SKIP LOCKED) "
-		"UPDATE @sms_outbox o SET next_attempt_at = NULL, "
-		"status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status "
-		"FROM late WHERE o.id OPERATOR(pg_catalog.=) late.id",
-	{TIMESTAMPTZOID, INT8OID}},
-	[PLAN_EXPIRE_NEXT] = {
-		"SELECT o.expires_at FROM @sms_outbox o WHERE o.status = 'queued' "
-		"AND o.expires_at IS NOT NULL AND o.expires_at > $1 ORDER BY o.expires_at LIMIT 1",
-	{TIMESTAMPTZOID}},
-	[PLAN_PURGE] = {
-		"WITH page AS MATERIALIZED (SELECT o.id, o.created_at FROM @sms_outbox o "
-		"WHERE o.id > $1 ORDER BY o.id LIMIT 1000), "
-		"gone AS (DELETE FROM @sms_outbox o USING page WHERE o.id = page.id "
-		"AND o.created_at < $2 AND o.status IN "
-		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled')) "
-		"SELECT max(id), bool_or(created_at >= $2) FROM page",
-	{INT8OID, TIMESTAMPTZOID}},
-	[PLAN_PAUSES] = {
-		"SELECT gateway, by_user, since, reason FROM @sms_gateway_state", {InvalidOid}},
-	[PLAN_PAUSE] = {
-		"INSERT INTO @sms_gateway_state AS s (gateway, reason, by_user, since) "
-		"VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
-		"SET reason = excluded.reason, by_user = excluded.by_user, since = excluded.since "
-		"WHERE excluded.by_user OR NOT s.by_user",
-	{NAMEOID, TEXTOID, BOOLOID}},
-	[PLAN_RESUME] = {
-		"DELETE FROM @sms_gateway_state WHERE gateway = $1 AND (NOT by_user OR $2)",
-	{NAMEOID, BOOLOID}},
-	[PLAN_REQUEST_ID] = {
-		"SELECT 1 FROM @sms_outbox o WHERE o.gateway = $1 AND o.request_id = $2 "
-		"AND NOT o.request_id ^@ 'sgw-'",
-	{NAMEOID, TEXTOID}},
-	[PLAN_IDENTITY] = {
-		"INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid) "
-		"VALUES ($1, $2, $3)",
-	{INT8OID, INT8OID, OIDOID}},
-	[PLAN_LOCK_ROW] = {
-		"SELECT status::text, created_by FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE", {INT8OID}},
-	[PLAN_LEASED_AT] = {
-		"SELECT l.claimed_at, o.next_attempt_at <= l.claimed_at FROM @sms_gateway_lease l, "
-		"@sms_outbox o WHERE o.id = $1 AND o.id = ANY (l.ids) ORDER BY l.claimed_at DESC LIMIT 1",
-	{INT8OID}},
-	[PLAN_SET_STATUS] = {
-		"UPDATE @sms_outbox SET status = $2::@sms_status, next_attempt_at = NULL, "
-		"sent_at = CASE WHEN $2 OPERATOR(pg_catalog.=) 'sent' "
-		"THEN coalesce(sent_at, pg_catalog.clock_timestamp()) ELSE sent_at END "
-		"WHERE id OPERATOR(pg_catalog.=) $1",
-	{INT8OID, TEXTOID}},
-	[PLAN_REQUEUE] = {
-		"UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
-		"expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
-		"unsure_since = NULL WHERE id OPERATOR(pg_catalog.=) $1",
-	{INT8OID, TIMESTAMPTZOID}},
+	[PLAN_RECORD] =
+		{"UPDATE @sms_outbox o SET status = r.status, gateway = r.gateway, attempts = r.attempts, "
+		 "next_attempt_at = r.next_attempt_at, smsid = coalesce(r.smsid, o.smsid), "
+		 "id_omni_mess = coalesce(r.id_omni_mess, o.id_omni_mess), "
+		 "referent_id = coalesce(r.referent_id, o.referent_id), result_code = r.result_code, "
+		 "result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
+		 "details = coalesce(r.details, o.details), unsure_since = r.unsure_since "
+		 "FROM @sms_gateway_results() r WHERE o.id OPERATOR(pg_catalog.=) r.id "
+		 "AND " STILL_QUEUED,
+		 {InvalidOid}},
+	[PLAN_ROW_FREE] = {"SELECT 1 FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED", {INT8OID}},
+	[PLAN_ORPHANS] = {"SELECT " ITEM_COLUMNS ", l.claimed_at "
+					  "FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), @sms_outbox o "
+					  "WHERE o.id = u.id AND " STILL_QUEUED " AND o.next_attempt_at <= l.claimed_at "
+					  "AND o.origin = $1 FOR NO KEY UPDATE OF o",
+					  {INT8OID}},
+	[PLAN_EXPIRE] =
+		{"WITH late AS MATERIALIZED (SELECT o.id FROM @sms_outbox o "
+		 "WHERE o.status OPERATOR(pg_catalog.=) 'queued' AND o.expires_at IS NOT NULL "
+		 "AND o.expires_at OPERATOR(pg_catalog.<=) $1 AND o.origin OPERATOR(pg_catalog.=) $2 "
+		 "AND NOT @sms_gateway_claimed(o.id) "
+		 "ORDER BY o.expires_at LIMIT 1000 FOR NO KEY UPDATE OF o SKIP LOCKED) "
+		 "UPDATE @sms_outbox o SET next_attempt_at = NULL, "
+		 "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status "
+		 "FROM late WHERE o.id OPERATOR(pg_catalog.=) late.id",
+		 {TIMESTAMPTZOID, INT8OID}},
+	[PLAN_EXPIRE_NEXT] = {"SELECT o.expires_at FROM @sms_outbox o WHERE o.status = 'queued' "
+						  "AND o.expires_at IS NOT NULL AND o.expires_at > $1 ORDER BY o.expires_at LIMIT 1",
+						  {TIMESTAMPTZOID}},
+	[PLAN_PURGE] = {"WITH page AS MATERIALIZED (SELECT o.id, o.created_at FROM @sms_outbox o "
+					"WHERE o.id > $1 ORDER BY o.id LIMIT 1000), "
+					"gone AS (DELETE FROM @sms_outbox o USING page WHERE o.id = page.id "
+					"AND o.created_at < $2 AND o.status IN "
+					"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled')) "
+					"SELECT max(id), bool_or(created_at >= $2) FROM page",
+					{INT8OID, TIMESTAMPTZOID}},
+	[PLAN_PAUSES] = {"SELECT gateway, by_user, since, reason FROM @sms_gateway_state", {InvalidOid}},
+	[PLAN_PAUSE] = {"INSERT INTO @sms_gateway_state AS s (gateway, reason, by_user, since) "
+					"VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
+					"SET reason = excluded.reason, by_user = excluded.by_user, since = excluded.since "
+					"WHERE excluded.by_user OR NOT s.by_user",
+					{NAMEOID, TEXTOID, BOOLOID}},
+	[PLAN_RESUME] = {"DELETE FROM @sms_gateway_state WHERE gateway = $1 AND (NOT by_user OR $2)",
+					 {NAMEOID, BOOLOID}},
+	[PLAN_REQUEST_ID] = {"SELECT 1 FROM @sms_outbox o WHERE o.gateway = $1 AND o.request_id = $2 "
+						 "AND NOT o.request_id ^@ 'sgw-'",
+						 {NAMEOID, TEXTOID}},
+	[PLAN_IDENTITY] = {"INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid) "
+					   "VALUES ($1, $2, $3)",
+					   {INT8OID, INT8OID, OIDOID}},
+	[PLAN_LOCK_ROW] = {"SELECT status::text, created_by FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
+					   {INT8OID}},
+	[PLAN_LEASED_AT] =
+		{"SELECT l.claimed_at, o.next_attempt_at <= l.claimed_at FROM @sms_gateway_lease l, "
+		 "@sms_outbox o WHERE o.id = $1 AND o.id = ANY (l.ids) ORDER BY l.claimed_at DESC LIMIT 1",
+		 {INT8OID}},
+	[PLAN_SET_STATUS] = {"UPDATE @sms_outbox SET status = $2::@sms_status, next_attempt_at = NULL, "
+						 "sent_at = CASE WHEN $2 OPERATOR(pg_catalog.=) 'sent' "
+						 "THEN coalesce(sent_at, pg_catalog.clock_timestamp()) ELSE sent_at END "
+						 "WHERE id OPERATOR(pg_catalog.=) $1",
+						 {INT8OID, TEXTOID}},
+	[PLAN_REQUEUE] = {"UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
+					  "expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
+					  "unsure_since = NULL WHERE id OPERATOR(pg_catalog.=) $1",
+					  {INT8OID, TIMESTAMPTZOID}},
 };
 
 static SPIPlanPtr plans[PLAN_COUNT];
-static Oid	plans_extension = InvalidOid;
-static Oid	plans_schema = InvalidOid;
+static Oid plans_extension = InvalidOid;
+static Oid plans_schema = InvalidOid;
 
 /* Which database this is: see outbox_home(). */
-static enum
-{
+static enum {
 	HOME_UNKNOWN,
 	HOME_OURS,
 	HOME_COPY,
 	HOME_MISSING,
-}			home = HOME_UNKNOWN;
-static Oid	home_table = InvalidOid;
+} home = HOME_UNKNOWN;
+static Oid home_table = InvalidOid;
 static int64 home_origin = 0;
 static bool home_callback = false;
 
-static dlist_head *recording = NULL;	/* what sms_gateway_results() returns … */
-static OutboxItem *recording_one = NULL;	/* … or only this */
+static dlist_head *recording = NULL;     /* what sms_gateway_results() returns … */
+static OutboxItem *recording_one = NULL; /* … or only this */
 
 /* ------------------------------------------------------------------------
  * The extension, its schema, and where it is at home
@@ -229,11 +210,11 @@ static OutboxItem *recording_one = NULL;	/* … or only this */
 static bool
 find_extension(Oid *extension, Oid *schema, char **version)
 {
-	Relation	catalog = table_open(ExtensionRelationId, AccessShareLock);
+	Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		isnull;
+	HeapTuple tuple;
+	bool isnull;
 
 	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
 				CStringGetDatum(EXTENSION_NAME));
@@ -246,8 +227,8 @@ find_extension(Oid *extension, Oid *schema, char **version)
 		*extension = form->oid;
 		*schema = form->extnamespace;
 		if (version != NULL)
-			*version = TextDatumGetCString(heap_getattr(tuple, Anum_pg_extension_extversion,
-														RelationGetDescr(catalog), &isnull));
+			*version = TextDatumGetCString(
+				heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(catalog), &isnull));
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
@@ -271,13 +252,13 @@ on_relation_change(Datum arg, Oid relation)
 bool
 outbox_home(int64 *origin)
 {
-	Oid			extension;
-	Oid			schema;
-	Relation	table;
+	Oid extension;
+	Oid schema;
+	Relation table;
 	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		own = false;
-	bool		foreign = false;
+	HeapTuple tuple;
+	bool own = false;
+	bool foreign = false;
 
 	if (!home_callback)
 	{
@@ -287,15 +268,16 @@ outbox_home(int64 *origin)
 	if (home == HOME_UNKNOWN)
 	{
 		home_table = find_extension(&extension, &schema, NULL)
-			? get_relname_relid("sms_gateway_identity", schema) : InvalidOid;
+						 ? get_relname_relid("sms_gateway_identity", schema)
+						 : InvalidOid;
 		if (!OidIsValid(home_table))
 			return false;
 		table = table_open(home_table, AccessShareLock);
 		scan = systable_beginscan(table, InvalidOid, false, NULL, 0, NULL);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		{
-			TupleDesc	desc = RelationGetDescr(table);
-			bool		isnull;
+			TupleDesc desc = RelationGetDescr(table);
+			bool isnull;
 
 			if (DatumGetInt64(heap_getattr(tuple, 2, desc, &isnull)) == (int64) GetSystemIdentifier() &&
 				DatumGetObjectId(heap_getattr(tuple, 3, desc, &isnull)) == MyDatabaseId)
@@ -318,19 +300,18 @@ outbox_home(int64 *origin)
 void
 outbox_require_home(void)
 {
-	int64		origin;
+	int64 origin;
 
 	if (!guc_enabled)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sending messages is switched off"),
-				 errhint("It is switched on with sms_gateway.enabled.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("sending messages is switched off"),
+						errhint("It is switched on with sms_gateway.enabled.")));
 	if (!outbox_home(&origin))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this database is a copy, and copies send no messages"),
-				 errdetail("The outbox belongs to another cluster or database."),
-				 errhint("If this database takes the place of the original: DROP EXTENSION sms_gateway and create it again.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("this database is a copy, and copies send no messages"),
+						errdetail("The outbox belongs to another cluster or database."),
+						errhint("If this database takes the place of the original: DROP EXTENSION "
+								"sms_gateway and create it again.")));
 }
 
 /* Makes a request_id that no other message of any database has. */
@@ -338,10 +319,10 @@ char *
 outbox_request_id(int64 origin, int64 id, TimestampTz created_at)
 {
 	static const char digits[] = "0123456789abcdefghijklmnopqrstuv";
-	char		where[14];
-	char		when[14];
-	uint64		origin_bits = (uint64) origin;
-	uint64		time_bits = (uint64) created_at;
+	char where[14];
+	char when[14];
+	uint64 origin_bits = (uint64) origin;
+	uint64 time_bits = (uint64) created_at;
 
 	/* 32 digits: five bits each; 13 hold 64 bits. */
 	for (int i = 12; i >= 0; i--, origin_bits >>= 5, time_bits >>= 5)
@@ -368,8 +349,7 @@ static void
 pin_planner(GucAction action)
 {
 	static const char *const off[] = {
-		"enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_hashjoin",
-		"enable_mergejoin", "jit",
+		"enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_hashjoin", "enable_mergejoin", "jit",
 	};
 
 	for (int i = 0; i < (int) lengthof(off); i++)
@@ -381,13 +361,12 @@ pin_planner(GucAction action)
 static Oid
 outbox_owner(Oid schema)
 {
-	Oid			table = get_relname_relid("sms_outbox", schema);
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-	Oid			owner;
+	Oid table = get_relname_relid("sms_outbox", schema);
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid owner;
 
 	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table sms_outbox does not exist")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table sms_outbox does not exist")));
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
@@ -413,7 +392,7 @@ get_plan(Statement plan)
 {
 	StringInfoData sql;
 	const char *schema;
-	int			nargs = 0;
+	int nargs = 0;
 
 	if (plans[plan] != NULL)
 		return plans[plan];
@@ -440,7 +419,7 @@ get_plan(Statement plan)
 static void
 run(Statement plan, Datum *values)
 {
-	int			rc = SPI_execute_plan(get_plan(plan), values, NULL, false, 0);
+	int rc = SPI_execute_plan(get_plan(plan), values, NULL, false, 0);
 
 	if (rc < 0)
 		elog(ERROR, "statement %d failed: %s", (int) plan, SPI_result_code_string(rc));
@@ -469,10 +448,10 @@ run_firing(Statement plan, Datum *values)
 bool
 outbox_enter_worker(void)
 {
-	Oid			extension;
-	Oid			schema;
-	char	   *version;
-	int64		origin;
+	Oid extension;
+	Oid schema;
+	char *version;
+	int64 origin;
 
 	if (!find_extension(&extension, &schema, &version))
 		return false;
@@ -481,17 +460,18 @@ outbox_enter_worker(void)
 		return false;
 	if (strcmp(version, SMS_GATEWAY_VERSION) != 0)
 	{
-		ereport(LOG,
-				(errmsg("sms_gateway %s in this database is not served by the library of version %s",
-						version, SMS_GATEWAY_VERSION),
-				 errhint("ALTER EXTENSION sms_gateway UPDATE, and restart the server if the library was replaced.")));
+		ereport(
+			LOG,
+			(errmsg("sms_gateway %s in this database is not served by the library of version %s", version,
+					SMS_GATEWAY_VERSION),
+			 errhint(
+				 "ALTER EXTENSION sms_gateway UPDATE, and restart the server if the library was replaced.")));
 		return false;
 	}
 	if (!outbox_home(&origin))
 	{
-		ereport(LOG,
-				(errmsg("the outbox of this database belongs to another one: nothing is sent"),
-				 errdetail("It came with a dump, or with CREATE DATABASE … TEMPLATE.")));
+		ereport(LOG, (errmsg("the outbox of this database belongs to another one: nothing is sent"),
+					  errdetail("It came with a dump, or with CREATE DATABASE … TEMPLATE.")));
 		return false;
 	}
 	forget_plans(extension, schema);
@@ -520,8 +500,8 @@ outbox_leave_worker(void)
 void
 outbox_enter(OwnerScope *scope)
 {
-	Oid			extension;
-	Oid			schema;
+	Oid extension;
+	Oid schema;
 
 	if (!find_extension(&extension, &schema, NULL))
 		ereport(ERROR,
@@ -560,11 +540,13 @@ column(int row, int number, bool *isnull)
 bool
 outbox_next_lane(LaneKey *lane, const LaneKey *end)
 {
-	Datum		values[] = {
-		NameGetDatum(&lane->gateway), Int16GetDatum(lane->priority),
-		NameGetDatum(&end->gateway), Int16GetDatum(end->priority),
+	Datum values[] = {
+		NameGetDatum(&lane->gateway),
+		Int16GetDatum(lane->priority),
+		NameGetDatum(&end->gateway),
+		Int16GetDatum(end->priority),
 	};
-	bool		isnull;
+	bool isnull;
 
 	run(PLAN_NEXT_LANE, values);
 	if (SPI_processed == 0)
@@ -578,8 +560,8 @@ outbox_next_lane(LaneKey *lane, const LaneKey *end)
 static char *
 text_column(int row, int number)
 {
-	bool		isnull;
-	Datum		datum = column(row, number, &isnull);
+	bool isnull;
+	Datum datum = column(row, number, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(datum);
 }
@@ -587,8 +569,8 @@ text_column(int row, int number)
 static TimestampTz
 time_column(int row, int number, TimestampTz if_null)
 {
-	bool		isnull;
-	Datum		datum = column(row, number, &isnull);
+	bool isnull;
+	Datum datum = column(row, number, &isnull);
 
 	return isnull ? if_null : DatumGetTimestampTz(datum);
 }
@@ -596,9 +578,9 @@ time_column(int row, int number, TimestampTz if_null)
 static char *
 json_column(int row, int number)
 {
-	bool		isnull;
-	Datum		datum = column(row, number, &isnull);
-	Jsonb	   *json;
+	bool isnull;
+	Datum datum = column(row, number, &isnull);
+	Jsonb *json;
 
 	if (isnull)
 		return NULL;
@@ -610,16 +592,15 @@ json_column(int row, int number)
 char *
 outbox_join_routerule(ArrayType *array)
 {
-	Datum	   *elements;
-	bool	   *nulls;
-	int			n;
+	Datum *elements;
+	bool *nulls;
+	int n;
 	StringInfoData joined;
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
 	initStringInfo(&joined);
 	for (int i = 0; i < n; i++)
-		appendStringInfo(&joined, "%s%s", i > 0 ? "," : "",
-						 nulls[i] ? "" : TextDatumGetCString(elements[i]));
+		appendStringInfo(&joined, "%s%s", i > 0 ? "," : "", nulls[i] ? "" : TextDatumGetCString(elements[i]));
 	return joined.data;
 }
 
@@ -627,9 +608,9 @@ outbox_join_routerule(ArrayType *array)
 static void
 resolve_item(OutboxItem *item, Draft *draft, const char *created_by)
 {
-	Oid			role = get_role_oid(created_by, true);
+	Oid role = get_role_oid(created_by, true);
 	GatewayError error;
-	Gateway    *gateway = NULL;
+	Gateway *gateway = NULL;
 
 	memset(&error, 0, sizeof(error));
 	if (OidIsValid(role))
@@ -652,14 +633,14 @@ resolve_item(OutboxItem *item, Draft *draft, const char *created_by)
 static OutboxItem *
 read_item(int row, MemoryContext parent)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "sms_gateway message",
-												  ALLOCSET_SMALL_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "sms_gateway message", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	OutboxItem *item = palloc0(sizeof(OutboxItem));
-	Draft		draft = {0};
-	bool		isnull;
-	Datum		datum;
-	char	   *kind = text_column(row, 8);
+	Draft draft = {0};
+	bool isnull;
+	Datum datum;
+	char *kind = text_column(row, 8);
 
 	item->context = context;
 	item->id = DatumGetInt64(column(row, 1, &isnull));
@@ -703,12 +684,12 @@ read_item(int row, MemoryContext parent)
 List *
 outbox_claim(Lane *lane, int limit, TimestampTz now, MemoryContext parent)
 {
-	Datum		values[] = {
-		NameGetDatum(&lane->gateway), Int16GetDatum(lane->priority),
-		TimestampTzGetDatum(lane->after_due), Int64GetDatum(lane->after_id),
-		TimestampTzGetDatum(now), Int64GetDatum(home_origin), Int64GetDatum(limit),
+	Datum values[] = {
+		NameGetDatum(&lane->gateway),  Int16GetDatum(lane->priority), TimestampTzGetDatum(lane->after_due),
+		Int64GetDatum(lane->after_id), TimestampTzGetDatum(now),      Int64GetDatum(home_origin),
+		Int64GetDatum(limit),
 	};
-	List	   *items = NIL;
+	List *items = NIL;
 
 	run(PLAN_CLAIM, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -721,8 +702,10 @@ outbox_claim(Lane *lane, int limit, TimestampTz now, MemoryContext parent)
 TimestampTz
 outbox_lane_due(const Lane *lane, TimestampTz now)
 {
-	Datum		values[] = {
-		NameGetDatum(&lane->gateway), Int16GetDatum(lane->priority), TimestampTzGetDatum(now),
+	Datum values[] = {
+		NameGetDatum(&lane->gateway),
+		Int16GetDatum(lane->priority),
+		TimestampTzGetDatum(now),
 	};
 	TimestampTz due = DT_NOEND;
 
@@ -748,14 +731,14 @@ id_array(const Datum *ids, int n)
 int64
 outbox_lease_add(List *items, TimestampTz now)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * list_length(items));
-	Datum		values[2];
-	bool		isnull;
-	int			n = 0;
-	ListCell   *lc;
-	int64		lease;
+	Datum *ids = palloc(sizeof(Datum) * list_length(items));
+	Datum values[2];
+	bool isnull;
+	int n = 0;
+	ListCell *lc;
+	int64 lease;
 
-	foreach(lc, items)
+	foreach (lc, items)
 		ids[n++] = Int64GetDatum(((OutboxItem *) lfirst(lc))->id);
 	values[0] = id_array(ids, n);
 	values[1] = TimestampTzGetDatum(now);
@@ -768,7 +751,7 @@ outbox_lease_add(List *items, TimestampTz now)
 void
 outbox_lease_drop(int64 lease)
 {
-	Datum		values[] = {Int64GetDatum(lease)};
+	Datum values[] = {Int64GetDatum(lease)};
 
 	run(PLAN_LEASE_DROP, values);
 }
@@ -777,7 +760,7 @@ outbox_lease_drop(int64 lease)
 void
 outbox_lease_set(int64 lease, const Datum *ids, int n)
 {
-	Datum		values[] = {Int64GetDatum(lease), id_array(ids, n)};
+	Datum values[] = {Int64GetDatum(lease), id_array(ids, n)};
 
 	run(PLAN_LEASE_SET, values);
 }
@@ -794,8 +777,8 @@ outbox_lease_clear(void)
 List *
 outbox_orphans(MemoryContext parent)
 {
-	Datum		values[] = {Int64GetDatum(home_origin)};
-	List	   *items = NIL;
+	Datum values[] = {Int64GetDatum(home_origin)};
+	List *items = NIL;
 
 	run(PLAN_ORPHANS, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -823,8 +806,8 @@ sms_gateway_claimed(PG_FUNCTION_ARGS)
 static Oid
 status_label(Oid type, const char *label)
 {
-	HeapTuple	tuple = SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(type), CStringGetDatum(label));
-	Oid			oid;
+	HeapTuple tuple = SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(type), CStringGetDatum(label));
+	Oid oid;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "sms_status has no label \"%s\"", label);
@@ -850,10 +833,10 @@ set_time(Datum *value, bool *isnull, TimestampTz time)
 static void
 put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item)
 {
-	Datum		values[14] = {0};
-	bool		nulls[14] = {0};
-	NameData	gateway;
-	Oid			status_type = TupleDescAttr(rsinfo->setDesc, 1)->atttypid;
+	Datum values[14] = {0};
+	bool nulls[14] = {0};
+	NameData gateway;
+	Oid status_type = TupleDescAttr(rsinfo->setDesc, 1)->atttypid;
 	const Answer *answer = item->answer;
 
 	namestrcpy(&gateway, item->new_gateway ? item->new_gateway : item->gateway_name);
@@ -882,14 +865,14 @@ Datum
 sms_gateway_results(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (recording_one != NULL)
 		put_outcome(rsinfo, recording_one);
 	else if (recording != NULL)
 	{
-		dlist_foreach(iter, recording)
+		dlist_foreach (iter, recording)
 			put_outcome(rsinfo, dlist_container(OutboxItem, node, iter.cur));
 	}
 	return (Datum) 0;
@@ -907,8 +890,8 @@ try_record(bool with_triggers)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		Datum		values[1];
-		bool		present = true;
+		Datum values[1];
+		bool present = true;
 
 		if (recording_one != NULL)
 		{
@@ -929,7 +912,7 @@ try_record(bool with_triggers)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData *error;
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
@@ -938,10 +921,9 @@ try_record(bool with_triggers)
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
 			ReThrowError(error);
 		if (recording_one != NULL)
-			ereport(WARNING,
-					(errcode(error->sqlerrcode),
-					 errmsg("could not record message %lld%s: %s", (long long) recording_one->id,
-							with_triggers ? "" : ", even without triggers", error->message)));
+			ereport(WARNING, (errcode(error->sqlerrcode),
+							  errmsg("could not record message %lld%s: %s", (long long) recording_one->id,
+									 with_triggers ? "" : ", even without triggers", error->message)));
 		FreeErrorData(error);
 		ok = false;
 	}
@@ -960,12 +942,12 @@ try_record(bool with_triggers)
 void
 outbox_record(dlist_head *outcomes)
 {
-	dlist_iter	iter;
-	bool		all;
+	dlist_iter iter;
+	bool all;
 
 	recording = outcomes;
 	all = try_record(true);
-	dlist_foreach(iter, outcomes)
+	dlist_foreach (iter, outcomes)
 	{
 		OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
 
@@ -984,8 +966,8 @@ outbox_record(dlist_head *outcomes)
 int
 outbox_expire(TimestampTz now, TimestampTz *next)
 {
-	Datum		values[] = {TimestampTzGetDatum(now), Int64GetDatum(home_origin)};
-	int			n;
+	Datum values[] = {TimestampTzGetDatum(now), Int64GetDatum(home_origin)};
+	int n;
 
 	run_firing(PLAN_EXPIRE, values);
 	n = (int) SPI_processed;
@@ -1002,10 +984,10 @@ outbox_expire(TimestampTz now, TimestampTz *next)
 bool
 outbox_purge(TimestampTz before, int64 *after)
 {
-	Datum		values[] = {Int64GetDatum(*after), TimestampTzGetDatum(before)};
-	bool		no_page;
-	bool		isnull;
-	bool		more;
+	Datum values[] = {Int64GetDatum(*after), TimestampTzGetDatum(before)};
+	bool no_page;
+	bool isnull;
+	bool more;
 
 	run(PLAN_PURGE, values);
 	*after = DatumGetInt64(column(0, 1, &no_page));
@@ -1020,8 +1002,8 @@ outbox_purge(TimestampTz before, int64 *after)
 List *
 outbox_pauses(void)
 {
-	List	   *pauses = NIL;
-	bool		isnull;
+	List *pauses = NIL;
+	bool isnull;
 
 	run(PLAN_PAUSES, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -1041,7 +1023,7 @@ outbox_pauses(void)
 static void
 announce_pauses(void)
 {
-	Oid			table = get_relname_relid("sms_gateway_state", plans_schema);
+	Oid table = get_relname_relid("sms_gateway_state", plans_schema);
 
 	if (OidIsValid(table))
 		CacheInvalidateRelcacheByRelid(table);
@@ -1050,8 +1032,8 @@ announce_pauses(void)
 void
 outbox_pause(const char *gateway, const char *reason, bool by_user)
 {
-	NameData	name;
-	Datum		values[] = {NameGetDatum(&name), CStringGetTextDatum(reason), BoolGetDatum(by_user)};
+	NameData name;
+	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(reason), BoolGetDatum(by_user)};
 
 	namestrcpy(&name, gateway);
 	run(PLAN_PAUSE, values);
@@ -1061,9 +1043,9 @@ outbox_pause(const char *gateway, const char *reason, bool by_user)
 bool
 outbox_resume(const char *gateway, bool by_user)
 {
-	NameData	name;
-	Datum		values[] = {NameGetDatum(&name), BoolGetDatum(by_user)};
-	bool		found;
+	NameData name;
+	Datum values[] = {NameGetDatum(&name), BoolGetDatum(by_user)};
+	bool found;
 
 	namestrcpy(&name, gateway);
 	run(PLAN_RESUME, values);
@@ -1080,9 +1062,9 @@ outbox_resume(const char *gateway, bool by_user)
 bool
 outbox_request_id_used(const char *gateway, const char *request_id)
 {
-	NameData	name;
-	Datum		values[] = {NameGetDatum(&name), CStringGetTextDatum(request_id)};
-	bool		used;
+	NameData name;
+	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(request_id)};
+	bool used;
 
 	namestrcpy(&name, gateway);
 	run(PLAN_REQUEST_ID, values);
@@ -1095,8 +1077,10 @@ outbox_request_id_used(const char *gateway, const char *request_id)
 static bool
 lane_has_free(const Lane *lane, TimestampTz now)
 {
-	Datum		values[] = {
-		NameGetDatum(&lane->gateway), Int16GetDatum(lane->priority), TimestampTzGetDatum(now),
+	Datum values[] = {
+		NameGetDatum(&lane->gateway),
+		Int16GetDatum(lane->priority),
+		TimestampTzGetDatum(now),
 	};
 
 	run(PLAN_LANE_FREE, values);
@@ -1111,9 +1095,9 @@ lane_has_free(const Lane *lane, TimestampTz now)
 bool
 outbox_idle(bool but_locked)
 {
-	LaneKey		key = {{{0}}, PG_INT16_MIN};
-	LaneKey		end;
-	bool		idle = true;
+	LaneKey key = {{{0}}, PG_INT16_MIN};
+	LaneKey end;
+	bool idle = true;
 	TimestampTz now = GetCurrentTimestamp();
 
 	memset(&end, 0xFF, sizeof(end));
@@ -1121,7 +1105,7 @@ outbox_idle(bool but_locked)
 	PushActiveSnapshot(GetLatestSnapshot());
 	while (idle && outbox_next_lane(&key, &end))
 	{
-		Lane		lane = {.gateway = key.gateway, .priority = key.priority};
+		Lane lane = {.gateway = key.gateway, .priority = key.priority};
 
 		idle = outbox_lane_due(&lane, DT_NOBEGIN) > now || (but_locked && !lane_has_free(&lane, now));
 	}
@@ -1136,10 +1120,10 @@ outbox_idle(bool but_locked)
 static char *
 lock_message(int64 id, Oid role)
 {
-	Datum		values[] = {Int64GetDatum(id)};
-	bool		isnull;
-	char	   *status;
-	Oid			creator;
+	Datum values[] = {Int64GetDatum(id)};
+	bool isnull;
+	char *status;
+	Oid creator;
 
 	run(PLAN_LOCK_ROW, values);
 	if (SPI_processed == 0)
@@ -1148,12 +1132,10 @@ lock_message(int64 id, Oid role)
 	status = text_column(0, 1);
 	creator = get_role_oid(NameStr(*DatumGetName(column(0, 2, &isnull))), true);
 	SPI_freetuptable(SPI_tuptable);
-	if (creator != role &&
-		!compat_owns_table(get_relname_relid("sms_outbox", plans_schema), role))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for message %lld", (long long) id),
-				 errdetail("Another role queued it.")));
+	if (creator != role && !compat_owns_table(get_relname_relid("sms_outbox", plans_schema), role))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for message %lld", (long long) id),
+						errdetail("Another role queued it.")));
 	return status;
 }
 
@@ -1164,9 +1146,9 @@ lock_message(int64 id, Oid role)
 static TimestampTz
 leased_at(int64 id, bool *on_its_way)
 {
-	Datum		values[] = {Int64GetDatum(id)};
+	Datum values[] = {Int64GetDatum(id)};
 	TimestampTz claimed_at = 0;
-	bool		isnull;
+	bool isnull;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (SPI_execute_plan(get_plan(PLAN_LEASED_AT), values, NULL, true, 0) != SPI_OK_SELECT)
@@ -1185,7 +1167,7 @@ leased_at(int64 id, bool *on_its_way)
 static void
 set_status(int64 id, const char *status)
 {
-	Datum		values[] = {Int64GetDatum(id), CStringGetTextDatum(status)};
+	Datum values[] = {Int64GetDatum(id), CStringGetTextDatum(status)};
 
 	run_firing(PLAN_SET_STATUS, values);
 }
@@ -1194,7 +1176,7 @@ set_status(int64 id, const char *status)
 bool
 outbox_cancel(int64 id, Oid role)
 {
-	bool		on_its_way;
+	bool on_its_way;
 
 	if (strcmp(lock_message(id, role), "queued") != 0)
 		return false;
@@ -1210,12 +1192,12 @@ bool
 outbox_retry(int64 id, Oid role)
 {
 	const char *status = lock_message(id, role);
-	bool		on_its_way;
+	bool on_its_way;
 	TimestampTz due;
-	Datum		values[2];
+	Datum values[2];
 
-	if (strcmp(status, "failed") != 0 && strcmp(status, "expired") != 0 &&
-		strcmp(status, "canceled") != 0 && strcmp(status, "uncertain") != 0)
+	if (strcmp(status, "failed") != 0 && strcmp(status, "expired") != 0 && strcmp(status, "canceled") != 0 &&
+		strcmp(status, "uncertain") != 0)
 		return false;
 
 	/* Past any lease that still names it, or it would look as if on its way. */
@@ -1241,13 +1223,12 @@ outbox_resolve(int64 id, const char *status, Oid role)
 void
 outbox_create_identity(void)
 {
-	OwnerScope	scope;
-	int64		instance;
-	Datum		values[3];
+	OwnerScope scope;
+	int64 instance;
+	Datum values[3];
 
 	if (!pg_strong_random(&instance, sizeof(instance)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
 	outbox_enter(&scope);
 	values[0] = Int64GetDatum(instance);
 	values[1] = Int64GetDatum((int64) GetSystemIdentifier());

@@ -39,7 +39,7 @@ setting_is_true(const char *value)
 bool
 complain(Complaint *complaint, const char *hint, const char *format, ...)
 {
-	va_list		args;
+	va_list args;
 
 	va_start(args, format);
 	vsnprintf(complaint->message, sizeof(complaint->message), format, args);
@@ -89,7 +89,7 @@ read_http(const HttpAnswer *http, Answer *answer)
 static void
 read_bare_status(const HttpAnswer *http, Answer *answer)
 {
-	int			status = http->status;
+	int status = http->status;
 
 	snprintf(answer->code, sizeof(answer->code), "%d", status);
 	utf8_copy(answer->message, sizeof(answer->message), http->body, http->len);
@@ -115,8 +115,8 @@ read_bare_status(const HttpAnswer *http, Answer *answer)
  * providers, then the provider's own.
  */
 void
-provider_read(const Provider *provider, Settings settings, const Message *message,
-			  const HttpAnswer *http, Answer *answer)
+provider_read(const Provider *provider, Settings settings, const Message *message, const HttpAnswer *http,
+			  Answer *answer)
 {
 	memset(answer, 0, sizeof(*answer));
 	answer->retry_after = -1;
@@ -132,7 +132,7 @@ provider_read(const Provider *provider, Settings settings, const Message *messag
 static int
 digits(const char **at, int n)
 {
-	int			value = 0;
+	int value = 0;
 
 	for (int i = 0; i < n; i++, (*at)++)
 	{
@@ -147,9 +147,9 @@ digits(const char **at, int n)
 static bool
 parse_offset(const char **at, int *seconds)
 {
-	int			sign = **at == '-' ? -1 : 1;
-	int			hours;
-	int			minutes = 0;
+	int sign = **at == '-' ? -1 : 1;
+	int hours;
+	int minutes = 0;
 
 	if (**at == 'Z' || **at == 'z')
 	{
@@ -179,17 +179,17 @@ parse_offset(const char **at, int *seconds)
 bool
 parse_iso_date(const char *text, int default_offset, long long *epoch_ms)
 {
-	struct tm	tm = {0};
-	struct tm	check;
-	time_t		utc;
-	int			offset = default_offset;
-	int			ms = 0;
-	int			scale = 100;
+	struct tm tm = {0};
+	struct tm check;
+	time_t utc;
+	int offset = default_offset;
+	int ms = 0;
+	int scale = 100;
 	const char *at = text;
 
 	tm.tm_year = digits(&at, 4) - 1900;
-	if (tm.tm_year < 70 || *at++ != '-' || (tm.tm_mon = digits(&at, 2) - 1) < 0 ||
-		*at++ != '-' || (tm.tm_mday = digits(&at, 2)) < 1 || (*at != 'T' && *at != ' '))
+	if (tm.tm_year < 70 || *at++ != '-' || (tm.tm_mon = digits(&at, 2) - 1) < 0 || *at++ != '-' ||
+		(tm.tm_mday = digits(&at, 2)) < 1 || (*at != 'T' && *at != ' '))
 		return false;
 	at++;
 	if ((tm.tm_hour = digits(&at, 2)) < 0 || *at++ != ':' || (tm.tm_min = digits(&at, 2)) < 0)

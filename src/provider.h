@@ -26,37 +26,37 @@ typedef enum Call
 #define CALL_BIT(call) (1u << (call))
 
 /* Where an option may be given. */
-#define OPTION_SERVER 1			/* CREATE SERVER */
-#define OPTION_USER 2			/* CREATE USER MAPPING: secrets */
-#define OPTION_MESSAGE 4		/* the options of one message */
+#define OPTION_SERVER  1 /* CREATE SERVER */
+#define OPTION_USER    2 /* CREATE USER MAPPING: secrets */
+#define OPTION_MESSAGE 4 /* the options of one message */
 
 typedef enum OptionType
 {
-	OPTION_TEXT,				/* no control characters; at most max bytes */
-	OPTION_BOOL,				/* read as "true" or "false" */
+	OPTION_TEXT, /* no control characters; at most max bytes */
+	OPTION_BOOL, /* read as "true" or "false" */
 	OPTION_INT,
 	OPTION_NUMBER,
-	OPTION_DURATION,			/* PostgreSQL time units; read as milliseconds */
-	OPTION_CHOICE,				/* one of "choices" */
+	OPTION_DURATION, /* PostgreSQL time units; read as milliseconds */
+	OPTION_CHOICE,   /* one of "choices" */
 	OPTION_URL,
-	OPTION_FILE,				/* absolute path */
-	OPTION_INT_LIST,			/* '0,200' */
-	OPTION_ROUTE,				/* '1,3': one to three of 1, 2, 3, none twice */
-	OPTION_DATE,				/* ISO 8601; read as written */
-	OPTION_JSON,				/* a JSON object */
+	OPTION_FILE,     /* absolute path */
+	OPTION_INT_LIST, /* '0,200' */
+	OPTION_ROUTE,    /* '1,3': one to three of 1, 2, 3, none twice */
+	OPTION_DATE,     /* ISO 8601; read as written */
+	OPTION_JSON,     /* a JSON object */
 	OPTION_SERVER_NAME,
 } OptionType;
 
 typedef struct OptionDef
 {
-	const char *name;			/* NULL ends a table */
-	unsigned	where;
-	OptionType	type;
-	const char *initial;		/* value when not given, or NULL */
-	double		min;
-	double		max;
+	const char *name; /* NULL ends a table */
+	unsigned where;
+	OptionType type;
+	const char *initial; /* value when not given, or NULL */
+	double min;
+	double max;
 	const char *choices[4];
-	bool		superuser;		/* only a superuser may set it */
+	bool superuser; /* only a superuser may set it */
 } OptionDef;
 
 /*
@@ -66,24 +66,24 @@ typedef struct OptionDef
 typedef const char *const *Settings;
 
 #define PROVIDER_MAX_OPTIONS 24
-#define MAX_ROUTES 3
-#define REQUEST_ID_MAX 50		/* characters; eSMS's limit, kept for all */
+#define MAX_ROUTES           3
+#define REQUEST_ID_MAX       50 /* characters; eSMS's limit, kept for all */
 
 typedef struct Message
 {
-	Call		call;
-	const char *const *phones;	/* MSISDNs */
-	int			nphones;
+	Call call;
+	const char *const *phones; /* MSISDNs */
+	int nphones;
 	const char *content;
-	TextShape	shape;			/* of content */
+	TextShape shape; /* of content */
 	const char *template_code;
-	const char *list_param;		/* a JSON object */
-	const char *routerule;		/* "1,3", or NULL */
+	const char *list_param; /* a JSON object */
+	const char *routerule;  /* "1,3", or NULL */
 	const char *request_id;
-	int			ttl;			/* seconds an OTP lives */
-	int			length;			/* characters of an OTP */
-	bool		digits_only;
-	const char *code;			/* an OTP to check */
+	int ttl;    /* seconds an OTP lives */
+	int length; /* characters of an OTP */
+	bool digits_only;
+	const char *code; /* an OTP to check */
 } Message;
 
 /*
@@ -93,56 +93,55 @@ typedef struct Message
 typedef enum Verdict
 {
 	VERDICT_ACCEPTED,
-	VERDICT_PERMANENT,			/* refused, and would be again */
-	VERDICT_TRANSIENT,			/* certainly not accepted; worth another try */
-	VERDICT_THROTTLED,			/* too fast; certainly not accepted */
-	VERDICT_GATEWAY,			/* no message can pass this gateway now */
+	VERDICT_PERMANENT, /* refused, and would be again */
+	VERDICT_TRANSIENT, /* certainly not accepted; worth another try */
+	VERDICT_THROTTLED, /* too fast; certainly not accepted */
+	VERDICT_GATEWAY,   /* no message can pass this gateway now */
 	VERDICT_UNCERTAIN,
 } Verdict;
 
 typedef struct Answer
 {
-	Verdict		verdict;
-	int			retry_after;	/* seconds, -1 unless the server said so */
-	int			http_status;	/* 0 if there was none */
-	char		code[48];
-	char		message[512];
-	char		smsid[104];
-	char		id_omni_mess[104];
-	char		referent_id[104];
-	char		token[256];
+	Verdict verdict;
+	int retry_after; /* seconds, -1 unless the server said so */
+	int http_status; /* 0 if there was none */
+	char code[48];
+	char message[512];
+	char smsid[104];
+	char id_omni_mess[104];
+	char referent_id[104];
+	char token[256];
 } Answer;
 
 /* What is wrong with a message; both texts are for the user. */
 typedef struct Complaint
 {
-	char		message[256];
-	const char *hint;			/* static, or NULL */
+	char message[256];
+	const char *hint; /* static, or NULL */
 } Complaint;
 
 typedef struct Provider
 {
-	const char *name;			/* also the foreign-data wrapper's */
+	const char *name; /* also the foreign-data wrapper's */
 	const char *base_url;
-	unsigned	calls;			/* CALL_BITs */
-	int			max_phones;		/* receivers of one CALL_BULK */
+	unsigned calls; /* CALL_BITs */
+	int max_phones; /* receivers of one CALL_BULK */
 	const OptionDef *options;
 
 	/* Can this ever be sent?  Fills the complaint and returns false if not. */
-	bool		(*check) (Settings settings, const Message *message, Complaint *complaint);
+	bool (*check)(Settings settings, const Message *message, Complaint *complaint);
 
 	/* Fills an empty request; false only when memory is out. */
-	bool		(*build) (Settings settings, const Message *message, HttpRequest *request);
+	bool (*build)(Settings settings, const Message *message, HttpRequest *request);
 
 	/* Reads a whole HTTP answer into an answer that answer_init() made. */
-	void		(*read) (Settings settings, const Message *message, const HttpAnswer *http,
-						 Answer *answer);
+	void (*read)(Settings settings, const Message *message, const HttpAnswer *http, Answer *answer);
 
 	/* Is a second request for the same message harmless? */
-	bool		(*repeat_safe) (Settings settings, const Message *message);
+	bool (*repeat_safe)(Settings settings, const Message *message);
 
 	/* How long the provider remembers a request_id, in seconds; 0: for good. */
-	int			repeat_window;
+	int repeat_window;
 } Provider;
 
 /* in provider.c */
@@ -151,7 +150,7 @@ extern const Provider *provider_by_name(const char *name);
 extern void provider_read(const Provider *provider, Settings settings, const Message *message,
 						  const HttpAnswer *http, Answer *answer);
 extern bool complain(Complaint *complaint, const char *hint, const char *format, ...)
-			__attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4)));
 extern bool parse_iso_date(const char *text, int default_offset, long long *epoch_ms);
 extern bool setting_is_true(const char *value);
 
@@ -160,4 +159,4 @@ extern const Provider esms_provider;
 extern const Provider etelecom_provider;
 extern const Provider interits_provider;
 
-#endif							/* SMS_PROVIDER_H */
+#endif /* SMS_PROVIDER_H */

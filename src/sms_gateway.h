@@ -17,18 +17,18 @@
 #include "utils/array.h"
 #include "utils/jsonb.h"
 
-#define EXTENSION_NAME "sms_gateway"
-#define REQUEST_ID_PREFIX "sgw-"	/* of request ids made here */
+#define EXTENSION_NAME    "sms_gateway"
+#define REQUEST_ID_PREFIX "sgw-" /* of request ids made here */
 
 /* ---- in sms_gateway.c ---- */
 extern bool guc_enabled;
 extern char *guc_databases;
 extern char *guc_default_gateway;
-extern int	guc_max_in_flight;	/* requests at once, all gateways */
-extern int	guc_batch_size;		/* messages claimed at once */
-extern int	guc_retry_initial;	/* ms */
-extern int	guc_retry_max;		/* ms */
-extern int	guc_retention;		/* s; 0: for good */
+extern int guc_max_in_flight; /* requests at once, all gateways */
+extern int guc_batch_size;    /* messages claimed at once */
+extern int guc_retry_initial; /* ms */
+extern int guc_retry_max;     /* ms */
+extern int guc_retention;     /* s; 0: for good */
 
 /* ---- in encoding.c ---- */
 extern char *to_utf8(const char *text, const char *what);
@@ -39,10 +39,10 @@ extern char *from_utf8(const char *text);
 /* An error found where none may be raised; gateway_raise() raises it. */
 typedef struct GatewayError
 {
-	int			sqlstate;
-	char		message[512];
-	char		detail[256];
-	char		hint[512];
+	int sqlstate;
+	char message[512];
+	char detail[256];
+	char hint[512];
 } GatewayError;
 
 /*
@@ -51,21 +51,21 @@ typedef struct GatewayError
  */
 typedef struct Gateway
 {
-	Oid			server;
-	Oid			role;
-	char	   *name;
+	Oid server;
+	Oid role;
+	char *name;
 	const Provider *provider;
 	HttpEndpoint endpoint;
-	int			max_in_flight;
-	double		rate_limit;		/* messages a second; 0: none */
-	int			max_attempts;
-	int			max_parts;
+	int max_in_flight;
+	double rate_limit; /* messages a second; 0: none */
+	int max_attempts;
+	int max_parts;
 	const char *country_code;
-	const char *fallback;		/* or NULL */
-	bool		resend_uncertain;
+	const char *fallback; /* or NULL */
+	bool resend_uncertain;
 	const char *settings[PROVIDER_MAX_OPTIONS]; /* UTF-8 */
-	bool		stale;
-	int			users;
+	bool stale;
+	int users;
 	MemoryContext context;
 	struct Gateway *next;
 } Gateway;
@@ -73,28 +73,28 @@ typedef struct Gateway
 /* A message as a user wrote it, in the database's encoding. */
 typedef struct Draft
 {
-	Call		call;
+	Call call;
 	const char *phone;
 	const char *content;
 	const char *template_code;
 	const char *list_param;
-	const char *routerule;		/* "1,3" */
+	const char *routerule; /* "1,3" */
 	const char *request_id;
 	const char *code;
-	Jsonb	   *options;
-	int			ttl;			/* seconds */
-	int			length;
-	bool		digits_only;
-	const char *const *phones;	/* CALL_BULK */
-	int			nphones;
+	Jsonb *options;
+	int ttl; /* seconds */
+	int length;
+	bool digits_only;
+	const char *const *phones; /* CALL_BULK */
+	int nphones;
 } Draft;
 
 /* A message that passed all checks, and the settings that apply to it. */
 typedef struct Prepared
 {
-	Message		message;
-	Settings	settings;
-	char		phone[MSISDN_SIZE];
+	Message message;
+	Settings settings;
+	char phone[MSISDN_SIZE];
 	const char *phone_list[1];
 	const char *own_settings[PROVIDER_MAX_OPTIONS];
 } Prepared;
@@ -106,8 +106,7 @@ extern Gateway *gateway_get(const char *name, Oid role, GatewayError *error);
 extern void gateway_hold(Gateway *gateway);
 extern const Provider *gateway_provider(const char *name);
 extern List *gateway_names(void);
-extern bool gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared,
-							GatewayError *error);
+extern bool gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, GatewayError *error);
 extern const char *kind_name(Call call);
 extern bool kind_from_name(const char *name, Call *call);
 
@@ -117,67 +116,67 @@ extern bool kind_from_name(const char *name, Call *call);
 typedef struct OutboxItem
 {
 	MemoryContext context;
-	int64		id;
-	int			priority;
-	int			attempts;
-	TimestampTz due;			/* next_attempt_at */
+	int64 id;
+	int priority;
+	int attempts;
+	TimestampTz due; /* next_attempt_at */
 	TimestampTz created_at;
-	TimestampTz expires_at;		/* DT_NOEND: never */
-	TimestampTz unsure_since;	/* 0: no attempt is in doubt */
-	TimestampTz claimed_at;		/* of an orphan: when its lease was taken */
-	Gateway    *gateway;		/* NULL: "refusal" says why */
+	TimestampTz expires_at;   /* DT_NOEND: never */
+	TimestampTz unsure_since; /* 0: no attempt is in doubt */
+	TimestampTz claimed_at;   /* of an orphan: when its lease was taken */
+	Gateway *gateway;         /* NULL: "refusal" says why */
 	GatewayError *refusal;
-	char	   *gateway_name;
-	char	   *details;		/* JSON, or NULL */
-	Prepared	prepared;
+	char *gateway_name;
+	char *details; /* JSON, or NULL */
+	Prepared prepared;
 	struct Lease *lease;
 	struct GatewayQueue *queue;
 	HttpTransfer *transfer;
-	dlist_node	node;			/* in a ready list, or in the list of outcomes */
+	dlist_node node; /* in a ready list, or in the list of outcomes */
 
 	/* the outcome, to be recorded */
 	const char *new_status;
-	const char *new_gateway;	/* when another takes over */
-	TimestampTz next_attempt_at;	/* 0: NULL */
-	TimestampTz sent_at;		/* 0: NULL */
-	Answer	   *answer;			/* NULL: leave those columns alone */
-	char	   *new_details;	/* JSON, or NULL */
-	bool		recorded;
+	const char *new_gateway;     /* when another takes over */
+	TimestampTz next_attempt_at; /* 0: NULL */
+	TimestampTz sent_at;         /* 0: NULL */
+	Answer *answer;              /* NULL: leave those columns alone */
+	char *new_details;           /* JSON, or NULL */
+	bool recorded;
 } OutboxItem;
 
 /* The messages of one claim that are not settled yet. */
 typedef struct Lease
 {
-	int64		id;
-	int			size;
-	int			settled;		/* in the round under way */
-	bool		shrinks;		/* some of those went back to the queue */
-	dlist_node	node;
+	int64 id;
+	int size;
+	int settled;  /* in the round under way */
+	bool shrinks; /* some of those went back to the queue */
+	dlist_node node;
 } Lease;
 
 typedef struct LaneKey
 {
-	NameData	gateway;
-	int16		priority;
+	NameData gateway;
+	int16 priority;
 } LaneKey;
 
 /* One range of the due index, and how far it has been claimed. */
 typedef struct Lane
 {
-	NameData	gateway;
-	int16		priority;
-	TimestampTz after_due;		/* claimed up to here … */
-	int64		after_id;
-	TimestampTz next_due;		/* when the next waiting message is due; DT_NOEND: none */
-	bool		drained;		/* nothing due was left at the last look */
+	NameData gateway;
+	int16 priority;
+	TimestampTz after_due; /* claimed up to here … */
+	int64 after_id;
+	TimestampTz next_due; /* when the next waiting message is due; DT_NOEND: none */
+	bool drained;         /* nothing due was left at the last look */
 } Lane;
 
 typedef struct GatewayPause
 {
-	NameData	gateway;
-	bool		by_user;
+	NameData gateway;
+	bool by_user;
 	TimestampTz since;
-	char		reason[256];
+	char reason[256];
 } GatewayPause;
 
 extern bool outbox_home(int64 *origin);
@@ -194,7 +193,7 @@ extern void outbox_lease_set(int64 lease, const Datum *ids, int n);
 extern void outbox_lease_clear(void);
 extern void outbox_record(dlist_head *outcomes);
 extern List *outbox_orphans(MemoryContext parent);
-extern int	outbox_expire(TimestampTz now, TimestampTz *next);
+extern int outbox_expire(TimestampTz now, TimestampTz *next);
 extern bool outbox_purge(TimestampTz before, int64 *after);
 extern List *outbox_pauses(void);
 extern void outbox_pause(const char *gateway, const char *reason, bool by_user);
@@ -206,9 +205,9 @@ extern char *outbox_request_id(int64 origin, int64 id, TimestampTz created_at);
 /* For functions that users call: as the table's owner, in their transaction. */
 typedef struct OwnerScope
 {
-	Oid			user;
-	int			security;
-	int			guc_level;
+	Oid user;
+	int security;
+	int guc_level;
 } OwnerScope;
 
 extern void outbox_enter(OwnerScope *scope);
@@ -230,4 +229,4 @@ extern bool worker_attach(void);
 extern void worker_detach(void);
 extern TimestampTz worker_take_wake(void);
 
-#endif							/* SMS_GATEWAY_H */
+#endif /* SMS_GATEWAY_H */

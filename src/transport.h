@@ -11,11 +11,11 @@
 /* Where requests go and how long they may take. */
 typedef struct HttpEndpoint
 {
-	unsigned long id;			/* never 0; a new one when anything below changes */
+	unsigned long id; /* never 0; a new one when anything below changes */
 	const char *base_url;
-	int			timeout_ms;
-	int			connect_timeout_ms;
-	const char *ca_file;		/* NULL: the system's */
+	int timeout_ms;
+	int connect_timeout_ms;
+	const char *ca_file; /* NULL: the system's */
 } HttpEndpoint;
 
 typedef struct HttpTransfer HttpTransfer;
@@ -27,14 +27,14 @@ typedef struct HttpQueue
 	HttpTransfer *tail;
 } HttpQueue;
 
-extern int	http_reserve(int transfers);
+extern int http_reserve(int transfers);
 extern const char *http_check_url(const char *url, bool *plain_remote);
-extern HttpTransfer *http_start(const HttpEndpoint *endpoint, HttpRequest *request,
-								bool repeat_safe, HttpQueue *queue, void *tag);
+extern HttpTransfer *http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
+								HttpQueue *queue, void *tag);
 extern HttpTransfer *http_next(HttpQueue *queue, HttpAnswer *answer, void **tag);
 extern void http_release(HttpTransfer *transfer);
 extern void http_wait(long timeout_ms);
 extern bool http_call(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
-					  void (*take) (const HttpAnswer *answer, void *arg), void *arg);
+					  void (*take)(const HttpAnswer *answer, void *arg), void *arg);
 
-#endif							/* SMS_TRANSPORT_H */
+#endif /* SMS_TRANSPORT_H */

@@ -60,14 +60,14 @@ enum
 
 typedef struct Row
 {
-	int			natts;
-	Datum	   *values;
-	bool	   *nulls;
+	int natts;
+	Datum *values;
+	bool *nulls;
 } Row;
 
 /* The current user's name, looked up once. */
 static NameData user_name;
-static Oid	user_name_of = InvalidOid;
+static Oid user_name_of = InvalidOid;
 static bool user_callback = false;
 
 static void
@@ -114,7 +114,7 @@ choose_gateway(Row *row, Call call)
 {
 	GatewayError error;
 	const char *name;
-	Name		chosen;
+	Name chosen;
 
 	if (!row->nulls[COL_GATEWAY])
 		return NameStr(*DatumGetName(row->values[COL_GATEWAY]));
@@ -131,16 +131,15 @@ choose_gateway(Row *row, Call call)
 static void
 check_message(Row *row)
 {
-	Draft		draft = {.digits_only = true};
-	Prepared	prepared;
+	Draft draft = {.digits_only = true};
+	Prepared prepared;
 	GatewayError error;
-	Gateway    *gateway;
-	char	   *kind = row->nulls[COL_KIND] ? "text" : text_of(row, COL_KIND);
+	Gateway *gateway;
+	char *kind = row->nulls[COL_KIND] ? "text" : text_of(row, COL_KIND);
 
 	if (!kind_from_name(kind, &draft.call))
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid kind of message: \"%s\"", kind),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid kind of message: \"%s\"", kind),
 				 errhint("Kinds are text, otp and omni.")));
 	draft.phone = text_of(row, COL_PHONE);
 	draft.content = text_of(row, COL_CONTENT);
@@ -148,7 +147,7 @@ check_message(Row *row)
 	draft.request_id = text_of(row, COL_REQUEST_ID);
 	if (!row->nulls[COL_LIST_PARAM])
 	{
-		Jsonb	   *json = DatumGetJsonbP(row->values[COL_LIST_PARAM]);
+		Jsonb *json = DatumGetJsonbP(row->values[COL_LIST_PARAM]);
 
 		draft.list_param = JsonbToCString(NULL, &json->root, VARSIZE(json));
 	}
@@ -158,10 +157,9 @@ check_message(Row *row)
 		draft.options = DatumGetJsonbP(row->values[COL_OPTIONS]);
 	if (draft.request_id != NULL &&
 		strncmp(draft.request_id, REQUEST_ID_PREFIX, strlen(REQUEST_ID_PREFIX)) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a request_id must not start with \"%s\"", REQUEST_ID_PREFIX),
-				 errhint("Such ids are made here; leave request_id out to get one.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a request_id must not start with \"%s\"", REQUEST_ID_PREFIX),
+						errhint("Such ids are made here; leave request_id out to get one.")));
 
 	gateway = gateway_get(choose_gateway(row, draft.call), GetUserId(), &error);
 	if (gateway == NULL || !gateway_prepare(gateway, &draft, &prepared, &error))
@@ -176,13 +174,13 @@ check_message(Row *row)
 static Oid
 queued_label(Oid status_type)
 {
-	static Oid	type = InvalidOid;
-	static Oid	label = InvalidOid;
+	static Oid type = InvalidOid;
+	static Oid label = InvalidOid;
 
 	if (type != status_type)
 	{
-		HeapTuple	tuple = SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(status_type),
-											CStringGetDatum("queued"));
+		HeapTuple tuple =
+			SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(status_type), CStringGetDatum("queued"));
 
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "sms_status has no label \"queued\"");
@@ -198,10 +196,9 @@ static void
 reset_outcome(Row *row, TupleDesc desc, int64 origin)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	TimestampTz due = row->nulls[COL_SEND_AFTER] ? now
-		: DatumGetTimestampTz(row->values[COL_SEND_AFTER]);
-	Datum		parts = row->values[COL_PARTS];
-	bool		no_parts = row->nulls[COL_PARTS];
+	TimestampTz due = row->nulls[COL_SEND_AFTER] ? now : DatumGetTimestampTz(row->values[COL_SEND_AFTER]);
+	Datum parts = row->values[COL_PARTS];
+	bool no_parts = row->nulls[COL_PARTS];
 
 	for (int i = COL_STATUS; i < COL_COUNT; i++)
 		row->nulls[i] = true;
@@ -236,20 +233,18 @@ Datum
 sms_outbox_insert(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	TupleDesc	desc;
-	Row			row;
-	int64		origin;
+	TupleDesc desc;
+	Row row;
+	int64 origin;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("sms_outbox_insert must be called as a trigger before insert for each row")));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("sms_outbox_insert must be called as a trigger before insert for each row")));
 	desc = RelationGetDescr(trigger->tg_relation);
 	if (desc->natts < COL_COUNT || strcmp(NameStr(TupleDescAttr(desc, COL_ORIGIN)->attname), "origin") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("sms_outbox_insert is a trigger of sms_outbox only")));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("sms_outbox_insert is a trigger of sms_outbox only")));
 
 	row.natts = desc->natts;
 	row.values = palloc(sizeof(Datum) * row.natts);

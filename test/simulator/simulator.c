@@ -42,9 +42,9 @@
 #include "json.h"
 #include "message.h"
 
-#define MAX_UPLOAD (4 * 1024 * 1024)
-#define MAX_FAULTS 16
-#define KEPT_REQUESTS 50000
+#define MAX_UPLOAD      (4 * 1024 * 1024)
+#define MAX_FAULTS      16
+#define KEPT_REQUESTS   50000
 #define REQUEST_ID_LIFE (24 * 3600)
 
 static const char *api_key = "demo";
@@ -55,48 +55,48 @@ static FILE *log_file = NULL;
 
 typedef struct Fault
 {
-	char		name[16];
-	char		match[64];
-	char		text[1024];
-	double		value;
-	double		share;
-	long		count;			/* left; -1: without end */
+	char name[16];
+	char match[64];
+	char text[1024];
+	double value;
+	double share;
+	long count; /* left; -1: without end */
 } Fault;
 
 /* One request while it is being received and answered. */
 typedef struct Exchange
 {
-	char	   *body;
-	size_t		len;
-	bool		too_large;
-	bool		delayed;		/* its latency has been arranged */
-	bool		taken;			/* the answer below is made */
+	char *body;
+	size_t len;
+	bool too_large;
+	bool delayed; /* its latency has been arranged */
+	bool taken;   /* the answer below is made */
 	struct MHD_Response *response;
-	unsigned	status;
-	bool		hang;
+	unsigned status;
+	bool hang;
 } Exchange;
 
 typedef struct Delay
 {
-	double		due;
+	double due;
 	struct MHD_Connection *connection;
 } Delay;
 
 /* The daemon has one thread; only the delays are shared with another. */
 static Fault faults[MAX_FAULTS];
-static int	nfaults = 0;
-static char *kept[KEPT_REQUESTS];	/* JSON, a ring */
+static int nfaults = 0;
+static char *kept[KEPT_REQUESTS]; /* JSON, a ring */
 static unsigned long nkept = 0;
 static unsigned long accepted = 0;
 static unsigned long duplicates = 0;
 static unsigned long received = 0;
 static unsigned long serial = 0;
 static struct lh_table *request_ids = NULL; /* RequestId → time it was taken */
-static struct lh_table *passwords = NULL;	/* phone → code, then time it ends */
+static struct lh_table *passwords = NULL;   /* phone → code, then time it ends */
 
 static pthread_mutex_t delay_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t delay_news;
-static Delay *delays = NULL;	/* a binary heap */
+static Delay *delays = NULL; /* a binary heap */
 static size_t ndelays = 0;
 static size_t delays_size = 0;
 
@@ -141,7 +141,7 @@ static void
 make_id(char *dst, size_t len, const char *prefix)
 {
 	static unsigned start = 0;
-	int			n;
+	int n;
 
 	while (start == 0)
 		if (getrandom(&start, sizeof(start), 0) < 0)
@@ -167,7 +167,7 @@ answer_text(Exchange *x, unsigned status, const char *type, const char *text)
 static void
 answer_json(Exchange *x, unsigned status, struct json_object *object)
 {
-	char	   *text = need(json_write(object));
+	char *text = need(json_write(object));
 
 	answer_text(x, status, "application/json; charset=utf-8", text);
 	free(text);
@@ -198,7 +198,7 @@ esms_answer(Exchange *x, const char *code, const char *error, const char *smsid)
 static void
 esms_accept(Exchange *x)
 {
-	char		smsid[40];
+	char smsid[40];
 
 	make_id(smsid, 31, "");
 	accepted++;
@@ -210,11 +210,11 @@ esms_accept(Exchange *x)
  * ------------------------------------------------------------------------ */
 
 static void
-keep(const char *method, const char *path, const char *phone, const char *content,
-	 const char *request_id, struct json_object *body)
+keep(const char *method, const char *path, const char *phone, const char *content, const char *request_id,
+	 struct json_object *body)
 {
 	struct json_object *entry = json_object_new_object();
-	char	  **place = &kept[nkept++ % KEPT_REQUESTS];
+	char **place = &kept[nkept++ % KEPT_REQUESTS];
 
 	json_object_object_add(entry, "time", json_object_new_double(seconds_now(CLOCK_REALTIME)));
 	json_put_text(entry, "method", method);
@@ -248,7 +248,7 @@ put_argument(void *arg, enum MHD_ValueKind kind, const char *name, const char *v
 static bool
 good_phone(const char *phone)
 {
-	char		msisdn[MSISDN_SIZE];
+	char msisdn[MSISDN_SIZE];
 
 	return phone_normalise(phone, "84", msisdn) == PHONE_OK;
 }
@@ -258,7 +258,7 @@ static bool
 repeated(const char *request_id)
 {
 	struct lh_entry *entry = lh_table_lookup_entry(request_ids, request_id);
-	time_t		now = time(NULL);
+	time_t now = time(NULL);
 
 	if (entry != NULL && now - (time_t) (intptr_t) lh_entry_v(entry) < REQUEST_ID_LIFE)
 		return true;
@@ -271,14 +271,14 @@ repeated(const char *request_id)
 static void
 esms_send(Exchange *x, struct json_object *body)
 {
-	char		key[256];
-	char		secret[256];
-	char		phone[64];
-	char		content[4096];
-	char		type[8];
-	char		brandname[64];
-	char		request_id[256];
-	bool		has_request_id = json_text(body, "RequestId", request_id, sizeof(request_id));
+	char key[256];
+	char secret[256];
+	char phone[64];
+	char content[4096];
+	char type[8];
+	char brandname[64];
+	char request_id[256];
+	bool has_request_id = json_text(body, "RequestId", request_id, sizeof(request_id));
 
 	json_text(body, "ApiKey", key, sizeof(key));
 	json_text(body, "SecretKey", secret, sizeof(secret));
@@ -312,28 +312,30 @@ esms_otp(Exchange *x, struct MHD_Connection *connection)
 	const char *text = query(connection, "message");
 	const char *alive = query(connection, "TimeAlive");
 	const char *length = query(connection, "NumCharOfCode");
-	int			minutes = alive != NULL ? atoi(alive) : 5;
-	int			digits = length != NULL ? atoi(length) : 6;
+	int minutes = alive != NULL ? atoi(alive) : 5;
+	int digits = length != NULL ? atoi(length) : 6;
 	unsigned long long random = 0;
-	char		code[24];
-	char	   *value;
+	char code[24];
+	char *value;
 
 	if (!same(query(connection, "ApiKey"), api_key) || !same(query(connection, "SecretKey"), secret_key))
 		esms_answer(x, "101", "Authorize Failed", NULL);
 	else if (phone == NULL || !good_phone(phone) || text == NULL || strstr(text, "{OTP}") == NULL ||
-			 minutes < 2 || minutes > 15 || digits < 4 || digits > 16 || !same(query(connection, "Type"), "2"))
+			 minutes < 2 || minutes > 15 || digits < 4 || digits > 16 ||
+			 !same(query(connection, "Type"), "2"))
 		esms_answer(x, "99", "Invalid data", NULL);
 	else if (query(connection, "Brandname") == NULL)
 		esms_answer(x, "104", "Brand name code is not exist", NULL);
 	else
 	{
-		bool		numbers = !same(query(connection, "IsNumber"), "0");
+		bool numbers = !same(query(connection, "IsNumber"), "0");
 
 		for (int i = 0; i < digits; i++)
 		{
 			if (getrandom(&random, sizeof(random), 0) < 0)
 				random = (unsigned long long) rand();
-			code[i] = (numbers ? "0123456789" : "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ")[random % (numbers ? 10 : 34)];
+			code[i] =
+				(numbers ? "0123456789" : "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ")[random % (numbers ? 10 : 34)];
 		}
 		code[digits] = '\0';
 		value = need(malloc(64));
@@ -349,10 +351,10 @@ esms_check(Exchange *x, struct MHD_Connection *connection)
 {
 	const char *phone = query(connection, "Phone");
 	const char *code = query(connection, "Code");
-	void	   *value = NULL;
-	char		known[24] = "";
-	long		ends = 0;
-	char		text[128];
+	void *value = NULL;
+	char known[24] = "";
+	long ends = 0;
+	char text[128];
 
 	if (!same(query(connection, "ApiKey"), api_key) || !same(query(connection, "SecretKey"), secret_key))
 	{
@@ -387,7 +389,7 @@ etelecom_answer(Exchange *x, const char *status, const char *code)
 static bool
 good_route(struct json_object *route)
 {
-	size_t		n = json_object_is_type(route, json_type_array) ? json_object_array_length(route) : 0;
+	size_t n = json_object_is_type(route, json_type_array) ? json_object_array_length(route) : 0;
 
 	for (size_t i = 0; i < n; i++)
 	{
@@ -402,11 +404,11 @@ good_route(struct json_object *route)
 static void
 etelecom_send(Exchange *x, struct json_object *body)
 {
-	char		name[256];
-	char		secret[256];
-	char		phone[64];
-	char		template[256];
-	char		id[64];
+	char name[256];
+	char secret[256];
+	char phone[64];
+	char template[256];
+	char id[64];
 	struct json_object *object;
 
 	json_text(body, "username", name, sizeof(name));
@@ -440,7 +442,7 @@ interits_send(Exchange *x, struct MHD_Connection *connection, struct json_object
 	const char *key = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "API-KEY");
 	struct json_object *destinations = json_field(body, "destinations");
 	struct json_object *object = json_object_new_object();
-	char		id[40];
+	char id[40];
 
 	if (!same(key, api_key))
 	{
@@ -518,7 +520,7 @@ static bool
 apply_fault(const Fault *fault, Exchange *x, const char *path)
 {
 	const char *name = fault->name;
-	char		number[16];
+	char number[16];
 
 	if (strcmp(name, "close") == 0 || strcmp(name, "refuse") == 0)
 		return false;
@@ -559,23 +561,22 @@ apply_fault(const Fault *fault, Exchange *x, const char *path)
 	else if (strcmp(name, "truncate") == 0 || strcmp(name, "huge") == 0)
 	{
 		x->status = 200;
-		x->response = need(MHD_create_response_from_callback(
-							   name[0] == 't' ? 400 : (uint64_t) (fault->value * 1048576), 65536,
-							   name[0] == 't' ? cut_off : endless, NULL, NULL));
+		x->response =
+			need(MHD_create_response_from_callback(name[0] == 't' ? 400 : (uint64_t) (fault->value * 1048576),
+												   65536, name[0] == 't' ? cut_off : endless, NULL, NULL));
 	}
 	else
-		answer_text(x, 200, "text/plain", "");	/* empty */
+		answer_text(x, 200, "text/plain", ""); /* empty */
 	return true;
 }
 
 static void
 add_fault(Exchange *x, struct json_object *body)
 {
-	Fault	   *fault = &faults[nfaults];
-	char		number[32];
+	Fault *fault = &faults[nfaults];
+	char number[32];
 
-	if (body == NULL || nfaults == MAX_FAULTS ||
-		!json_text(body, "fault", fault->name, sizeof(fault->name)))
+	if (body == NULL || nfaults == MAX_FAULTS || !json_text(body, "fault", fault->name, sizeof(fault->name)))
 	{
 		answer_text(x, 400, "text/plain", "want {\"fault\": name, …}, at most 16 of them\n");
 		return;
@@ -596,11 +597,11 @@ add_fault(Exchange *x, struct json_object *body)
 static void
 list_requests(Exchange *x, const char *phone)
 {
-	size_t		size = 64;
-	size_t		used = 1;
-	char	   *text = need(malloc(size));
+	size_t size = 64;
+	size_t used = 1;
+	char *text = need(malloc(size));
 	unsigned long from = nkept > KEPT_REQUESTS ? nkept - KEPT_REQUESTS : 0;
-	char		wanted[64] = "";
+	char wanted[64] = "";
 
 	/* The entries are JSON already. */
 	if (phone != NULL)
@@ -609,7 +610,7 @@ list_requests(Exchange *x, const char *phone)
 	for (unsigned long i = from; i < nkept; i++)
 	{
 		const char *entry = kept[i % KEPT_REQUESTS];
-		size_t		len = strlen(entry);
+		size_t len = strlen(entry);
 
 		if (phone != NULL && strstr(entry, wanted) == NULL)
 			continue;
@@ -646,7 +647,7 @@ control(Exchange *x, struct MHD_Connection *connection, const char *method, cons
 		struct json_object *body)
 {
 	struct json_object *object = json_object_new_object();
-	void	   *value;
+	void *value;
 
 	if (same(path, "/simulator/fault") && same(method, "POST"))
 		add_fault(x, body);
@@ -672,7 +673,7 @@ control(Exchange *x, struct MHD_Connection *connection, const char *method, cons
 	else if (same(path, "/simulator/otp") && query(connection, "phone") != NULL &&
 			 lh_table_lookup_ex(passwords, query(connection, "phone"), &value))
 	{
-		char		code[24] = "";
+		char code[24] = "";
 
 		sscanf(value, "%23s", code);
 		answer_text(x, 200, "text/plain", code);
@@ -692,10 +693,10 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 {
 	struct json_object *body = x->len > 0 ? json_read_object(x->body, x->len) : NULL;
 	struct json_object *arguments = NULL;
-	char		phone[64] = "";
-	char		content[4096] = "";
-	char		request_id[256] = "";
-	bool		open = true;
+	char phone[64] = "";
+	char content[4096] = "";
+	char request_id[256] = "";
+	bool open = true;
 
 	if (strncmp(path, "/simulator/", 11) == 0)
 	{
@@ -718,7 +719,10 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 		MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, put_argument, arguments);
 	}
 	json_text(body ? body : arguments, strstr(path, "Omni") ? "phonenumber" : "Phone", phone, sizeof(phone));
-	json_text(body ? body : arguments, strstr(path, "vendor") ? "text" : body ? "Content" : "message",
+	json_text(body ? body : arguments,
+			  strstr(path, "vendor") ? "text"
+			  : body                 ? "Content"
+									 : "message",
 			  content, sizeof(content));
 	json_text(body, "RequestId", request_id, sizeof(request_id));
 	if (phone[0] == '\0' && json_object_is_type(json_field(body, "destinations"), json_type_array))
@@ -754,17 +758,17 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 static void
 delay(struct MHD_Connection *connection, double ms)
 {
-	size_t		i;
+	size_t i;
 
 	MHD_suspend_connection(connection);
 	pthread_mutex_lock(&delay_lock);
 	if (ndelays == delays_size)
 		delays = need(realloc(delays, sizeof(Delay) * (delays_size = delays_size * 2 + 64)));
 	i = ndelays++;
-	delays[i] = (Delay) {seconds_now(CLOCK_MONOTONIC) + ms / 1000, connection};
+	delays[i] = (Delay){seconds_now(CLOCK_MONOTONIC) + ms / 1000, connection};
 	for (; i > 0 && delays[(i - 1) / 2].due > delays[i].due; i = (i - 1) / 2)
 	{
-		Delay		swap = delays[i];
+		Delay swap = delays[i];
 
 		delays[i] = delays[(i - 1) / 2];
 		delays[(i - 1) / 2] = swap;
@@ -776,14 +780,14 @@ delay(struct MHD_Connection *connection, double ms)
 static Delay
 pop_delay(void)
 {
-	Delay		top = delays[0];
-	size_t		i = 0;
+	Delay top = delays[0];
+	size_t i = 0;
 
 	delays[0] = delays[--ndelays];
 	for (;;)
 	{
-		size_t		least = i;
-		Delay		swap = delays[i];
+		size_t least = i;
+		Delay swap = delays[i];
 
 		if (2 * i + 1 < ndelays && delays[2 * i + 1].due < delays[least].due)
 			least = 2 * i + 1;
@@ -836,8 +840,8 @@ static enum MHD_Result
 on_request(void *arg, struct MHD_Connection *connection, const char *path, const char *method,
 		   const char *version, const char *data, size_t *size, void **state)
 {
-	Exchange   *x = *state;
-	double		latency = 0;
+	Exchange *x = *state;
+	double latency = 0;
 	enum MHD_Result result;
 
 	(void) arg;
@@ -849,7 +853,7 @@ on_request(void *arg, struct MHD_Connection *connection, const char *path, const
 	}
 	if (*size > 0)
 	{
-		bool		ok = receive(x, data, *size);
+		bool ok = receive(x, data, *size);
 
 		*size = 0;
 		return ok ? MHD_YES : MHD_NO;
@@ -883,10 +887,9 @@ on_request(void *arg, struct MHD_Connection *connection, const char *path, const
 }
 
 static void
-on_completed(void *arg, struct MHD_Connection *connection, void **state,
-			 enum MHD_RequestTerminationCode why)
+on_completed(void *arg, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode why)
 {
-	Exchange   *x = *state;
+	Exchange *x = *state;
 
 	(void) arg;
 	(void) connection;
@@ -918,7 +921,8 @@ usage(FILE *out)
 	fputs("usage: simulator [--port N] [--key K] [--secret S] [--username U] [--password P] [--log FILE]\n"
 		  "Plays the gateways of eSMS, eTelecom Omni and Interits on 127.0.0.1 (port 0: any free one)\n"
 		  "and prints its URL.  Credentials are demo/demo unless told.  It ends with its standard input\n"
-		  "(--stay: with SIGTERM).  How to make it misbehave stands at the top of simulator.c.\n", out);
+		  "(--stay: with SIGTERM).  How to make it misbehave stands at the top of simulator.c.\n",
+		  out);
 }
 
 int
@@ -938,12 +942,12 @@ main(int argc, char **argv)
 	struct MHD_Daemon *daemon;
 	struct sockaddr_in address = {0};
 	pthread_condattr_t attributes;
-	pthread_t	thread;
-	sigset_t	signals;
-	int			port = 0;
-	bool		stay = false;
-	int			c;
-	int			got;
+	pthread_t thread;
+	sigset_t signals;
+	int port = 0;
+	bool stay = false;
+	int c;
+	int got;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
 	{
@@ -998,13 +1002,10 @@ main(int argc, char **argv)
 	address.sin_port = htons((uint16_t) port);
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-							  on_request, NULL,
-							  MHD_OPTION_SOCK_ADDR, (struct sockaddr *) &address,
-							  MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-							  MHD_OPTION_CONNECTION_LIMIT, 12000u,
-							  MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-							  MHD_OPTION_LISTEN_BACKLOG_SIZE, 4096u,
-							  MHD_OPTION_END);
+							  on_request, NULL, MHD_OPTION_SOCK_ADDR, (struct sockaddr *) &address,
+							  MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
+							  12000u, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_LISTEN_BACKLOG_SIZE,
+							  4096u, MHD_OPTION_END);
 	if (daemon == NULL || pthread_create(&thread, NULL, resume_delayed, NULL) != 0)
 	{
 		fprintf(stderr, "simulator: cannot listen on 127.0.0.1:%d\n", port);

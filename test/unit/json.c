@@ -10,7 +10,7 @@ test_objects(void **state)
 	static const char *const bad[] = {
 		"", " ", "null", "1", "[]", "\"x\"", "{", "{\"a\":1}x", "{\"a\":}", "<html>", "Unauthorized",
 	};
-	char	   *deep = malloc(200001);
+	char *deep = malloc(200001);
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -26,7 +26,7 @@ static void
 assert_field(const char *json, const char *name, const char *expected)
 {
 	struct json_object *object = json_read_object(json, strlen(json));
-	char		text[32];
+	char text[32];
 
 	assert_non_null(object);
 	assert_int_equal(json_text(object, name, text, sizeof(text)), expected != NULL);
@@ -52,19 +52,20 @@ test_fields(void **state)
 	assert_field("{\"CodeResult\":{}}", "CodeResult", NULL);
 	assert_field("{}", "CodeResult", NULL);
 	assert_field("{\"a\":\"x\\u0000y\"}", "a", "x y");
-	assert_field("{\"a\":\"0123456789012345678901234567890123456789\"}", "a", "0123456789012345678901234567890");
+	assert_field("{\"a\":\"0123456789012345678901234567890123456789\"}", "a",
+				 "0123456789012345678901234567890");
 }
 
 static void
 test_details(void **state)
 {
-	char	   *once;
-	char	   *twice;
+	char *once;
+	char *twice;
 
 	(void) state;
 	once = details_with_failure(NULL, "a", "104", "no brand", "b");
 	assert_string_equal(once, "{\"failed_over\":[{\"gateway\":\"a\",\"result_code\":\"104\","
-						"\"result_message\":\"no brand\"}]}");
+							  "\"result_message\":\"no brand\"}]}");
 	twice = details_with_failure(once, "b", "1", "x", "c");
 	assert_non_null(twice);
 	assert_null(details_with_failure(twice, "c", "1", "x", "a"));

@@ -10,7 +10,7 @@ static const struct
 	const char *country;
 	PhoneStatus status;
 	const char *msisdn;
-}			phones[] = {
+} phones[] = {
 	{"0901234567", "84", PHONE_OK, "84901234567"},
 	{"84901234567", "84", PHONE_OK, "84901234567"},
 	{"+84901234567", "84", PHONE_OK, "84901234567"},
@@ -46,7 +46,7 @@ test_phones(void **state)
 	(void) state;
 	for (size_t i = 0; i < sizeof(phones) / sizeof(phones[0]); i++)
 	{
-		char		msisdn[MSISDN_SIZE];
+		char msisdn[MSISDN_SIZE];
 		PhoneStatus status = phone_normalise(phones[i].phone, phones[i].country, msisdn);
 
 		if (status != phones[i].status)
@@ -62,7 +62,7 @@ test_phones(void **state)
 static char *
 repeat(const char *piece, int n)
 {
-	char	   *text = calloc(1, strlen(piece) * (size_t) n + 1);
+	char *text = calloc(1, strlen(piece) * (size_t) n + 1);
 
 	for (int i = 0; i < n; i++)
 		strcat(text, piece);
@@ -72,9 +72,9 @@ repeat(const char *piece, int n)
 static void
 assert_shape(const char *piece, int n, const char *tail, bool ucs2, int characters, int parts)
 {
-	char	   *head = repeat(piece, n);
-	char	   *text = calloc(1, strlen(head) + strlen(tail) + 1);
-	TextShape	shape;
+	char *head = repeat(piece, n);
+	char *text = calloc(1, strlen(head) + strlen(tail) + 1);
+	TextShape shape;
 
 	strcpy(text, head);
 	strcat(text, tail);
@@ -89,7 +89,7 @@ assert_shape(const char *piece, int n, const char *tail, bool ucs2, int characte
 static void
 test_shapes(void **state)
 {
-	TextShape	shape;
+	TextShape shape;
 
 	(void) state;
 	assert_shape("", 0, "", false, 0, 0);
@@ -97,22 +97,22 @@ test_shapes(void **state)
 	assert_shape("a", 161, "", false, 161, 2);
 	assert_shape("a", 306, "", false, 306, 2);
 	assert_shape("a", 307, "", false, 307, 3);
-	assert_shape("\xE2\x82\xAC", 80, "", false, 80, 1);		/* euro: two septets */
+	assert_shape("\xE2\x82\xAC", 80, "", false, 80, 1); /* euro: two septets */
 	assert_shape("\xE2\x82\xAC", 81, "", false, 81, 2);
 	/* 152 septets and an escaped character do not fit one part of 153 */
 	assert_shape("a", 152, "{}{}{}{}{}", false, 162, 2);
 	assert_shape("a", 305, "{", false, 306, 3);
-	assert_shape("\xE1\xBA\xA1", 70, "", true, 70, 1);		/* a with dot below */
+	assert_shape("\xE1\xBA\xA1", 70, "", true, 70, 1); /* a with dot below */
 	assert_shape("\xE1\xBA\xA1", 71, "", true, 71, 2);
 	assert_shape("\xE1\xBA\xA1", 134, "", true, 134, 2);
 	assert_shape("\xE1\xBA\xA1", 135, "", true, 135, 3);
-	assert_shape("\xF0\x9F\x98\x80", 35, "", true, 35, 1);	/* two units each */
+	assert_shape("\xF0\x9F\x98\x80", 35, "", true, 35, 1); /* two units each */
 	assert_shape("\xF0\x9F\x98\x80", 36, "", true, 36, 2);
 	/* 66 units and a surrogate pair do not fit one part of 67 */
 	assert_shape("\xE1\xBA\xA1", 133, "\xF0\x9F\x98\x80", true, 134, 3);
-	assert_shape("`", 1, "", true, 1, 1);			/* the grave accent is not in GSM-7 */
-	assert_shape("\xC3\xA7", 1, "", true, 1, 1);	/* nor the small c with cedilla … */
-	assert_shape("\xC3\x87", 1, "", false, 1, 1);	/* … but the capital is */
+	assert_shape("`", 1, "", true, 1, 1);         /* the grave accent is not in GSM-7 */
+	assert_shape("\xC3\xA7", 1, "", true, 1, 1);  /* nor the small c with cedilla … */
+	assert_shape("\xC3\x87", 1, "", false, 1, 1); /* … but the capital is */
 	assert_shape("@$_\xC3\xA0\xCE\xA9", 1, "", false, 5, 1);
 
 	assert_false(text_shape("\xC3", 1, &shape));
@@ -124,7 +124,7 @@ test_shapes(void **state)
 static void
 test_copy(void **state)
 {
-	char		dst[8];
+	char dst[8];
 
 	(void) state;
 	utf8_copy(dst, sizeof(dst), "abc", 3);

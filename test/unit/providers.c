@@ -10,20 +10,19 @@ static const char *const two_phones[] = {"84901234567", "84907654321"};
 
 /* Reads an HTTP answer as a provider does. */
 Answer
-read_answer(const Provider *provider, Settings settings, const Message *message,
-			int status, const char *body)
+read_answer(const Provider *provider, Settings settings, const Message *message, int status, const char *body)
 {
-	HttpAnswer	http = {.progress = HTTP_ANSWERED, .status = status, .body = body,
-	.len = strlen(body), .retry_after = -1};
-	Answer		answer;
+	HttpAnswer http = {
+		.progress = HTTP_ANSWERED, .status = status, .body = body, .len = strlen(body), .retry_after = -1};
+	Answer answer;
 
 	provider_read(provider, settings, message, &http, &answer);
 	return answer;
 }
 
 void
-assert_body(const Provider *provider, Settings settings, const Message *message,
-			const char *path, const char *expected)
+assert_body(const Provider *provider, Settings settings, const Message *message, const char *path,
+			const char *expected)
 {
 	HttpRequest request = {0};
 
@@ -50,7 +49,7 @@ option_at(const Provider *provider, const char *name)
 static void
 fill(const Provider *provider, const char **settings, ...)
 {
-	va_list		args;
+	va_list args;
 	const char *name;
 
 	for (int i = 0; provider->options[i].name != NULL; i++)
@@ -67,27 +66,29 @@ static void
 test_esms_text(void **state)
 {
 	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
-	Message		message = {.call = CALL_TEXT, .phones = one_phone, .nphones = 1,
-	.content = "He said \"xin ch\xC3\xA0o\"\n\\", .request_id = "r-1"};
-	Complaint	complaint;
+	Message message = {.call = CALL_TEXT,
+					   .phones = one_phone,
+					   .nphones = 1,
+					   .content = "He said \"xin ch\xC3\xA0o\"\n\\",
+					   .request_id = "r-1"};
+	Complaint complaint;
 
 	(void) state;
 	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "SHOP", NULL);
 	assert_true(esms_provider.check(settings, &message, &complaint));
-	assert_body(&esms_provider, settings, &message,
-				"/MainService.svc/json/SendMultipleMessage_V4_post_json/",
-				"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"Phone\":\"84901234567\","
-				"\"Content\":\"He said \\\"xin ch\xC3\xA0o\\\"\\n\\\\\",\"SmsType\":\"2\",\"Brandname\":\"SHOP\","
-				"\"IsUnicode\":\"0\",\"RequestId\":\"r-1\"}");
+	assert_body(
+		&esms_provider, settings, &message, "/MainService.svc/json/SendMultipleMessage_V4_post_json/",
+		"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"Phone\":\"84901234567\","
+		"\"Content\":\"He said \\\"xin ch\xC3\xA0o\\\"\\n\\\\\",\"SmsType\":\"2\",\"Brandname\":\"SHOP\","
+		"\"IsUnicode\":\"0\",\"RequestId\":\"r-1\"}");
 
-	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "SHOP",
-		 "sms_type", "8", "sandbox", "true", "campaign_id", "tet", "callback_url", "https://x/y?z=1",
-		 "send_date", "2026-12-31T18:30:00+00:00", NULL);
+	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "SHOP", "sms_type", "8",
+		 "sandbox", "true", "campaign_id", "tet", "callback_url", "https://x/y?z=1", "send_date",
+		 "2026-12-31T18:30:00+00:00", NULL);
 	message.content = "x";
 	message.shape.ucs2 = true;
 	message.request_id = NULL;
-	assert_body(&esms_provider, settings, &message,
-				"/MainService.svc/json/SendMultipleMessage_V4_post_json/",
+	assert_body(&esms_provider, settings, &message, "/MainService.svc/json/SendMultipleMessage_V4_post_json/",
 				"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"Phone\":\"84901234567\",\"Content\":\"x\","
 				"\"SmsType\":\"8\",\"IsUnicode\":\"1\",\"Sandbox\":\"1\",\"campaignid\":\"tet\","
 				"\"CallbackUrl\":\"https://x/y?z=1\",\"SendDate\":\"2027-01-01 01:30:00\"}");
@@ -117,10 +118,15 @@ static void
 test_esms_otp(void **state)
 {
 	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
-	Message		message = {.call = CALL_OTP, .phones = one_phone, .nphones = 1,
-	.content = "{OTP} & more", .ttl = 300, .length = 6, .digits_only = true};
+	Message message = {.call = CALL_OTP,
+					   .phones = one_phone,
+					   .nphones = 1,
+					   .content = "{OTP} & more",
+					   .ttl = 300,
+					   .length = 6,
+					   .digits_only = true};
 	HttpRequest request = {0};
-	Complaint	complaint;
+	Complaint complaint;
 
 	(void) state;
 	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "SHOP", NULL);
@@ -163,23 +169,24 @@ test_esms_answers(void **state)
 {
 	static const struct
 	{
-		int			status;
+		int status;
 		const char *body;
-		Verdict		verdict;
+		Verdict verdict;
 		const char *code;
 		const char *smsid;
-	}			cases[] = {
+	} cases[] = {
 		{200, "{\"CodeResult\":\"100\",\"CountRegenerate\":0,\"SMSID\":\"d533459ee42b2b9525ba9eabf6a8156\"}",
-		VERDICT_ACCEPTED, "100", "d533459ee42b2b9525ba9eabf6a8156"},
+		 VERDICT_ACCEPTED, "100", "d533459ee42b2b9525ba9eabf6a8156"},
 		{200, "{\"CodeResult\":100,\"SMSID\":5}", VERDICT_ACCEPTED, "100", "5"},
 		{200, "{\"CodeResult\":\"101\",\"CountRegenerate\":0,\"ErrorMessage\":\"Authorize Failed\"}",
-		VERDICT_GATEWAY, "101", ""},
-		{200, "{\"CodeResult\":\"104\",\"ErrorMessage\":\"Brand name code is not exist\"}",
-		VERDICT_PERMANENT, "104", ""},
+		 VERDICT_GATEWAY, "101", ""},
+		{200, "{\"CodeResult\":\"104\",\"ErrorMessage\":\"Brand name code is not exist\"}", VERDICT_PERMANENT,
+		 "104", ""},
 		{200, "{\"CodeResult\":\"124\",\"ErrorMessage\":\"Request exist 1\",\"SendStatus\":\"5\"}",
-		VERDICT_ACCEPTED, "124", ""},
-		{200, "{\"CodeResult\":\"146\",\"ErrorMessage\":\"Sai template Brandname CSKH\",\"SMSID\":\"3f5e156\"}",
-		VERDICT_PERMANENT, "146", "3f5e156"},
+		 VERDICT_ACCEPTED, "124", ""},
+		{200,
+		 "{\"CodeResult\":\"146\",\"ErrorMessage\":\"Sai template Brandname CSKH\",\"SMSID\":\"3f5e156\"}",
+		 VERDICT_PERMANENT, "146", "3f5e156"},
 		{200, "{\"CodeResult\":\"99\"}", VERDICT_PERMANENT, "99", ""},
 		{200, "{\"CodeResult\":\"103\"}", VERDICT_GATEWAY, "103", ""},
 		{200, "{\"CodeResult\":\"160\"}", VERDICT_THROTTLED, "160", ""},
@@ -201,13 +208,12 @@ test_esms_answers(void **state)
 		{429, "", VERDICT_THROTTLED, "429", ""},
 	};
 	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
-	Message		message = {.call = CALL_TEXT};
+	Message message = {.call = CALL_TEXT};
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
-		Answer		answer = read_answer(&esms_provider, settings, &message,
-										 cases[i].status, cases[i].body);
+		Answer answer = read_answer(&esms_provider, settings, &message, cases[i].status, cases[i].body);
 
 		if (answer.verdict != cases[i].verdict)
 			fail_msg("%d %s: verdict %d, not %d", cases[i].status, cases[i].body, answer.verdict,
@@ -228,29 +234,37 @@ test_etelecom(void **state)
 {
 	static const struct
 	{
-		int			status;
+		int status;
 		const char *body;
-		Verdict		verdict;
+		Verdict verdict;
 		const char *code;
 		const char *id;
-	}			cases[] = {
-		{200, "{\"status\":\"1\",\"code\":\"Success\",\" idOmniMess \":\"ICOMNI123\"}", VERDICT_ACCEPTED, "1", "ICOMNI123"},
-		{200, "{\"status\":1,\"code\":\"Success\",\"idOmniMess\":\"ICOMNI123\"}", VERDICT_ACCEPTED, "1", "ICOMNI123"},
+	} cases[] = {
+		{200, "{\"status\":\"1\",\"code\":\"Success\",\" idOmniMess \":\"ICOMNI123\"}", VERDICT_ACCEPTED, "1",
+		 "ICOMNI123"},
+		{200, "{\"status\":1,\"code\":\"Success\",\"idOmniMess\":\"ICOMNI123\"}", VERDICT_ACCEPTED, "1",
+		 "ICOMNI123"},
 		{200, "{\"status\":\"-1\",\"code\":\"PhoneNumber Wrong Format\"}", VERDICT_PERMANENT, "-1", ""},
 		{200, "{\"status\":\"-2\",\"code\":\"Wrong Format Parameter: otp\"}", VERDICT_PERMANENT, "-2", ""},
 		{200, "{\"status\":\"-3\",\"code\":\"You have run out of messages\"}", VERDICT_GATEWAY, "-3", ""},
-		{200, "{\"status\":-6,\"code\":\"Can't find template with templatecode: x\"}", VERDICT_PERMANENT, "-6", ""},
-		{200, "{\"status\":\"-8\",\"code\":\"Can't find any routing for this request\"}", VERDICT_PERMANENT, "-8", ""},
-		{200, "{\"status\":\"-9\",\"code\":\"Can't find any information about channel: 1\"}", VERDICT_PERMANENT, "-9", ""},
+		{200, "{\"status\":-6,\"code\":\"Can't find template with templatecode: x\"}", VERDICT_PERMANENT,
+		 "-6", ""},
+		{200, "{\"status\":\"-8\",\"code\":\"Can't find any routing for this request\"}", VERDICT_PERMANENT,
+		 "-8", ""},
+		{200, "{\"status\":\"-9\",\"code\":\"Can't find any information about channel: 1\"}",
+		 VERDICT_PERMANENT, "-9", ""},
 		{401, "Unauthorized", VERDICT_GATEWAY, "401", ""},
 		{401, "Can't access from this IP", VERDICT_GATEWAY, "401", ""},
 		{200, "Unauthorized", VERDICT_UNCERTAIN, "200", ""},
 		{502, "", VERDICT_UNCERTAIN, "502", ""},
 	};
 	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
-	Message		message = {.call = CALL_OMNI, .phones = one_phone, .nphones = 1,
-	.template_code = "TPL", .list_param = "{\"otp\": \"123456\", \"n\": 12345678901234567890123}"};
-	Complaint	complaint;
+	Message message = {.call = CALL_OMNI,
+					   .phones = one_phone,
+					   .nphones = 1,
+					   .template_code = "TPL",
+					   .list_param = "{\"otp\": \"123456\", \"n\": 12345678901234567890123}"};
+	Complaint complaint;
 
 	(void) state;
 	fill(&etelecom_provider, settings, "username", "u", "password", "p", NULL);
@@ -269,8 +283,7 @@ test_etelecom(void **state)
 				"\"routerule\":[\"2\"],\"templatecode\":\"DEF\",\"list_param\":{}}");
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
-		Answer		answer = read_answer(&etelecom_provider, settings, &message,
-										 cases[i].status, cases[i].body);
+		Answer answer = read_answer(&etelecom_provider, settings, &message, cases[i].status, cases[i].body);
 
 		if (answer.verdict != cases[i].verdict)
 			fail_msg("%s: verdict %d, not %d", cases[i].body, answer.verdict, cases[i].verdict);
@@ -287,14 +300,17 @@ test_interits(void **state)
 {
 	static const struct
 	{
-		int			status;
+		int status;
 		const char *body;
-		Verdict		verdict;
+		Verdict verdict;
 		const char *code;
-	}			cases[] = {
-		{200, "{\"code\":0,\"data\":{\"token\":\"tok\"},\"message\":\"ok\",\"referentId\":\"ref\"}", VERDICT_ACCEPTED, "0"},
-		{200, "{\"data\":{\"token\":\"tok\"},\"message\":\"ok\",\"referentId\":\"ref\"}", VERDICT_ACCEPTED, "200"},
-		{201, "{\"code\":\"201\",\"data\":{\"token\":\"tok\"},\"referentId\":\"ref\"}", VERDICT_ACCEPTED, "201"},
+	} cases[] = {
+		{200, "{\"code\":0,\"data\":{\"token\":\"tok\"},\"message\":\"ok\",\"referentId\":\"ref\"}",
+		 VERDICT_ACCEPTED, "0"},
+		{200, "{\"data\":{\"token\":\"tok\"},\"message\":\"ok\",\"referentId\":\"ref\"}", VERDICT_ACCEPTED,
+		 "200"},
+		{201, "{\"code\":\"201\",\"data\":{\"token\":\"tok\"},\"referentId\":\"ref\"}", VERDICT_ACCEPTED,
+		 "201"},
 		{200, "{\"code\":1,\"message\":\"no\"}", VERDICT_PERMANENT, "1"},
 		{200, "{\"code\":\"x\",\"message\":\"no\"}", VERDICT_PERMANENT, "x"},
 		{200, "", VERDICT_UNCERTAIN, "200"},
@@ -310,16 +326,16 @@ test_interits(void **state)
 		{504, "", VERDICT_UNCERTAIN, "504"},
 	};
 	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
-	Message		message = {.call = CALL_BULK, .phones = two_phones, .nphones = 2,
-	.content = "hello", .request_id = "r"};
+	Message message = {
+		.call = CALL_BULK, .phones = two_phones, .nphones = 2, .content = "hello", .request_id = "r"};
 	HttpRequest request = {0};
-	Complaint	complaint;
+	Complaint complaint;
 
 	(void) state;
 	fill(&interits_provider, settings, "api_key", "K", NULL);
 	assert_false(interits_provider.check(settings, &message, &complaint));
-	fill(&interits_provider, settings, "api_key", "K", "sender", "SHOP",
-		 "scheduled", "2024-12-20T10:33:44.757+07:00", "ext", "{\"a\": 1}", "type", "3", NULL);
+	fill(&interits_provider, settings, "api_key", "K", "sender", "SHOP", "scheduled",
+		 "2024-12-20T10:33:44.757+07:00", "ext", "{\"a\": 1}", "type", "3", NULL);
 	assert_true(interits_provider.check(settings, &message, &complaint));
 	assert_body(&interits_provider, settings, &message, "/api/vendor/v1/sms/send-message",
 				"{\"destinations\":[\"84901234567\",\"84907654321\"],\"from\":\"SHOP\",\"text\":\"hello\","
@@ -332,8 +348,7 @@ test_interits(void **state)
 	fill(&interits_provider, settings, "api_key", "K", "sender", "SHOP", NULL);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
-		Answer		answer = read_answer(&interits_provider, settings, &message,
-										 cases[i].status, cases[i].body);
+		Answer answer = read_answer(&interits_provider, settings, &message, cases[i].status, cases[i].body);
 
 		if (answer.verdict != cases[i].verdict)
 			fail_msg("%d %s: verdict %d, not %d", cases[i].status, cases[i].body, answer.verdict,
@@ -346,8 +361,10 @@ test_interits(void **state)
 		}
 	}
 	fill(&interits_provider, settings, "success_codes", "7, 8", NULL);
-	assert_int_equal(read_answer(&interits_provider, settings, &message, 200, "{\"code\":8}").verdict, VERDICT_ACCEPTED);
-	assert_int_equal(read_answer(&interits_provider, settings, &message, 200, "{\"code\":0}").verdict, VERDICT_PERMANENT);
+	assert_int_equal(read_answer(&interits_provider, settings, &message, 200, "{\"code\":8}").verdict,
+					 VERDICT_ACCEPTED);
+	assert_int_equal(read_answer(&interits_provider, settings, &message, 200, "{\"code\":0}").verdict,
+					 VERDICT_PERMANENT);
 	assert_false(interits_provider.repeat_safe(settings, &message));
 	fill(&interits_provider, settings, "idempotent", "true", NULL);
 	assert_true(interits_provider.repeat_safe(settings, &message));
@@ -356,10 +373,11 @@ test_interits(void **state)
 static void
 test_failures(void **state)
 {
-	HttpAnswer	http = {.progress = HTTP_NOT_SENT, .body = "", .retry_after = -1, .code = "connect", .error = "refused"};
+	HttpAnswer http = {
+		.progress = HTTP_NOT_SENT, .body = "", .retry_after = -1, .code = "connect", .error = "refused"};
 	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
-	Message		message = {.call = CALL_TEXT};
-	Answer		answer;
+	Message message = {.call = CALL_TEXT};
+	Answer answer;
 
 	(void) state;
 	provider_read(&esms_provider, settings, &message, &http, &answer);
@@ -385,7 +403,7 @@ test_failures(void **state)
 static void
 test_dates(void **state)
 {
-	long long	ms;
+	long long ms;
 
 	(void) state;
 	assert_true(parse_iso_date("1970-01-01T00:00:00Z", 0, &ms));

@@ -8,7 +8,7 @@
 int
 main(void)
 {
-	int			failed = 0;
+	int failed = 0;
 
 	failed += run_message_tests();
 	failed += run_json_tests();

@@ -21,17 +21,17 @@
 #include "json.h"
 #include "provider.h"
 
-extern int	run_message_tests(void);
-extern int	run_json_tests(void);
-extern int	run_esms_tests(void);
-extern int	run_etelecom_tests(void);
-extern int	run_interits_tests(void);
-extern int	run_common_tests(void);
+extern int run_message_tests(void);
+extern int run_json_tests(void);
+extern int run_esms_tests(void);
+extern int run_etelecom_tests(void);
+extern int run_interits_tests(void);
+extern int run_common_tests(void);
 
 /* in providers.c */
-extern Answer read_answer(const Provider *provider, Settings settings, const Message *message,
-						  int status, const char *body);
-extern void assert_body(const Provider *provider, Settings settings, const Message *message,
-						const char *path, const char *expected);
+extern Answer read_answer(const Provider *provider, Settings settings, const Message *message, int status,
+						  const char *body);
+extern void assert_body(const Provider *provider, Settings settings, const Message *message, const char *path,
+						const char *expected);
 
-#endif							/* SMS_UNIT_H */
+#endif /* SMS_UNIT_H */
