@@ -21,7 +21,5 @@ SELECT p.oid::regprocedure AS "for everybody"
  WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'sms_gateway')
    AND has_function_privilege('public', p.oid, 'EXECUTE')
  ORDER BY p.proname;
-SELECT version = default_version AS current FROM pg_available_extension_versions v
-  JOIN pg_available_extensions e USING (name) WHERE v.name = 'sms_gateway' AND v.installed;
 SHOW sms_gateway.retry_max;
 DROP EXTENSION sms_gateway;
