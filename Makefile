@@ -58,4 +58,8 @@ test:
 	@test/setup test
 	@test/run
 
-.PHONY: demo test simulator unit
+bench:
+	@test/setup demo
+	@test/bench/run
+
+.PHONY: demo test bench simulator unit
