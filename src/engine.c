@@ -43,19 +43,20 @@
 #define ENGINE_LOCK_CLASS 7
 #define ENGINE_LOCK_KEY   0x736D7367 /* "smsg" */
 
-#define SAFETY_POLL     5000.0   /* ms between looks that nobody asked for */
-#define RECORD_DELAY    4.0      /* ms that an outcome may wait for company */
-#define FULL_LOOK_SHARE 20.0     /* a look from the start may take 1/20 of the time */
-#define PROBE_FIRST     5000.0   /* ms until a paused gateway is tried again … */
-#define PROBE_MAX       900000.0 /* … doubling up to this */
-#define THROTTLE_FIRST  1000.0
-#define THROTTLE_MAX    60000.0
-#define ERROR_FIRST     250.0
-#define ERROR_MAX       30000.0
-#define HELD_RETRY      60000 /* ms until a message without credentials is tried again */
-#define RATE_SLACK      50.0  /* ms a rate limit may run behind and catch up */
-#define REPEAT_MARGIN   600   /* s before the end of a repeat window */
-#define PURGE_PERIOD    10000.0
+#define SAFETY_POLL       5000.0   /* ms between looks that nobody asked for */
+#define RECORD_DELAY      4.0      /* ms that an outcome may wait for company … */
+#define RECORD_DELAY_BUSY 25.0     /* … while there is more to send anyway */
+#define FULL_LOOK_SHARE   20.0     /* a look from the start may take 1/20 of the time */
+#define PROBE_FIRST       5000.0   /* ms until a paused gateway is tried again … */
+#define PROBE_MAX         900000.0 /* … doubling up to this */
+#define THROTTLE_FIRST    1000.0
+#define THROTTLE_MAX      60000.0
+#define ERROR_FIRST       250.0
+#define ERROR_MAX         30000.0
+#define HELD_RETRY        60000 /* ms until a message without credentials is tried again */
+#define RATE_SLACK        50.0  /* ms a rate limit may run behind and catch up */
+#define REPEAT_MARGIN     600   /* s before the end of a repeat window */
+#define PURGE_PERIOD      10000.0
 
 /* What the engine knows of one gateway while it runs. */
 typedef struct GatewayQueue
@@ -609,7 +610,7 @@ ready_from(GatewayQueue *queue, int priority)
 
 /*
  * How many messages of a lane to claim now.  What is claimed cannot be canceled
- * and is in doubt after a crash: so no more than about a tenth of a second's
+ * and is in doubt after a crash: so no more than about a twentieth of a second's
  * worth waits for a free slot, or a hundredth where the doubt would stay.
  */
 static int
@@ -624,9 +625,9 @@ lane_limit(const Lane *lane, double now)
 																										 : 0;
 	if (queue->held_until > now)
 		return 0;
-	ahead = queue->flow / (queue->repeat_safe ? 10 : 100);
+	ahead = queue->flow / (queue->repeat_safe ? 20 : 100);
 	if (queue->rate_limit > 0)
-		ahead = Min(ahead, queue->rate_limit / 10);
+		ahead = Min(ahead, queue->rate_limit / 20);
 	limit = queue->max_in_flight - queue->in_flight + (int) Max(ahead, 1) - ready_from(queue, lane->priority);
 	if (limit < Max(ahead, queue->max_in_flight) / 4 && queue->nready > 0)
 		return 0; /* not worth a commit yet */
@@ -894,7 +895,7 @@ forget_recorded(void)
 		dlist_delete(iter.cur);
 		engine->noutcomes--;
 		hash_search(engine->items, &item->id, HASH_REMOVE, NULL);
-		MemoryContextDelete(item->context);
+		outbox_free_item(item);
 	}
 	dlist_foreach_modify (iter, &engine->leases)
 	{
@@ -1089,6 +1090,19 @@ round_once(void)
  * The loop
  * ------------------------------------------------------------------------ */
 
+/*
+ * When the outcomes at hand are to be recorded.  While requests are started
+ * anyway, a larger batch is worth more than a few milliseconds; with many
+ * outcomes at hand, neither is.
+ */
+static double
+record_time(void)
+{
+	if (engine->noutcomes >= guc_batch_size / 2)
+		return engine->record_at - RECORD_DELAY;
+	return engine->record_at + (engine->nready > 0 ? RECORD_DELAY_BUSY - RECORD_DELAY : 0);
+}
+
 /* Is there anything that a transaction could do now? */
 static bool
 round_needed(double now, TimestampTz wall)
@@ -1097,7 +1111,7 @@ round_needed(double now, TimestampTz wall)
 		return false;
 	if (!engine->started || engine->look)
 		return true;
-	if (engine->noutcomes > 0 && now >= engine->record_at)
+	if (engine->noutcomes > 0 && now >= record_time())
 		return true;
 	if (!guc_enabled)
 		return false;
@@ -1126,7 +1140,7 @@ time_to_wait(double now, TimestampTz wall)
 	double wait = Max(engine->look_at - now, 0);
 
 	if (engine->noutcomes > 0)
-		wait = Min(wait, engine->record_at - now);
+		wait = Min(wait, record_time() - now);
 	wait = Min(wait, until(engine->next_expiry, wall));
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{

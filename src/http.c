@@ -46,8 +46,9 @@
 struct HttpTransfer
 {
 	CURL *easy;
-	uint64 endpoint; /* whose settings "easy" holds; 0: nobody's */
-	struct curl_slist *headers;
+	uint64 endpoint;            /* whose settings "easy" holds; 0: nobody's */
+	struct curl_slist *headers; /* as set on "easy" */
+	const char *path;           /* whose URL is set on "easy"; NULL: none to be used again */
 	char *request_body;
 	char *body; /* of the answer */
 	size_t len;
@@ -345,7 +346,7 @@ make_headers(HttpTransfer *t, const HttpRequest *request)
 	/* Expect: makes a server answer in between; one round trip more. */
 	bool ok = add_header(&t->headers, "Accept: */*") && add_header(&t->headers, "Expect:");
 
-	if (request->body != NULL)
+	if (t->request_body != NULL)
 		ok = ok && add_header(&t->headers, "Content-Type: application/json");
 	for (int i = 0; i < request->nheaders && ok; i++)
 	{
@@ -370,6 +371,9 @@ configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 	if (t->endpoint == endpoint->id)
 		return;
 	curl_easy_reset(easy);
+	curl_slist_free_all(t->headers);
+	t->headers = NULL;
+	t->path = NULL;
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->errbuf);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -411,8 +415,6 @@ http_release(HttpTransfer *t)
 		restore_signals(&saved);
 		t->running = false;
 	}
-	curl_slist_free_all(t->headers);
-	t->headers = NULL;
 	free(t->request_body);
 	t->request_body = NULL;
 	if (t->size > KEEP_BODY)
@@ -426,6 +428,33 @@ http_release(HttpTransfer *t)
 }
 
 /*
+ * Sets URL and headers.  Those of the last request to this endpoint serve again
+ * if the path is the same and nothing of the message is in the URL: headers
+ * depend on the endpoint alone.
+ */
+static bool
+set_target(HttpTransfer *t, const HttpEndpoint *endpoint, const HttpRequest *request)
+{
+	char *url;
+	bool ok;
+
+	if (t->path == request->path && request->nquery == 0)
+		return true;
+	t->path = NULL;
+	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
+	curl_slist_free_all(t->headers);
+	t->headers = NULL;
+	ok = make_headers(t, request);
+	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
+	url = make_url(t->easy, endpoint, request);
+	ok = ok && url != NULL && curl_easy_setopt(t->easy, CURLOPT_URL, url) == CURLE_OK;
+	free(url);
+	if (ok && request->nquery == 0)
+		t->path = request->path;
+	return ok;
+}
+
+/*
  * Starts a request, whose body it takes over.  When it has ended it stands in
  * "queue" with its tag.  Returns NULL when memory is out, and then nothing was sent.
  */
@@ -433,7 +462,6 @@ HttpTransfer *
 http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe, HttpQueue *queue, void *tag)
 {
 	HttpTransfer *t = free_transfers;
-	char *url;
 	sigset_t saved;
 	bool ok;
 
@@ -457,12 +485,7 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 
 	block_signals(&saved);
 	configure(t, endpoint);
-	request->body = t->request_body;
-	ok = make_headers(t, request);
-	request->body = NULL;
-	url = make_url(t->easy, endpoint, request);
-	ok = ok && url != NULL && curl_easy_setopt(t->easy, CURLOPT_URL, url) == CURLE_OK;
-	free(url);
+	ok = set_target(t, endpoint, request);
 	if (t->request_body != NULL)
 	{
 		curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
@@ -471,7 +494,6 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 	}
 	else
 		curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
-	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
 	curl_easy_setopt(t->easy, CURLOPT_MAXAGE_CONN, (long) (repeat_safe ? MAX_IDLE : MAX_IDLE_UNREPEATABLE));
 	ok = ok && curl_multi_add_handle(multi, t->easy) == CURLM_OK;
 	restore_signals(&saved);

@@ -84,8 +84,10 @@ typedef enum Statement
 	PLAN_COUNT
 } Statement;
 
-#define MAX_ARGS    8
-#define PINNED_PATH "pg_catalog, pg_temp"
+#define MAX_ARGS       8
+#define ITEM_SIZE      4096 /* bytes; a usual message and its answer fit in */
+#define SPARE_CONTEXTS 512
+#define PINNED_PATH    "pg_catalog, pg_temp"
 
 /* "@" stands for the extension's schema and a dot. */
 static const struct
@@ -630,11 +632,46 @@ resolve_item(OutboxItem *item, Draft *draft, const char *created_by)
 	*item->refusal = error;
 }
 
+/*
+ * Contexts of messages, empty, to be used again: making and freeing one for
+ * each message costs more than filling it.
+ */
+static MemoryContext spare_contexts[SPARE_CONTEXTS];
+static int nspare = 0;
+
+static MemoryContext
+take_context(MemoryContext parent)
+{
+	if (nspare > 0)
+	{
+		MemoryContext context = spare_contexts[--nspare];
+
+		MemoryContextSetParent(context, parent);
+		return context;
+	}
+	return AllocSetContextCreate(parent, "sms_gateway message", 0, ITEM_SIZE, ITEM_SIZE);
+}
+
+/* Gives a message back, with all that was allocated for it. */
+void
+outbox_free_item(OutboxItem *item)
+{
+	MemoryContext context = item->context;
+
+	if (nspare == SPARE_CONTEXTS)
+	{
+		MemoryContextDelete(context);
+		return;
+	}
+	MemoryContextReset(context);
+	MemoryContextSetParent(context, TopMemoryContext);
+	spare_contexts[nspare++] = context;
+}
+
 static OutboxItem *
 read_item(int row, MemoryContext parent)
 {
-	MemoryContext context =
-		AllocSetContextCreate(CurrentMemoryContext, "sms_gateway message", ALLOCSET_SMALL_SIZES);
+	MemoryContext context = take_context(parent);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	OutboxItem *item = palloc0(sizeof(OutboxItem));
 	Draft draft = {0};
@@ -672,7 +709,6 @@ read_item(int row, MemoryContext parent)
 
 	resolve_item(item, &draft, NameStr(*DatumGetName(column(row, 16, &isnull))));
 	MemoryContextSwitchTo(old);
-	MemoryContextSetParent(context, parent);
 	return item;
 }
 

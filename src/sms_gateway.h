@@ -186,6 +186,7 @@ extern bool outbox_enter_worker(void);
 extern void outbox_leave_worker(void);
 extern bool outbox_next_lane(LaneKey *lane, const LaneKey *end);
 extern List *outbox_claim(Lane *lane, int limit, TimestampTz now, MemoryContext parent);
+extern void outbox_free_item(OutboxItem *item);
 extern TimestampTz outbox_lane_due(const Lane *lane, TimestampTz now);
 extern int64 outbox_lease_add(List *items, TimestampTz now);
 extern void outbox_lease_drop(int64 lease);
