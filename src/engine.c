@@ -422,6 +422,16 @@ decide(OutboxItem *item)
 	}
 }
 
+/*
+ * Gives a message back to the queue as it is: only its lease ends.
+ */
+static void
+hand_back(OutboxItem *item)
+{
+	item->handed_back = true;
+	add_outcome(item, "queued", item->due);
+}
+
 /* A message that cannot even be tried: its gateway, mapping or options changed. */
 static void
 refuse(OutboxItem *item)
@@ -542,9 +552,13 @@ start_ready(void)
 			item = dlist_container(OutboxItem, node, dlist_pop_head_node(&queue->ready));
 			queue->nready--;
 			engine->nready--;
-			if (queue->rate_limit > 0)
+			if (queue->rate_limit > 0 && !item->gateway->stale)
 				queue->next_start = Max(queue->next_start, now - RATE_SLACK) + 1000.0 / queue->rate_limit;
-			start_item(item);
+			/* Its server or user mapping has changed since it was claimed. */
+			if (item->gateway->stale)
+				hand_back(item);
+			else
+				start_item(item);
 			any = true;
 		}
 	}

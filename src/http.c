@@ -165,7 +165,10 @@ on_send(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_p
 	return t->repeated ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
-/* libcurl's resolver threads inherit the signal mask: they must get no signal. */
+/*
+ * libcurl's resolver threads inherit the signal mask: they must get no signal.
+ * They are started by curl_multi_socket_action(), not by curl_multi_add_handle().
+ */
 static void
 block_signals(sigset_t *saved)
 {
@@ -462,7 +465,6 @@ HttpTransfer *
 http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe, HttpQueue *queue, void *tag)
 {
 	HttpTransfer *t = free_transfers;
-	sigset_t saved;
 	bool ok;
 
 	http_init();
@@ -483,7 +485,6 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 	t->queue = queue;
 	t->tag = tag;
 
-	block_signals(&saved);
 	configure(t, endpoint);
 	ok = set_target(t, endpoint, request);
 	if (t->request_body != NULL)
@@ -496,8 +497,6 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 		curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
 	curl_easy_setopt(t->easy, CURLOPT_MAXAGE_CONN, (long) (repeat_safe ? MAX_IDLE : MAX_IDLE_UNREPEATABLE));
 	ok = ok && curl_multi_add_handle(multi, t->easy) == CURLM_OK;
-	restore_signals(&saved);
-
 	t->running = ok;
 	if (!ok)
 	{

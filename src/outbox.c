@@ -909,7 +909,12 @@ sms_gateway_results(PG_FUNCTION_ARGS)
 	else if (recording != NULL)
 	{
 		dlist_foreach (iter, recording)
-			put_outcome(rsinfo, dlist_container(OutboxItem, node, iter.cur));
+		{
+			const OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
+
+			if (!item->handed_back)
+				put_outcome(rsinfo, item);
+		}
 	}
 	return (Datum) 0;
 }
@@ -988,7 +993,7 @@ outbox_record(dlist_head *outcomes)
 		OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
 
 		recording_one = item;
-		item->recorded = all || try_record(true) || try_record(false);
+		item->recorded = all || item->handed_back || try_record(true) || try_record(false);
 		recording_one = NULL;
 	}
 	recording = NULL;

@@ -141,6 +141,7 @@ typedef struct OutboxItem
 	TimestampTz sent_at;         /* 0: NULL */
 	Answer *answer;              /* NULL: leave those columns alone */
 	char *new_details;           /* JSON, or NULL */
+	bool handed_back;            /* not tried: its row stays as it is */
 	bool recorded;
 } OutboxItem;
 
