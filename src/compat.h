@@ -6,6 +6,7 @@
 #define SMS_COMPAT_H
 
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -47,6 +48,16 @@ compat_owns_table(Oid table, Oid role)
 	return object_ownercheck(RelationRelationId, table, role);
 #else
 	return pg_class_ownercheck(table, role);
+#endif
+}
+
+static inline bool
+compat_owns_database(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
 #endif
 }
 

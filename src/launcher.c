@@ -18,8 +18,10 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
+#include "commands/defrem.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "sms_gateway.h"
@@ -27,6 +29,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "tcop/tcopprot.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -39,6 +42,7 @@
 #define RESTART_MIN   1000 /* ms */
 #define RESTART_MAX   60000
 #define NAP           60000 /* ms between looks for databases that went */
+#define ROOM          6000  /* ms that a command waits at most for other sessions, and one more second */
 
 enum
 {
@@ -51,8 +55,9 @@ typedef struct WorkerSlot
 {
 	pg_atomic_uint32 database; /* 0: free */
 	pg_atomic_uint32 state;
-	pg_atomic_uint32 worker;   /* its process's number + 1; 0: none */
-	pg_atomic_uint64 wake_due; /* earliest due time among newly queued messages */
+	pg_atomic_uint32 worker;     /* its process's number + 1; 0: none */
+	pg_atomic_uint64 wake_due;   /* earliest due time among newly queued messages */
+	pg_atomic_uint64 not_before; /* no worker is started until then: somebody wants the database alone */
 } WorkerSlot;
 
 typedef struct Shared
@@ -76,6 +81,8 @@ PGDLLEXPORT void sms_gateway_launcher_main(Datum arg);
 static Shared *shared = NULL; /* NULL: not in shared_preload_libraries */
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
+static object_access_hook_type previous_access_hook = NULL;
+static ProcessUtility_hook_type previous_utility_hook = NULL;
 
 /* Of this backend's transaction. */
 static bool callback_registered = false;
@@ -116,6 +123,7 @@ startup_shmem(void)
 			pg_atomic_init_u32(&shared->slots[i].state, SLOT_IDLE);
 			pg_atomic_init_u32(&shared->slots[i].worker, 0);
 			pg_atomic_init_u64(&shared->slots[i].wake_due, NO_WAKE);
+			pg_atomic_init_u64(&shared->slots[i].not_before, 0);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -144,6 +152,7 @@ find_slot(Oid database)
 	{
 		pg_atomic_write_u32(&slot->state, SLOT_IDLE);
 		pg_atomic_write_u64(&slot->wake_due, NO_WAKE);
+		pg_atomic_write_u64(&slot->not_before, 0);
 		pg_atomic_write_u32(&slot->database, database);
 	}
 	LWLockRelease(shared->lock);
@@ -296,6 +305,103 @@ worker_take_wake(void)
 	if (pg_atomic_read_u64(&my_slot->wake_due) == NO_WAKE)
 		return DT_NOEND;
 	return (TimestampTz) pg_atomic_exchange_u64(&my_slot->wake_due, NO_WAKE);
+}
+
+/* ------------------------------------------------------------------------
+ * Making room for those who want a database alone
+ * ------------------------------------------------------------------------ */
+
+/*
+ * Ends the worker of a database for a while: long enough for a command that
+ * waits up to 5 s for other sessions to go.  What was on its way is settled by
+ * the next worker, if there is a database for it then.
+ */
+static void
+make_room(Oid database)
+{
+	if (shared == NULL || !OidIsValid(database))
+		return;
+	for (int i = 0; i < MAX_DATABASES; i++)
+	{
+		WorkerSlot *slot = &shared->slots[i];
+		uint32 worker = pg_atomic_read_u32(&slot->worker);
+
+		if (pg_atomic_read_u32(&slot->database) != database)
+			continue;
+		pg_atomic_write_u64(&slot->not_before,
+							(uint64) TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROOM));
+		if (worker != 0)
+		{
+			int pid = ProcGlobal->allProcs[worker - 1].pid;
+
+			if (pid != 0)
+				kill(pid, SIGTERM);
+		}
+	}
+}
+
+/* DROP DATABASE: called after its permission check, before it counts sessions. */
+static void
+on_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
+{
+	if (previous_access_hook)
+		previous_access_hook(access, class, object, sub, arg);
+	if (access == OAT_DROP && class == DatabaseRelationId)
+		make_room(object);
+}
+
+/* Other commands that need a database without sessions have no hook of their own. */
+static Oid
+database_wanted_alone(Node *statement)
+{
+	const char *name = NULL;
+	bool owner_only = true;
+	ListCell *lc;
+	Oid database;
+
+	if (IsA(statement, RenameStmt) && ((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+		name = ((RenameStmt *) statement)->subname;
+	else if (IsA(statement, AlterDatabaseStmt))
+	{
+		foreach (lc, ((AlterDatabaseStmt *) statement)->options)
+		{
+			if (strcmp(((DefElem *) lfirst(lc))->defname, "tablespace") == 0)
+				name = ((AlterDatabaseStmt *) statement)->dbname;
+		}
+	}
+	else if (IsA(statement, CreatedbStmt))
+	{
+		foreach (lc, ((CreatedbStmt *) statement)->options)
+		{
+			DefElem *option = lfirst(lc);
+
+			if (strcmp(option->defname, "template") == 0 && option->arg != NULL)
+				name = defGetString(option);
+		}
+		owner_only = false;
+	}
+	database = name != NULL ? get_database_oid(name, true) : InvalidOid;
+	if (!OidIsValid(database) || database == MyDatabaseId)
+		return InvalidOid;
+	if (compat_owns_database(database, GetUserId()) || (!owner_only && have_createdb_privilege()))
+		return database;
+	return InvalidOid;
+}
+
+static void
+on_utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
+		   ParamListInfo params, QueryEnvironment *environment, DestReceiver *receiver,
+		   QueryCompletion *completion)
+{
+	if (IsA(statement->utilityStmt, RenameStmt) || IsA(statement->utilityStmt, AlterDatabaseStmt) ||
+		IsA(statement->utilityStmt, CreatedbStmt))
+		make_room(database_wanted_alone(statement->utilityStmt));
+	if (previous_utility_hook)
+		previous_utility_hook(statement, query, read_only_tree, context, params, environment, receiver,
+							  completion);
+	else
+		standard_ProcessUtility(statement, query, read_only_tree, context, params, environment, receiver,
+								completion);
 }
 
 /* ------------------------------------------------------------------------
@@ -455,6 +561,7 @@ start_workers(Start *starts)
 		Start *start = &starts[i];
 		Oid database = pg_atomic_read_u32(&slot->database);
 		bool alive = worker_alive(start, now);
+		TimestampTz not_before;
 
 		if (alive && pg_atomic_read_u32(&slot->worker) == 0)
 			return 1000; /* on its way up or down; its latch tells */
@@ -465,9 +572,10 @@ start_workers(Start *starts)
 		}
 		if (alive || pg_atomic_read_u32(&slot->worker) != 0)
 			continue;
-		if (start->not_before > now)
+		not_before = Max(start->not_before, (TimestampTz) pg_atomic_read_u64(&slot->not_before));
+		if (not_before > now)
 		{
-			nap = Min(nap, TimestampDifferenceMilliseconds(now, start->not_before) + 1);
+			nap = Min(nap, TimestampDifferenceMilliseconds(now, not_before) + 1);
 			continue;
 		}
 		if (!still_served(database))
@@ -541,6 +649,10 @@ launcher_init(void)
 	shmem_request_hook = request_shmem;
 	previous_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = startup_shmem;
+	previous_access_hook = object_access_hook;
+	object_access_hook = on_object_access;
+	previous_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = on_utility;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;

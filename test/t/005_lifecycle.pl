@@ -1,0 +1,118 @@
+# What happens to databases around the outbox: dropped, renamed, copied, restored, replicated.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use SmsTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $simulator = simulator();
+my $node = server('lifecycle', streaming => 1);
+sub ask { my ($sql, $database) = @_; return scalar_of($node, $sql, $database); }
+sub hang { fault($simulator, fault => 'hang'); return; }
+sub in_flight
+{
+	my ($database) = @_;
+	return wait_until(sub { ask("SELECT sum(in_flight) > 0 FROM sms_gateways", $database) eq 't' }, 10);
+}
+
+# --- DROP and RENAME while a request hangs
+for my $command ('DROP DATABASE victim', 'DROP DATABASE victim WITH (FORCE)', 'ALTER DATABASE victim RENAME TO renamed',
+	'CREATE DATABASE copy TEMPLATE victim')
+{
+	$node->safe_psql('postgres', 'CREATE DATABASE victim');
+	gateways($node, $simulator, database => 'victim');
+	ok(worker_pid($node, 'victim'), 'a database with a worker');
+	hang();
+	ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'hangs')", 'victim');
+	ok(in_flight('victim'), 'a request hangs');
+	my $start = time;
+	ask($command);
+	cmp_ok(time - $start, '<', 2, "$command takes no time");
+	no_faults($simulator);
+	if ($command =~ /RENAME/)
+	{
+		ok(worker_pid($node, 'renamed'), 'the worker comes back under the new name');
+		ok(wait_until(sub { ask("SELECT status FROM sms_outbox", 'renamed') eq 'sent' }, 10), 'and sends what was on its way');
+		ask('DROP DATABASE renamed');
+	}
+	if ($command =~ /TEMPLATE/)
+	{
+		forget($simulator);
+		my ($out, $err);
+		$node->psql('copy', "SELECT sms_send('0901234567', 'x', 'shop')", stderr => \$err);
+		like($err, qr/copies send no messages/, 'sms_send refuses to send from a TEMPLATE copy');
+		$node->psql('copy', 'CALL sms_drain()', stderr => \$err);
+		like($err, qr/copies send no messages/, 'so does sms_drain');
+		ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'from the copy')", 'copy');
+		ok(wait_until(sub { ask("SELECT status FROM sms_outbox", 'victim') eq 'sent' }, 15), 'the original goes on');
+		sleep 2;
+		is(ask("SELECT string_agg(DISTINCT status::text, ',') FROM sms_outbox", 'copy'), 'queued', 'the copy holds its messages');
+		is(scalar(grep { $_->{content} eq 'from the copy' } requests($simulator)), 0, 'and nothing of it was sent');
+		ask('DROP DATABASE copy');
+		ask('DROP DATABASE victim');
+	}
+}
+
+# --- DROP EXTENSION while a request hangs, and again
+gateways($node, $simulator);
+ok(worker_pid($node), 'a worker');
+hang();
+ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'hangs')");
+in_flight('postgres');
+my $start = time;
+ask('DROP EXTENSION sms_gateway CASCADE');
+cmp_ok(time - $start, '<', 2, 'DROP EXTENSION takes no time');
+no_faults($simulator);
+ok(wait_until(sub { ask("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms_gateway worker'") eq '0' }, 10), 'its worker goes');
+gateways($node, $simulator);
+ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'after')");
+ok(wait_until(sub { ask("SELECT status FROM sms_outbox") eq 'sent' }, 15), 'a new one works');
+
+# --- a dump, restored into another database, sends nothing
+ask("SELECT sms_pause('shop', 'dump'); INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'dumped')");
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, '-d', $node->connstr('postgres') ], 'pg_dump');
+ask('CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr('restored') ], 'restored');
+is(ask("SELECT string_agg(content || ' ' || status, ', ' ORDER BY id) FROM sms_outbox", 'restored'), 'after sent, dumped queued', 'the rows are as they were');
+forget($simulator);
+ask("DELETE FROM sms_gateway_state", 'restored');
+ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'new in the restored')", 'restored');
+ask("SELECT sms_resume('shop')");
+ok(wait_until(sub { ask("SELECT count(*) FROM sms_outbox WHERE status = 'sent'") eq '2' }, 15), 'the original sends');
+sleep 2;
+is(join(',', map { $_->{content} } requests($simulator)), 'dumped', 'the restored one does not');
+ask('DROP DATABASE restored');
+
+# --- a standby sends nothing; promoted, it sends what was committed
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+my ($out, $err);
+$standby->psql('postgres', "SELECT sms_send('0901234567', 'x', 'shop')", stderr => \$err);
+like($err, qr/standby sends no messages/, 'a standby refuses to send');
+$node->safe_psql('postgres', "ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf()");
+forget($simulator);
+fault($simulator, fault => 'latency', value => 20);
+ask("INSERT INTO sms_outbox (gateway, phone, content) SELECT g, '0901234567', g || ' promoted ' || i FROM generate_series(1, 1000) i, unnest('{shop,cpaas}'::name[]) g");
+sleep 0.2;
+$node->stop('immediate');
+$standby->append_conf('postgresql.conf', "synchronous_standby_names = ''");
+$standby->promote;
+ok(wait_until(sub { $standby->safe_psql('postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'") eq '0' }, 60), 'the promoted standby finishes');
+is($standby->safe_psql('postgres', "SELECT count(*) FROM sms_outbox WHERE content LIKE 'shop promoted %' AND status = 'sent'"), '1000', 'all of the idempotent gateway are sent');
+my %received;
+for my $request (grep { $_->{content} =~ /promoted/ } requests($simulator))
+{
+	next if $request->{request_id} && $received{ $request->{content} };
+	$received{ $request->{content} }++;
+}
+is(scalar(grep { $_ > 1 } values %received), 0, 'none went twice');
+is($standby->safe_psql('postgres', "SELECT count(*) FROM sms_outbox WHERE content LIKE '%promoted%' AND status NOT IN ('sent', 'uncertain')"), '0', 'none is lost');
+$standby->stop;
+done_testing();
