@@ -104,7 +104,7 @@ typedef struct Engine
 	bool started;   /* orphans are settled */
 	bool look;      /* somebody queued something */
 	double look_at; /* next safety poll */
-	double full_look_at;
+	bool full_look; /* the next round is one from the start of every lane */
 	TimestampTz next_expiry;
 	double purge_at;
 	int64 purge_after;
@@ -1032,6 +1032,7 @@ round_once(void)
 	volatile bool failed = false;
 	Oid user;
 	int security;
+	double began = now_ms();
 
 	GetUserIdAndSecContext(&user, &security);
 	if (!engine->in_session)
@@ -1089,6 +1090,15 @@ round_once(void)
 		return true;
 	}
 	engine->error_wait = 0;
+	if (engine->full_look)
+	{
+		/*
+		 * Under an old snapshot, a look from the start of the index walks over
+		 * every message sent since: it must not take all the time.
+		 */
+		engine->look_at = now_ms() + Max(SAFETY_POLL, (now_ms() - began) * FULL_LOOK_SHARE);
+		engine->full_look = false;
+	}
 	if (ok)
 	{
 		engine->started = true;
@@ -1183,9 +1193,18 @@ notice_news(double now)
 
 	if (due != DT_NOEND)
 		look_back(due);
+
+	/*
+	 * A pause or its end is told by this wake as well as by an invalidation,
+	 * which is sent a moment later.
+	 */
+	if (due == DT_NOBEGIN)
+		pauses_stale = true;
 	if (now >= engine->look_at)
 	{
 		look_back(DT_NOBEGIN);
+		engine->full_look = true;
+		pauses_stale = true;
 		engine->look_at = now + SAFETY_POLL;
 	}
 	if (!engine->in_session && ConfigReloadPending)

@@ -380,7 +380,7 @@ sms_pause(PG_FUNCTION_ARGS)
 	outbox_enter(&scope);
 	outbox_pause(gateway, reason != NULL ? reason : "paused", true);
 	outbox_leave(&scope);
-	wake_at_commit(GetCurrentTimestamp());
+	wake_at_commit(DT_NOBEGIN);
 	PG_RETURN_VOID();
 }
 

@@ -56,6 +56,7 @@ typedef struct WorkerSlot
 	pg_atomic_uint32 database; /* 0: free */
 	pg_atomic_uint32 state;
 	pg_atomic_uint32 worker;     /* its process's number + 1; 0: none */
+	pg_atomic_uint32 left;       /* its last worker ended because there was nothing to do here */
 	pg_atomic_uint64 wake_due;   /* earliest due time among newly queued messages */
 	pg_atomic_uint64 not_before; /* no worker is started until then: somebody wants the database alone */
 } WorkerSlot;
@@ -122,6 +123,7 @@ startup_shmem(void)
 			pg_atomic_init_u32(&shared->slots[i].database, 0);
 			pg_atomic_init_u32(&shared->slots[i].state, SLOT_IDLE);
 			pg_atomic_init_u32(&shared->slots[i].worker, 0);
+			pg_atomic_init_u32(&shared->slots[i].left, 0);
 			pg_atomic_init_u64(&shared->slots[i].wake_due, NO_WAKE);
 			pg_atomic_init_u64(&shared->slots[i].not_before, 0);
 		}
@@ -288,6 +290,7 @@ worker_detach(void)
 	my_slot = NULL;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	pg_atomic_write_u32(&slot->state, SLOT_IDLE);
+	pg_atomic_write_u32(&slot->left, 1);
 	pg_atomic_write_u32(&slot->worker, 0);
 	pg_atomic_write_u32(&slot->database, InvalidOid);
 	LWLockRelease(shared->lock);
@@ -525,7 +528,7 @@ start_worker(Oid database, BackgroundWorkerHandle **handle)
 
 /* Is the worker that was started for a slot still there, or yet to come? */
 static bool
-worker_alive(Start *start, TimestampTz now)
+worker_alive(WorkerSlot *slot, Start *start, TimestampTz now)
 {
 	pid_t pid;
 	BgwHandleStatus status;
@@ -537,6 +540,8 @@ worker_alive(Start *start, TimestampTz now)
 		return true;
 	pfree(start->handle);
 	start->handle = NULL;
+	if (pg_atomic_exchange_u32(&slot->left, 0) != 0)
+		return false;
 	if (TimestampDifferenceExceeds(start->started, now, RESTART_MAX))
 		start->pause_ms = RESTART_MIN;
 	else
@@ -560,7 +565,7 @@ start_workers(Start *starts)
 		WorkerSlot *slot = &shared->slots[i];
 		Start *start = &starts[i];
 		Oid database = pg_atomic_read_u32(&slot->database);
-		bool alive = worker_alive(start, now);
+		bool alive = worker_alive(slot, start, now);
 		TimestampTz not_before;
 
 		if (alive && pg_atomic_read_u32(&slot->worker) == 0)

@@ -12,6 +12,7 @@ use IPC::Run ();
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Symbol qw(gensym);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -39,9 +40,9 @@ sub server
 # Starts the simulator; it ends with this process, or with ->{process}->kill_kill.
 sub simulator
 {
-	my ($in, $out) = ('', '');
+	my ($out, $in) = ('', gensym);
 	my $process = IPC::Run::start([ $ENV{SMS_SIMULATOR} // 'test/simulator/simulator', @_ ],
-		'<pipe', \*SIMULATOR_IN, '>', \$out);
+		'<pipe', $in, '>', \$out);
 	for (1 .. 200)
 	{
 		$process->pump_nb;
@@ -49,7 +50,7 @@ sub simulator
 		sleep 0.02;
 	}
 	$out =~ /^(http:\S+)/ or die "the simulator did not start";
-	return { url => $1, process => $process };
+	return { url => $1, process => $process, stdin => $in };
 }
 
 sub control
