@@ -533,6 +533,27 @@ may_start(const GatewayQueue *queue, double now)
 	return !queue->paused || (queue->in_flight == 0 && queue->probe_at <= now);
 }
 
+/*
+ * Messages that were claimed for a gateway that rests now go back to the queue:
+ * there they can be canceled, can expire, and are not in doubt after a crash.
+ */
+static void
+hand_back_resting(double now)
+{
+	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
+	{
+		bool rests = queue->held_until > now + 1000 ||
+					 (queue->paused && (queue->paused_by_user || queue->probe_at > now));
+
+		while (rests && queue->nready > 0)
+		{
+			hand_back(dlist_container(OutboxItem, node, dlist_pop_head_node(&queue->ready)));
+			queue->nready--;
+			engine->nready--;
+		}
+	}
+}
+
 /* Starts what may start, one message of each gateway in turn. */
 static void
 start_ready(void)
@@ -540,6 +561,7 @@ start_ready(void)
 	double now = now_ms();
 	bool any = guc_enabled;
 
+	hand_back_resting(now);
 	while (any)
 	{
 		any = false;
@@ -640,10 +662,10 @@ lane_limit(const Lane *lane, double now)
 	if (queue->held_until > now)
 		return 0;
 	ahead = queue->flow / (queue->repeat_safe ? 20 : 100);
-	if (queue->rate_limit > 0)
-		ahead = Min(ahead, queue->rate_limit / 20);
 	limit = queue->max_in_flight - queue->in_flight + (int) Max(ahead, 1) - ready_from(queue, lane->priority);
-	if (limit < Max(ahead, queue->max_in_flight) / 4 && queue->nready > 0)
+	if (queue->rate_limit > 0)
+		limit = Min(limit, (int) ceil(queue->rate_limit / 10) - ready_from(queue, lane->priority));
+	else if (limit < Max(ahead, queue->max_in_flight) / 4 && queue->nready > 0)
 		return 0; /* not worth a commit yet */
 	return Max(Min(limit, guc_batch_size), 0);
 }
@@ -753,7 +775,12 @@ claim(MemoryContext parent)
 				(limit = lane_limit(lane, now)) == 0)
 				continue;
 			if (gateway_provider(NameStr(lane->gateway)) == NULL)
-				continue; /* the server is gone: its messages are held */
+			{
+				/* The server is gone: its messages are held until there is one again. */
+				lane->drained = true;
+				lane->next_due = DT_NOEND;
+				continue;
+			}
 			items = outbox_claim(lane, limit, wall, parent);
 			claimed = list_concat(claimed, items);
 			if (items != NIL)
@@ -1224,8 +1251,10 @@ nothing_left(void)
 		return false;
 	for (int i = 0; i < engine->nlanes; i++)
 	{
-		if (!engine->lanes[i].drained)
-			return !guc_enabled;
+		Lane *lane = &engine->lanes[i];
+
+		if (!lane->drained && guc_enabled && !find_queue(NameStr(lane->gateway))->paused)
+			return false;
 	}
 	return true;
 }
@@ -1334,9 +1363,9 @@ wait_for_turn(void)
 		OwnerScope scope;
 		bool idle;
 
-		/* A message that somebody is canceling is not worth waiting for. */
+		/* A message of a paused gateway, or that somebody is canceling, is not waited for. */
 		outbox_enter(&scope);
-		idle = outbox_idle(steps % 50 == 0);
+		idle = outbox_idle(true, steps % 50 == 0);
 		outbox_leave(&scope);
 		SPI_commit();
 		if (idle)

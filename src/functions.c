@@ -416,7 +416,7 @@ sms_wait(PG_FUNCTION_ARGS)
 		long left;
 
 		outbox_enter(&scope);
-		idle = outbox_idle(false);
+		idle = outbox_idle(false, false);
 		outbox_leave(&scope);
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 		if (idle || left <= 0)

@@ -73,6 +73,8 @@ typedef enum Statement
 	PLAN_EXPIRE_NEXT,
 	PLAN_PURGE,
 	PLAN_PAUSES,
+	PLAN_PAUSED,
+	PLAN_ANY_LEASE,
 	PLAN_PAUSE,
 	PLAN_RESUME,
 	PLAN_REQUEST_ID,
@@ -87,6 +89,7 @@ typedef enum Statement
 #define MAX_ARGS       8
 #define ITEM_SIZE      4096 /* bytes; a usual message and its answer fit in */
 #define SPARE_CONTEXTS 512
+#define EXPIRE_AT_ONCE 1000
 #define PINNED_PATH    "pg_catalog, pg_temp"
 
 /* "@" stands for the extension's schema and a dot. */
@@ -135,16 +138,17 @@ static const struct
 					  "WHERE o.id = u.id AND " STILL_QUEUED " AND o.next_attempt_at <= l.claimed_at "
 					  "AND o.origin = $1 FOR NO KEY UPDATE OF o",
 					  {INT8OID}},
-	[PLAN_EXPIRE] =
-		{"WITH late AS MATERIALIZED (SELECT o.id FROM @sms_outbox o "
-		 "WHERE o.status OPERATOR(pg_catalog.=) 'queued' AND o.expires_at IS NOT NULL "
-		 "AND o.expires_at OPERATOR(pg_catalog.<=) $1 AND o.origin OPERATOR(pg_catalog.=) $2 "
-		 "AND NOT @sms_gateway_claimed(o.id) "
-		 "ORDER BY o.expires_at LIMIT 1000 FOR NO KEY UPDATE OF o SKIP LOCKED) "
-		 "UPDATE @sms_outbox o SET next_attempt_at = NULL, "
-		 "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status "
-		 "FROM late WHERE o.id OPERATOR(pg_catalog.=) late.id",
-		 {TIMESTAMPTZOID, INT8OID}},
+	[PLAN_EXPIRE] = {"WITH late AS MATERIALIZED (SELECT o.id FROM @sms_outbox o "
+					 "WHERE o.status OPERATOR(pg_catalog.=) 'queued' AND o.expires_at IS NOT NULL "
+					 "AND o.expires_at OPERATOR(pg_catalog.<=) $1 AND o.origin OPERATOR(pg_catalog.=) $2 "
+					 "AND NOT @sms_gateway_claimed(o.id) "
+					 "ORDER BY o.expires_at LIMIT " CppAsString2(
+						 EXPIRE_AT_ONCE) " FOR NO KEY UPDATE OF o SKIP LOCKED) "
+										 "UPDATE @sms_outbox o SET next_attempt_at = NULL, "
+										 "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE "
+										 "'uncertain' END::@sms_status "
+										 "FROM late WHERE o.id OPERATOR(pg_catalog.=) late.id",
+					 {TIMESTAMPTZOID, INT8OID}},
 	[PLAN_EXPIRE_NEXT] = {"SELECT o.expires_at FROM @sms_outbox o WHERE o.status = 'queued' "
 						  "AND o.expires_at IS NOT NULL AND o.expires_at > $1 ORDER BY o.expires_at LIMIT 1",
 						  {TIMESTAMPTZOID}},
@@ -156,6 +160,8 @@ static const struct
 					"SELECT max(id), bool_or(created_at >= $2) FROM page",
 					{INT8OID, TIMESTAMPTZOID}},
 	[PLAN_PAUSES] = {"SELECT gateway, by_user, since, reason FROM @sms_gateway_state", {InvalidOid}},
+	[PLAN_PAUSED] = {"SELECT 1 FROM @sms_gateway_state WHERE gateway = $1", {NAMEOID}},
+	[PLAN_ANY_LEASE] = {"SELECT 1 FROM @sms_gateway_lease LIMIT 1", {InvalidOid}},
 	[PLAN_PAUSE] = {"INSERT INTO @sms_gateway_state AS s (gateway, reason, by_user, since) "
 					"VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
 					"SET reason = excluded.reason, by_user = excluded.by_user, since = excluded.since "
@@ -1014,6 +1020,8 @@ outbox_expire(TimestampTz now, TimestampTz *next)
 	n = (int) SPI_processed;
 	run(PLAN_EXPIRE_NEXT, values);
 	*next = SPI_processed > 0 ? time_column(0, 1, DT_NOEND) : DT_NOEND;
+	if (n == EXPIRE_AT_ONCE)
+		*next = now;
 	SPI_freetuptable(SPI_tuptable);
 	return n;
 }
@@ -1128,13 +1136,30 @@ lane_has_free(const Lane *lane, TimestampTz now)
 	return SPI_processed > 0;
 }
 
+static bool
+any_on_its_way(void)
+{
+	run(PLAN_ANY_LEASE, NULL);
+	return SPI_processed > 0;
+}
+
+static bool
+is_paused(const Lane *lane)
+{
+	Datum values[] = {NameGetDatum(&lane->gateway)};
+
+	run(PLAN_PAUSED, values);
+	return SPI_processed > 0;
+}
+
 /*
- * Is no message due or on its way, as far as is committed?  Those that another
- * transaction has locked can be left out of account; telling them needs row
- * locks of our own, which last until the transaction ends.
+ * Is no message due or on its way, as far as is committed?  Those of paused
+ * gateways can be left out of account, and those that another transaction has
+ * locked; telling the latter needs row locks of our own, which last until the
+ * transaction ends.
  */
 bool
-outbox_idle(bool but_locked)
+outbox_idle(bool but_paused, bool but_locked)
 {
 	LaneKey key = {{{0}}, PG_INT16_MIN};
 	LaneKey end;
@@ -1148,8 +1173,12 @@ outbox_idle(bool but_locked)
 	{
 		Lane lane = {.gateway = key.gateway, .priority = key.priority};
 
-		idle = outbox_lane_due(&lane, DT_NOBEGIN) > now || (but_locked && !lane_has_free(&lane, now));
+		idle = outbox_lane_due(&lane, DT_NOBEGIN) > now || (but_paused && is_paused(&lane)) ||
+			   (but_locked && !lane_has_free(&lane, now));
 	}
+	/* A lease may name messages of a paused gateway that are still on their way. */
+	if (idle && but_paused)
+		idle = !any_on_its_way();
 	PopActiveSnapshot();
 	return idle;
 }

@@ -214,7 +214,7 @@ typedef struct OwnerScope
 
 extern void outbox_enter(OwnerScope *scope);
 extern void outbox_leave(OwnerScope *scope);
-extern bool outbox_idle(bool but_locked);
+extern bool outbox_idle(bool but_paused, bool but_locked);
 extern bool outbox_cancel(int64 id, Oid role);
 extern bool outbox_retry(int64 id, Oid role);
 extern bool outbox_resolve(int64 id, const char *status, Oid role);

@@ -150,6 +150,35 @@ cmp_ok(ask("SELECT count(*) FROM sms_outbox WHERE content LIKE 'bulk %' AND stat
 no_faults($simulator);
 ask("SELECT sms_wait('30s')");
 
+# --- messages of a server that is gone are held, at no cost, until there is one again
+ask("SELECT sms_pause('shop', 'test')");
+ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'orphaned')");
+my $create = "CREATE SERVER shop FOREIGN DATA WRAPPER esms OPTIONS (base_url '$simulator->{url}', brandname 'MYSHOP');
+	CREATE USER MAPPING FOR PUBLIC SERVER shop OPTIONS (api_key 'demo', secret_key 'demo')";
+ask("BEGIN; SELECT sms_resume('shop'); DROP SERVER shop CASCADE; COMMIT");
+sub ticks { my @stat = split ' ', slurp_file('/proc/' . worker_pid($node) . '/stat'); return $stat[13] + $stat[14]; }
+my $before = ticks();
+sleep 3;
+cmp_ok(ticks() - $before, '<', 30, 'the worker does not spin');
+is(status_of('orphaned'), 'queued|', 'the message waits');
+ask($create);
+ok(wait_until(sub { status_of('orphaned') eq 'sent|100' }, 12), 'and goes through the new server');
+
+# --- sms_drain does not wait for a paused gateway; a claimed message goes back when its gateway is paused
+ask("ALTER SERVER shop OPTIONS (ADD max_in_flight '1')");
+fault($simulator, fault => 'latency', value => 1500);
+ask("INSERT INTO sms_outbox (gateway, phone, content) SELECT 'shop', '0901234567', 'paused ' || i FROM generate_series(1, 3) i");
+ok(wait_until(sub { ask("SELECT in_flight FROM sms_gateways WHERE name = 'shop'") > 1 }, 5), 'one is sent, another claimed');
+ask("SELECT sms_pause('shop', 'test')");
+ok(wait_until(sub { ask("SELECT in_flight FROM sms_gateways WHERE name = 'shop'") eq '1' }, 1), 'the claimed one goes back at once');
+$start = time;
+$node->safe_psql('postgres', 'CALL sms_drain()');
+cmp_ok(time - $start, '<', 5, 'sms_drain returns');
+is(ask("SELECT string_agg(status::text, ',' ORDER BY id) FROM sms_outbox WHERE content LIKE 'paused %'"), 'sent,queued,queued', 'and one was sent');
+is(ask("SELECT bool_and(sms_cancel(id)) FROM sms_outbox WHERE content LIKE 'paused %' AND status = 'queued'"), 't', 'the others can be canceled');
+no_faults($simulator);
+ask("ALTER SERVER shop OPTIONS (DROP max_in_flight); SELECT sms_resume('shop')");
+
 # --- a gateway out of reach is not hammered, and nothing is lost when it comes back
 my $gone = simulator();
 ask("ALTER SERVER shop OPTIONS (SET base_url '$gone->{url}')");
