@@ -62,4 +62,8 @@ bench:
 	@test/setup demo
 	@test/bench/run
 
-.PHONY: demo test bench simulator unit
+soak:
+	@test/setup test
+	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 TESTS="crash soak" test/run
+
+.PHONY: demo test bench soak simulator unit

@@ -423,12 +423,18 @@ get_plan(Statement plan)
 	return plans[plan];
 }
 
-/* Runs a statement; results are in SPI_tuptable. */
+/*
+ * Runs a statement; results are in SPI_tuptable.  SPI leaves its own memory
+ * context current, which ends with SPI_finish(): the caller's is put back, as
+ * what the caller allocates has to outlive that.
+ */
 static void
 run(Statement plan, Datum *values)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	int rc = SPI_execute_plan(get_plan(plan), values, NULL, false, 0);
 
+	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "statement %d failed: %s", (int) plan, SPI_result_code_string(rc));
 }
