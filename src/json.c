@@ -134,12 +134,16 @@ json_text(struct json_object *object, const char *name, char *dst, size_t size)
 	return true;
 }
 
-/* Adds a string field; nothing if value is NULL. */
+/*
+ * Adds a string field; nothing if value is NULL.  The name is a literal, or
+ * lives as long as the object: it is not copied.
+ */
 void
 json_put_text(struct json_object *object, const char *name, const char *value)
 {
 	if (value != NULL)
-		json_object_object_add(object, name, json_object_new_string(value));
+		json_object_object_add_ex(object, name, json_object_new_string(value),
+								  JSON_C_OBJECT_ADD_CONSTANT_KEY);
 }
 
 /*
@@ -156,7 +160,7 @@ json_put_raw(struct json_object *object, const char *name, const char *json)
 	raw = json_object_new_object();
 	json_object_set_serializer(raw, json_object_userdata_to_json_string, strdup(json),
 							   json_object_free_userdata);
-	json_object_object_add(object, name, raw);
+	json_object_object_add_ex(object, name, raw, JSON_C_OBJECT_ADD_CONSTANT_KEY);
 }
 
 /*

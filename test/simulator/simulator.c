@@ -236,7 +236,7 @@ static enum MHD_Result
 put_argument(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
 {
 	(void) kind;
-	json_put_text(arg, name, value ? value : "");
+	json_object_object_add(arg, name, json_object_new_string(value ? value : ""));
 	return MHD_YES;
 }
 
