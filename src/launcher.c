@@ -19,6 +19,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -353,6 +354,17 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *
 		make_room(object);
 }
 
+static bool
+may_create_databases(Oid role)
+{
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool may = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return may || superuser_arg(role);
+}
+
 /* Other commands that need a database without sessions have no hook of their own. */
 static Oid
 database_wanted_alone(Node *statement)
@@ -386,7 +398,7 @@ database_wanted_alone(Node *statement)
 	database = name != NULL ? get_database_oid(name, true) : InvalidOid;
 	if (!OidIsValid(database) || database == MyDatabaseId)
 		return InvalidOid;
-	if (compat_owns_database(database, GetUserId()) || (!owner_only && have_createdb_privilege()))
+	if (compat_owns_database(database, GetUserId()) || (!owner_only && may_create_databases(GetUserId())))
 		return database;
 	return InvalidOid;
 }
