@@ -117,8 +117,15 @@ for my $i (0 .. $#times)
 	$most = $n if $n > $most;
 }
 cmp_ok($most, '<=', $rate + 4, "never more than a second's worth in any second, also around the restart");
-my @steady = grep { $_ > $times[-1] - 6 } @times;
-my $measured = (@steady - 1) / ($steady[-1] - $steady[0]);
+# The fastest five seconds: a machine that stalls makes others slower, but none faster.
+my @steady = grep { $_ > $times[-1] - 7 } @times;
+my $measured = 0;
+for my $i (0 .. $#steady)
+{
+	my ($end) = grep { $steady[$_] >= $steady[$i] + 5 } $i .. $#steady or last;
+	my $rate_here = ($end - $i) / ($steady[$end] - $steady[$i]);
+	$measured = $rate_here if $rate_here > $measured;
+}
 cmp_ok(abs($measured / $rate - 1), '<', 0.02, sprintf('%.2f a second for %d allowed', $measured, $rate));
 ask("ALTER SERVER shop OPTIONS (DROP rate_limit)");
 ask("SELECT sms_resume('shop')");
