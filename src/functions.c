@@ -87,13 +87,7 @@ take_answer(const HttpAnswer *http, void *arg)
 static void
 check_request_id(const Gateway *gateway, const char *request_id)
 {
-	OwnerScope scope;
-	bool used;
-
-	outbox_enter(&scope);
-	used = outbox_request_id_used(gateway->name, request_id);
-	outbox_leave(&scope);
-	if (used)
+	if (outbox_request_id_used(gateway->name, request_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("request_id \"%s\" was already used for gateway \"%s\"", request_id, gateway->name),

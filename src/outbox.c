@@ -20,6 +20,7 @@
 #include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
@@ -77,7 +78,6 @@ typedef enum Statement
 	PLAN_ANY_LEASE,
 	PLAN_PAUSE,
 	PLAN_RESUME,
-	PLAN_REQUEST_ID,
 	PLAN_IDENTITY,
 	PLAN_LOCK_ROW,
 	PLAN_LEASED_AT,
@@ -169,9 +169,6 @@ static const struct
 					{NAMEOID, TEXTOID, BOOLOID}},
 	[PLAN_RESUME] = {"DELETE FROM @sms_gateway_state WHERE gateway = $1 AND (NOT by_user OR $2)",
 					 {NAMEOID, BOOLOID}},
-	[PLAN_REQUEST_ID] = {"SELECT 1 FROM @sms_outbox o WHERE o.gateway = $1 AND o.request_id = $2 "
-						 "AND NOT o.request_id ^@ 'sgw-'",
-						 {NAMEOID, TEXTOID}},
 	[PLAN_IDENTITY] = {"INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid) "
 					   "VALUES ($1, $2, $3)",
 					   {INT8OID, INT8OID, OIDOID}},
@@ -1113,18 +1110,39 @@ outbox_resume(const char *gateway, bool by_user)
  * On behalf of users
  * ------------------------------------------------------------------------ */
 
-/* Has a message with this request_id been queued for this gateway? */
+/*
+ * Has a message with this request_id been queued for this gateway?  Takes no
+ * lock that outlives the call: the caller is about to wait for the network.
+ */
 bool
 outbox_request_id_used(const char *gateway, const char *request_id)
 {
+	Oid extension;
+	Oid schema;
+	Oid index;
 	NameData name;
-	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(request_id)};
+	Relation table;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	Snapshot snapshot;
 	bool used;
 
+	if (!find_extension(&extension, &schema, NULL) ||
+		!OidIsValid(index = get_relname_relid("sms_outbox_request_id", schema)))
+		return false;
 	namestrcpy(&name, gateway);
-	run(PLAN_REQUEST_ID, values);
-	used = SPI_processed > 0;
-	SPI_freetuptable(SPI_tuptable);
+	table = table_open(get_relname_relid("sms_outbox", schema), AccessShareLock);
+	ScanKeyInit(&keys[0], get_attnum(RelationGetRelid(table), "gateway"), BTEqualStrategyNumber, F_NAMEEQ,
+				NameGetDatum(&name));
+	ScanKeyInit(&keys[1], get_attnum(RelationGetRelid(table), "request_id"), BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(request_id));
+	keys[1].sk_collation = DEFAULT_COLLATION_OID;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan(table, index, true, snapshot, 2, keys);
+	used = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(table, AccessShareLock);
 	return used;
 }
 

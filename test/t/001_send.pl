@@ -127,7 +127,7 @@ cmp_ok(time - $start, '<', 2, 'soon');
 for my $how ('pg_cancel_backend', 'pg_terminate_backend')
 {
 	my $h = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'), '-c',
-			"SELECT sms_send('0901234567', '$how', 'shop')" ], '2>', \my $said);
+			"SELECT sms_send('0901234567', '$how', 'shop', 'id of $how')" ], '2>', \my $said);
 	my $pid;
 	wait_until(sub { $pid = ask("SELECT pid FROM pg_stat_activity WHERE query LIKE '%''$how''%' AND pid <> pg_backend_pid() AND wait_event = 'Extension'") });
 	is(ask("SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype <> 'virtualxid'"), '0', 'no lock is held meanwhile');
