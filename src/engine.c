@@ -727,9 +727,7 @@ discover_lanes(void)
 		LaneKey found = from;
 		LaneKey to;
 
-		/* No name sorts after this. */
-		memset(&to, 0xFF, sizeof(to));
-		NameStr(to.gateway)[NAMEDATALEN - 1] = '\0';
+		outbox_lane_end(&to);
 		if (i < engine->nlanes)
 		{
 			to.gateway = engine->lanes[i].gateway;

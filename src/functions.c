@@ -172,7 +172,6 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 	Datum values[9] = {0};
 	bool nulls[9] = {false};
 	NameData name;
-	HeapTuple label;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "the return type is not a row type");
@@ -181,12 +180,8 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 
 	namestrcpy(&name, gateway->name);
 	values[0] = NameGetDatum(&name);
-	label = SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(TupleDescAttr(desc, 1)->atttypid),
-							CStringGetDatum(verdict_status(answer.verdict)));
-	if (!HeapTupleIsValid(label))
-		elog(ERROR, "sms_status has no label \"%s\"", verdict_status(answer.verdict));
-	values[1] = ObjectIdGetDatum(((Form_pg_enum) GETSTRUCT(label))->oid);
-	ReleaseSysCache(label);
+	values[1] = ObjectIdGetDatum(
+		outbox_status_label(TupleDescAttr(desc, 1)->atttypid, verdict_status(answer.verdict)));
 	put_text(&values[2], &nulls[2], answer.smsid);
 	put_text(&values[3], &nulls[3], answer.id_omni_mess);
 	put_text(&values[4], &nulls[4], answer.referent_id);

@@ -159,7 +159,7 @@ static const struct
 					"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled')) "
 					"SELECT max(id), bool_or(created_at >= $2) FROM page",
 					{INT8OID, TIMESTAMPTZOID}},
-	[PLAN_PAUSES] = {"SELECT gateway, by_user, since, reason FROM @sms_gateway_state", {InvalidOid}},
+	[PLAN_PAUSES] = {"SELECT gateway, by_user FROM @sms_gateway_state", {InvalidOid}},
 	[PLAN_PAUSED] = {"SELECT 1 FROM @sms_gateway_state WHERE gateway = $1", {NAMEOID}},
 	[PLAN_ANY_LEASE] = {"SELECT 1 FROM @sms_gateway_lease LIMIT 1", {InvalidOid}},
 	[PLAN_PAUSE] = {"INSERT INTO @sms_gateway_state AS s (gateway, reason, by_user, since) "
@@ -544,6 +544,14 @@ column(int row, int number, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number, isnull);
 }
 
+/* Makes a bound that every lane is before: no name sorts after this. */
+void
+outbox_lane_end(LaneKey *end)
+{
+	memset(end, 0xFF, sizeof(*end));
+	NameStr(end->gateway)[NAMEDATALEN - 1] = '\0';
+}
+
 /*
  * Finds the first lane with queued messages after *lane and before *end, and
  * puts it into *lane; false if there is none.
@@ -848,8 +856,9 @@ sms_gateway_claimed(PG_FUNCTION_ARGS)
  * Recording
  * ------------------------------------------------------------------------ */
 
-static Oid
-status_label(Oid type, const char *label)
+/* The value of sms_status, whose type is given, that has this label. */
+Oid
+outbox_status_label(Oid type, const char *label)
 {
 	HeapTuple tuple = SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(type), CStringGetDatum(label));
 	Oid oid;
@@ -886,7 +895,7 @@ put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item)
 
 	namestrcpy(&gateway, item->new_gateway ? item->new_gateway : item->gateway_name);
 	values[0] = Int64GetDatum(item->id);
-	values[1] = ObjectIdGetDatum(status_label(status_type, item->new_status));
+	values[1] = ObjectIdGetDatum(outbox_status_label(status_type, item->new_status));
 	values[2] = NameGetDatum(&gateway);
 	values[3] = Int32GetDatum(item->attempts);
 	set_time(&values[4], &nulls[4], item->next_attempt_at);
@@ -1064,7 +1073,6 @@ outbox_pauses(void)
 
 		pause->gateway = *DatumGetName(column((int) i, 1, &isnull));
 		pause->by_user = DatumGetBool(column((int) i, 2, &isnull));
-		pause->since = time_column((int) i, 3, 0);
 		pauses = lappend(pauses, pause);
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -1190,8 +1198,7 @@ outbox_idle(bool but_paused, bool but_locked)
 	bool idle = true;
 	TimestampTz now = GetCurrentTimestamp();
 
-	memset(&end, 0xFF, sizeof(end));
-	NameStr(end.gateway)[NAMEDATALEN - 1] = '\0';
+	outbox_lane_end(&end);
 	PushActiveSnapshot(GetLatestSnapshot());
 	while (idle && outbox_next_lane(&key, &end))
 	{

@@ -176,8 +176,6 @@ typedef struct GatewayPause
 {
 	NameData gateway;
 	bool by_user;
-	TimestampTz since;
-	char reason[256];
 } GatewayPause;
 
 extern bool outbox_home(int64 *origin);
@@ -185,6 +183,8 @@ extern void outbox_create_identity(void);
 extern void outbox_require_home(void);
 extern bool outbox_enter_worker(void);
 extern void outbox_leave_worker(void);
+extern Oid outbox_status_label(Oid type, const char *label);
+extern void outbox_lane_end(LaneKey *end);
 extern bool outbox_next_lane(LaneKey *lane, const LaneKey *end);
 extern List *outbox_claim(Lane *lane, int limit, TimestampTz now, MemoryContext parent);
 extern void outbox_free_item(OutboxItem *item);

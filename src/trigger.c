@@ -9,7 +9,6 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_enum.h"
 #include "commands/trigger.h"
 #include "sms_gateway.h"
 #include "utils/builtins.h"
@@ -171,26 +170,6 @@ check_message(Row *row)
 	row->values[COL_PARTS] = Int32GetDatum(prepared.message.shape.parts);
 }
 
-static Oid
-queued_label(Oid status_type)
-{
-	static Oid type = InvalidOid;
-	static Oid label = InvalidOid;
-
-	if (type != status_type)
-	{
-		HeapTuple tuple =
-			SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(status_type), CStringGetDatum("queued"));
-
-		if (!HeapTupleIsValid(tuple))
-			elog(ERROR, "sms_status has no label \"queued\"");
-		label = ((Form_pg_enum) GETSTRUCT(tuple))->oid;
-		ReleaseSysCache(tuple);
-		type = status_type;
-	}
-	return label;
-}
-
 /* What became of the message is ours to write: nothing yet. */
 static void
 reset_outcome(Row *row, TupleDesc desc, int64 origin)
@@ -207,7 +186,8 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 		set(row, COL_PRIORITY, Int16GetDatum(0));
 	set(row, COL_CREATED_BY, NameGetDatum(current_user_name()));
 	set(row, COL_CREATED_AT, TimestampTzGetDatum(now));
-	set(row, COL_STATUS, ObjectIdGetDatum(queued_label(TupleDescAttr(desc, COL_STATUS)->atttypid)));
+	set(row, COL_STATUS,
+		ObjectIdGetDatum(outbox_status_label(TupleDescAttr(desc, COL_STATUS)->atttypid, "queued")));
 	set(row, COL_ATTEMPTS, Int32GetDatum(0));
 	set(row, COL_NEXT_ATTEMPT_AT, TimestampTzGetDatum(due));
 	row->values[COL_PARTS] = parts;
