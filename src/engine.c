@@ -665,7 +665,7 @@ lane_limit(const Lane *lane, double now)
 	limit = queue->max_in_flight - queue->in_flight + (int) Max(ahead, 1) - ready_from(queue, lane->priority);
 	if (queue->rate_limit > 0)
 		limit = Min(limit, (int) ceil(queue->rate_limit / 10) - ready_from(queue, lane->priority));
-	else if (limit < Max(ahead, queue->max_in_flight) / 4 && queue->nready > 0)
+	else if (limit < Max(ahead, queue->max_in_flight) / 2 && queue->nready > queue->max_in_flight)
 		return 0; /* not worth a commit yet */
 	return Max(Min(limit, guc_batch_size), 0);
 }
@@ -1147,7 +1147,7 @@ round_once(void)
 static double
 record_time(void)
 {
-	if (engine->noutcomes >= guc_batch_size / 2)
+	if (engine->noutcomes >= guc_batch_size)
 		return engine->record_at - RECORD_DELAY;
 	return engine->record_at + (engine->nready > 0 ? RECORD_DELAY_BUSY - RECORD_DELAY : 0);
 }

@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
@@ -48,6 +49,7 @@ struct HttpTransfer
 	CURL *easy;
 	uint64 endpoint;            /* whose settings "easy" holds; 0: nobody's */
 	struct curl_slist *headers; /* as set on "easy" */
+	CURLU *target;              /* the URL, as set on "easy" */
 	const char *path;           /* whose URL is set on "easy"; NULL: none to be used again */
 	char *request_body;
 	char *body; /* of the answer */
@@ -75,25 +77,102 @@ static instr_time timer_start;
 static long timer_ms = -1; /* after timer_start; -1: none */
 static HttpTransfer *free_transfers = NULL;
 
+/* What epoll knows of a descriptor. */
+typedef struct Watch
+{
+	bool connection; /* opened by on_open(), so on_close() tells its end */
+	bool wanted;     /* libcurl waits for it */
+	uint32 events;   /* as registered; 0: not */
+} Watch;
+
+static Watch *watches = NULL; /* by descriptor */
+static int nwatches = 0;
+
+/* The entry of a descriptor; NULL when memory is out. */
+static Watch *
+watch_of(curl_socket_t fd)
+{
+	if (fd >= nwatches)
+	{
+		int n = Max(64, 2 * (fd + 1));
+		Watch *longer = realloc(watches, n * sizeof(Watch));
+
+		if (longer == NULL)
+			return NULL;
+		memset(longer + nwatches, 0, (n - nwatches) * sizeof(Watch));
+		watches = longer;
+		nwatches = n;
+	}
+	return &watches[fd];
+}
+
+static curl_socket_t
+on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	Watch *watch;
+
+	(void) arg;
+	(void) purpose;
+	if (fd < 0)
+		return CURL_SOCKET_BAD;
+	watch = watch_of(fd);
+	if (watch == NULL)
+	{
+		close(fd);
+		return CURL_SOCKET_BAD;
+	}
+	*watch = (Watch){.connection = true};
+	return fd;
+}
+
+/* Closing a descriptor takes it out of epoll. */
+static int
+on_close(void *arg, curl_socket_t fd)
+{
+	(void) arg;
+	watches[fd] = (Watch){0};
+	return close(fd);
+}
+
+/* Takes a descriptor out of epoll. */
+static void
+unwatch(curl_socket_t fd)
+{
+	epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	watches[fd].events = 0;
+}
+
+/*
+ * libcurl takes its interest in a connection back after each answer and
+ * renews it with the next request.  The connection stays in epoll between the
+ * two: that spares two system calls a request.
+ */
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
 	struct epoll_event event = {0};
+	Watch *watch = watch_of(fd);
 
 	(void) easy;
 	(void) arg;
-	if (what == CURL_POLL_REMOVE)
+	(void) known;
+	if (watch == NULL)
+		return -1;
+	watch->wanted = what != CURL_POLL_REMOVE;
+	if (!watch->wanted)
 	{
-		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-		curl_multi_assign(multi, fd, NULL);
+		if (!watch->connection)
+			unwatch(fd);
 		return 0;
 	}
 	event.data.fd = fd;
 	event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
-	if (epoll_ctl(epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0)
+	if (event.events == watch->events)
+		return 0;
+	if (epoll_ctl(epoll_fd, watch->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0)
 		return -1;
-	if (!known)
-		curl_multi_assign(multi, fd, &epoll_fd);
+	watch->events = event.events;
 	return 0;
 }
 
@@ -385,13 +464,16 @@ configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) endpoint->timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) endpoint->connect_timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");           /* none from the environment */
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");           /* none from the environment … */
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");        /* … nor a look at it for each request */
 	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, ""); /* all that libcurl decodes */
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
@@ -450,7 +532,13 @@ set_target(HttpTransfer *t, const HttpEndpoint *endpoint, const HttpRequest *req
 	ok = make_headers(t, request);
 	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
 	url = make_url(t->easy, endpoint, request);
-	ok = ok && url != NULL && curl_easy_setopt(t->easy, CURLOPT_URL, url) == CURLE_OK;
+	if (t->target == NULL)
+		t->target = curl_url();
+	curl_easy_setopt(t->easy, CURLOPT_URL, NULL);
+	/* Parsed here: as text, libcurl would parse and write it for each request. */
+	ok = ok && url != NULL && t->target != NULL &&
+		 curl_url_set(t->target, CURLUPART_URL, url, 0) == CURLUE_OK &&
+		 curl_easy_setopt(t->easy, CURLOPT_CURLU, t->target) == CURLE_OK;
 	free(url);
 	if (ok && request->nquery == 0)
 		t->path = request->path;
@@ -578,7 +666,11 @@ http_wait(long timeout_ms)
 				   (ready[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 				   (ready[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
 
-		curl_multi_socket_action(multi, ready[i].data.fd, mask, &running);
+		/* An idle connection that ends, or talks unasked: libcurl finds out when it wants to use it. */
+		if (!watches[ready[i].data.fd].wanted)
+			unwatch(ready[i].data.fd);
+		else
+			curl_multi_socket_action(multi, ready[i].data.fd, mask, &running);
 	}
 	if (timer_left() == 0)
 	{

@@ -156,7 +156,16 @@ utf8_copy(char *dst, size_t size, const char *src, size_t len)
 	while (len > 0)
 	{
 		unsigned c;
-		int n = utf8_decode(src, len, &c);
+		int n;
+
+		while (len > 0 && used + 1 < size && *src >= 0x20 && *src < 0x7F)
+		{
+			dst[used++] = *src++;
+			len--;
+		}
+		if (len == 0)
+			break;
+		n = utf8_decode(src, len, &c);
 
 		if (used + (n > 0 ? n : 1) >= size)
 			break;

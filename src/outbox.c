@@ -884,18 +884,23 @@ set_time(Datum *value, bool *isnull, TimestampTz time)
 	*value = TimestampTzGetDatum(time);
 }
 
+/* Adds one outcome; *status_oid is that of *status, and changes with it. */
 static void
-put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item)
+put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, Oid *status_oid)
 {
 	Datum values[14] = {0};
 	bool nulls[14] = {0};
 	NameData gateway;
-	Oid status_type = TupleDescAttr(rsinfo->setDesc, 1)->atttypid;
 	const Answer *answer = item->answer;
 
 	namestrcpy(&gateway, item->new_gateway ? item->new_gateway : item->gateway_name);
 	values[0] = Int64GetDatum(item->id);
-	values[1] = ObjectIdGetDatum(outbox_status_label(status_type, item->new_status));
+	if (*status == NULL || strcmp(*status, item->new_status) != 0)
+	{
+		*status = item->new_status;
+		*status_oid = outbox_status_label(TupleDescAttr(rsinfo->setDesc, 1)->atttypid, *status);
+	}
+	values[1] = ObjectIdGetDatum(*status_oid);
 	values[2] = NameGetDatum(&gateway);
 	values[3] = Int32GetDatum(item->attempts);
 	set_time(&values[4], &nulls[4], item->next_attempt_at);
@@ -919,11 +924,13 @@ Datum
 sms_gateway_results(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const char *status = NULL;
+	Oid status_oid = InvalidOid;
 	dlist_iter iter;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (recording_one != NULL)
-		put_outcome(rsinfo, recording_one);
+		put_outcome(rsinfo, recording_one, &status, &status_oid);
 	else if (recording != NULL)
 	{
 		dlist_foreach (iter, recording)
@@ -931,7 +938,7 @@ sms_gateway_results(PG_FUNCTION_ARGS)
 			const OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
 
 			if (!item->handed_back)
-				put_outcome(rsinfo, item);
+				put_outcome(rsinfo, item, &status, &status_oid);
 		}
 	}
 	return (Datum) 0;
