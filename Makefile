@@ -8,7 +8,7 @@ MODULE_big = sms_gateway
 
 # Pure: neither PostgreSQL nor libcurl; the unit tests link these alone.
 PURE = message json details provider esms etelecom interits
-SERVER = sms_gateway functions trigger gateway encoding http outbox engine worker launcher
+SERVER = sms_gateway functions trigger follow gateway encoding http outbox engine poll otp limits counter mac worker launcher
 OBJS = $(PURE:%=src/%.o) $(SERVER:%=src/%.o)
 
 DATA = $(wildcard sql/sms_gateway--*.sql)

@@ -72,14 +72,14 @@ CREATE FUNCTION sms_send_bulk(phones text[], content text, gateway name = NULL,
                               request_id text = NULL, options jsonb = NULL) RETURNS sms_result
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_send_bulk(text[], text, name, text, jsonb) IS
-    'sends one text to many receivers in one request now (Interits: up to 1,000); errors as sms_send';
+    'sends one text to many receivers in one request now (Interits: up to 1,000; eSMS advertising: 30 to 5,000); errors as sms_send';
 
 CREATE FUNCTION sms_send_otp(phone text, content text = '{OTP}', gateway name = NULL,
                              ttl interval = '5 minutes', length int = 6,
                              digits_only bool = true, options jsonb = NULL) RETURNS sms_result
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_send_otp(text, text, name, interval, int, bool, jsonb) IS
-    'sends a one-time password now; the provider puts it in the place of {OTP} in content. ttl: how long it is good (eSMS: whole minutes, 2 to 15); length: characters, 4 to 10. Errors as sms_send';
+    'sends a one-time password now, in the place of {OTP} in content (eTelecom: in the template''s variable that the server option otp_param names). ttl: how long it is good (eSMS: whole minutes, 2 to 15); length: characters, 4 to 10. The code itself is not returned; sms_check_otp knows it. Errors as sms_send';
 
 CREATE FUNCTION sms_omni_send(phone text, template_code text, list_param jsonb = '{}',
                               routerule text[] = NULL, gateway name = NULL,
@@ -91,7 +91,7 @@ COMMENT ON FUNCTION sms_omni_send(text, text, jsonb, text[], name, jsonb) IS
 CREATE FUNCTION sms_check_otp(phone text, code text, gateway name = NULL) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_check_otp(text, text, name) IS
-    'is this the one-time password that was sent to this phone? true uses it up; false: used, expired or wrong; NULL, with a warning: the gateway did not say. Errors as sms_send';
+    'is this the one-time password that was sent to this phone? true uses it up, when the transaction commits; false: used, expired, wrong, or tried wrongly 5 times; NULL, with a warning: the gateway did not say. Errors as sms_send';
 
 -- ---------------------------------------------------------------------------
 -- The outbox
@@ -130,9 +130,12 @@ CREATE TABLE sms_outbox (
     details jsonb,
     unsure_since timestamptz,
     origin bigint NOT NULL,
+    poll_at timestamptz,
     CONSTRAINT queued_has_a_time CHECK (status <> 'queued' OR next_attempt_at IS NOT NULL)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05,
-        autovacuum_vacuum_insert_scale_factor = 0.05);
+        autovacuum_vacuum_insert_scale_factor = 0.05,
+        -- Under an old snapshot it finds nothing to remove, again and again: gently, then.
+        autovacuum_vacuum_cost_delay = 10);
 
 -- What the worker claims from: one contiguous range per gateway and priority.
 CREATE INDEX sms_outbox_due ON sms_outbox (gateway, priority, next_attempt_at, id)
@@ -142,6 +145,14 @@ CREATE INDEX sms_outbox_expiry ON sms_outbox (expires_at)
 -- Ids made here (sgw-…) are unique by construction and would cost a random write each.
 CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id)
     WHERE NOT request_id OPERATOR(pg_catalog.^@) 'sgw-';
+
+-- Whose delivery the worker asks about, and when.
+CREATE INDEX sms_outbox_poll ON sms_outbox (gateway, poll_at, id) WHERE poll_at IS NOT NULL;
+-- By the provider's id, for a callback that brings no request_id.  Texts, which have one,
+-- stay here only until their end is known: the ids are random, and each is a random write.
+CREATE INDEX sms_outbox_reference ON sms_outbox ((coalesce(id_omni_mess, smsid, referent_id)))
+    WHERE coalesce(id_omni_mess, smsid, referent_id) IS NOT NULL
+      AND (status IN ('sent', 'uncertain') OR kind <> 'text');
 
 COMMENT ON TABLE sms_outbox IS
     'messages to send with the transaction that inserts them; what became of each is on its row';
@@ -170,12 +181,13 @@ COMMENT ON COLUMN sms_outbox.result_code IS 'code of the last answer; or resolve
 COMMENT ON COLUMN sms_outbox.result_message IS 'text of the last answer, or why the message is held';
 COMMENT ON COLUMN sms_outbox.http_status IS 'HTTP status of the last answer';
 COMMENT ON COLUMN sms_outbox.sent_at IS 'when the provider accepted it';
-COMMENT ON COLUMN sms_outbox.delivered_at IS 'when the phone had it';
+COMMENT ON COLUMN sms_outbox.delivered_at IS 'when we learnt that the phone has it';
 COMMENT ON COLUMN sms_outbox.price IS 'what the provider charged, in its currency (VND)';
 COMMENT ON COLUMN sms_outbox.parts IS 'messages that the text takes, by GSM 03.38';
-COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers)';
+COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery)';
 COMMENT ON COLUMN sms_outbox.unsure_since IS 'first attempt that the provider may have accepted without our knowing';
 COMMENT ON COLUMN sms_outbox.origin IS 'database that the row belongs to; elsewhere it is not sent';
+COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered; NULL: it does not';
 
 CREATE TABLE sms_gateway_lease (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -191,13 +203,15 @@ CREATE TABLE sms_gateway_identity (
     instance bigint PRIMARY KEY,
     system_identifier bigint NOT NULL,
     database_oid oid NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now());
+    created_at timestamptz NOT NULL DEFAULT now(),
+    secret bytea NOT NULL);
 COMMENT ON TABLE sms_gateway_identity IS
     'the cluster and database that this outbox belongs to; a restored dump brings a second row along and is known by it';
 COMMENT ON COLUMN sms_gateway_identity.instance IS 'random number, the origin of the rows made here';
 COMMENT ON COLUMN sms_gateway_identity.system_identifier IS 'of the cluster';
 COMMENT ON COLUMN sms_gateway_identity.database_oid IS 'of the database';
 COMMENT ON COLUMN sms_gateway_identity.created_at IS 'when';
+COMMENT ON COLUMN sms_gateway_identity.secret IS 'random key of callback tokens and of one-time passwords'' hashes';
 
 CREATE TABLE sms_gateway_state (
     gateway name PRIMARY KEY,
@@ -209,6 +223,56 @@ COMMENT ON COLUMN sms_gateway_state.gateway IS 'the foreign server';
 COMMENT ON COLUMN sms_gateway_state.reason IS 'why it is paused';
 COMMENT ON COLUMN sms_gateway_state.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
 COMMENT ON COLUMN sms_gateway_state.since IS 'paused since';
+
+CREATE TABLE sms_gateway_report (
+    gateway name,
+    reference text,
+    message bigint,
+    report jsonb NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (gateway, reference));
+CREATE INDEX sms_gateway_report_unknown ON sms_gateway_report (received_at) WHERE message IS NULL;
+COMMENT ON TABLE sms_gateway_report IS
+    'delivery reports by the provider''s id, for 7 days: those that came before their message''s answer wait for it, others are remembered for when they come twice';
+COMMENT ON COLUMN sms_gateway_report.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_report.reference IS 'SMSID, idOmniMess, referentId or request_id in the report';
+COMMENT ON COLUMN sms_gateway_report.message IS 'the message it belongs to; NULL: not known yet';
+COMMENT ON COLUMN sms_gateway_report.report IS 'as it came, without its token';
+COMMENT ON COLUMN sms_gateway_report.received_at IS 'when';
+
+-- The first columns of the next two tables are counted up in place, outside of transactions
+-- (counter.c): they have a fixed position and width.
+CREATE TABLE sms_gateway_otp (
+    tries bigint NOT NULL,
+    expires_at timestamptz NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    gateway name NOT NULL,
+    phone text NOT NULL,
+    salt bytea NOT NULL,
+    hash bytea NOT NULL);
+CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
+COMMENT ON TABLE sms_gateway_otp IS
+    'one-time passwords made here (eTelecom, Interits), as salted hashes; the last one of a phone is the one that counts';
+COMMENT ON COLUMN sms_gateway_otp.tries IS 'wrong tries, also those of transactions that rolled back; 5 end it';
+COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
+COMMENT ON COLUMN sms_gateway_otp.id IS 'in the order in which they were made';
+COMMENT ON COLUMN sms_gateway_otp.gateway IS 'the foreign server it was sent through';
+COMMENT ON COLUMN sms_gateway_otp.phone IS 'receiver';
+COMMENT ON COLUMN sms_gateway_otp.salt IS 'random';
+COMMENT ON COLUMN sms_gateway_otp.hash IS 'HMAC-SHA-256 of salt, phone and code, with this database''s secret as key';
+
+CREATE TABLE sms_gateway_usage (
+    used bigint NOT NULL,
+    window_end timestamptz NOT NULL,
+    gateway name,
+    subject text,
+    PRIMARY KEY (gateway, subject));
+COMMENT ON TABLE sms_gateway_usage IS
+    'messages counted towards the server options otp_per_phone, per_phone, per_role and daily_budget';
+COMMENT ON COLUMN sms_gateway_usage.used IS 'messages in the window';
+COMMENT ON COLUMN sms_gateway_usage.window_end IS 'then counting starts anew';
+COMMENT ON COLUMN sms_gateway_usage.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is limited: otp, phone or role, with which; or day';
 
 -- Makes the identity row, and has a worker started when this commits.
 CREATE FUNCTION sms_gateway_created() RETURNS void
@@ -234,10 +298,49 @@ CREATE FUNCTION sms_gateway_results(
         OUT next_attempt_at timestamptz, OUT smsid text, OUT id_omni_mess text,
         OUT referent_id text, OUT result_code text, OUT result_message text,
         OUT http_status int, OUT sent_at timestamptz, OUT details jsonb,
-        OUT unsure_since timestamptz) RETURNS SETOF record
+        OUT unsure_since timestamptz, OUT poll_at timestamptz) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION sms_gateway_results() IS
     'internal: outcomes that the engine of this session is recording';
+
+CREATE FUNCTION sms_gateway_reports(
+        OUT id bigint, OUT status sms_status, OUT delivered_at timestamptz, OUT price numeric,
+        OUT parts int, OUT smsid text, OUT id_omni_mess text, OUT referent_id text,
+        OUT details jsonb, OUT poll_at timestamptz) RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION sms_gateway_reports() IS
+    'internal: delivery reports that this session is recording';
+
+-- ---------------------------------------------------------------------------
+-- Following messages
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION sms_check_status(id bigint) RETURNS sms_status
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_check_status(bigint) IS
+    'asks the provider now what became of a message of yours, updates its row and returns its status; a message that has ended, or that the provider cannot be asked about, keeps its status. Error 42501 if it is not yours, 42704 if there is none, 0A000 if the gateway has no such call';
+CREATE FUNCTION sms_delivery_report(gateway name, report jsonb) RETURNS bigint
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS
+    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object';
+CREATE FUNCTION sms_balance(gateway name = NULL) RETURNS numeric
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_balance(name) IS
+    'what is left on the provider''s account, in its currency (eSMS: VND); NULL, with a warning, if the gateway did not say. Errors as sms_send';
+
+-- ---------------------------------------------------------------------------
+-- Texts
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION sms_parts(content text, unicode bool = NULL,
+                          OUT encoding text, OUT characters int, OUT parts int) RETURNS record
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION sms_parts(text, bool) IS
+    'how a text travels: encoding GSM-7 or UCS-2, its characters, and the messages that are billed for it (GSM 03.38: 160, or 153 each, with extension characters counting twice; 70, or 67 each). unicode: true forces UCS-2, false GSM-7, NULL goes by the text. All NULL for a NULL text; error 22021 if it is not valid UTF-8';
+CREATE FUNCTION sms_unaccent(content text) RETURNS text
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION sms_unaccent(text) IS
+    'Vietnamese without diacritics, đ included, from any normalisation form; other characters stay. Error 22021 if it is not valid UTF-8';
 
 -- ---------------------------------------------------------------------------
 -- Managing messages and gateways
@@ -312,11 +415,12 @@ CREATE POLICY own_messages ON sms_outbox
     WITH CHECK (created_by OPERATOR(pg_catalog.=) CURRENT_USER);
 COMMENT ON POLICY own_messages ON sms_outbox IS 'a role sees the messages that it queued';
 
-REVOKE ALL ON sms_outbox, sms_gateway_lease, sms_gateway_identity, sms_gateway_state, sms_gateways FROM PUBLIC;
+REVOKE ALL ON sms_outbox, sms_gateway_lease, sms_gateway_identity, sms_gateway_state, sms_gateway_report,
+    sms_gateway_otp, sms_gateway_usage, sms_gateways FROM PUBLIC;
 REVOKE ALL ON FUNCTION esms_validator(text[], oid), etelecom_validator(text[], oid),
     interits_validator(text[], oid), sms_outbox_insert(), sms_gateway_claimed(bigint),
-    sms_gateway_results(), sms_resolve(bigint, sms_status), sms_pause(name, text),
-    sms_resume(name) FROM PUBLIC;
+    sms_gateway_results(), sms_gateway_reports(), sms_resolve(bigint, sms_status), sms_pause(name, text),
+    sms_resume(name), sms_delivery_report(name, jsonb) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE sms_drain() FROM PUBLIC;
 GRANT SELECT ON sms_gateways TO pg_monitor;
 

@@ -68,4 +68,11 @@ compat_owns_database(Oid database, Oid role)
 #define compat_my_proc_number() MyProc->pgprocno
 #endif
 
+/* 18 dropped an argument that had always the same value. */
+#if PG_VERSION_NUM >= 180000
+#define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0)
+#else
+#define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0, true)
+#endif
+
 #endif /* SMS_COMPAT_H */

@@ -1,7 +1,7 @@
 /*
  * details.c
- *		Changes to a message's details.  Pure; results are from malloc, NULL when
- *		memory is out.  "details" is a JSON object or NULL.
+ *		Changes to a message's details, and events.  Pure; results are from malloc,
+ *		NULL when memory is out.  "details" is a JSON object or NULL.
  */
 #include <string.h>
 
@@ -58,5 +58,50 @@ details_with_failure(const char *details, const char *gateway, const char *code,
 	json_put_text(entry, "result_code", code);
 	json_put_text(entry, "result_message", message);
 	json_object_array_add(tried, entry);
+	return json_write(object);
+}
+
+/* What a delivery report adds to the details; NULL if nothing. */
+char *
+details_of_report(const Report *report)
+{
+	struct json_object *object;
+
+	if (!report->telco[0] && !report->code[0] && !report->message[0])
+		return NULL;
+	object = json_object_new_object();
+	if (report->telco[0])
+		json_put_text(object, "telco", report->telco);
+	if (report->code[0])
+		json_put_text(object, "delivery_code", report->code);
+	if (report->message[0])
+		json_put_text(object, "delivery_message", report->message);
+	return json_write(object);
+}
+
+/* The event of a message that ended.  It holds neither phone nor text. */
+char *
+event_text(long long id, const char *gateway, const char *status, const char *code)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_object_object_add(object, "id", json_object_new_int64(id));
+	json_put_text(object, "gateway", gateway);
+	json_put_text(object, "status", status);
+	if (code != NULL && code[0])
+		json_put_text(object, "result_code", code);
+	return json_write(object);
+}
+
+/* The event of a balance below min_balance. */
+char *
+balance_text(const char *gateway, const char *amount, double minimum)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_put_text(object, "event", "low_balance");
+	json_put_text(object, "gateway", gateway);
+	json_put_text(object, "balance", amount);
+	json_object_object_add(object, "min_balance", json_object_new_double(minimum));
 	return json_write(object);
 }

@@ -46,7 +46,7 @@
 #define SAFETY_POLL       5000.0   /* ms between looks that nobody asked for */
 #define RECORD_DELAY      4.0      /* ms that an outcome may wait for company … */
 #define RECORD_DELAY_BUSY 25.0     /* … while there is more to send anyway */
-#define FULL_LOOK_SHARE   20.0     /* a look from the start may take 1/20 of the time */
+#define FULL_LOOK_SHARE   50.0     /* a look from the start may take 1/50 of the time */
 #define PROBE_FIRST       5000.0   /* ms until a paused gateway is tried again … */
 #define PROBE_MAX         900000.0 /* … doubling up to this */
 #define THROTTLE_FIRST    1000.0
@@ -55,8 +55,10 @@
 #define ERROR_MAX         30000.0
 #define HELD_RETRY        60000 /* ms until a message without credentials is tried again */
 #define RATE_SLACK        50.0  /* ms a rate limit may run behind and catch up */
+#define ASIDE_SHARE       0.01  /* of a rate limit, for questions while messages wait */
 #define REPEAT_MARGIN     600   /* s before the end of a repeat window */
 #define PURGE_PERIOD      10000.0
+#define TIDY_PERIOD       60000.0
 
 /* What the engine knows of one gateway while it runs. */
 typedef struct GatewayQueue
@@ -69,6 +71,7 @@ typedef struct GatewayQueue
 	bool repeat_safe; /* as of the message claimed last */
 	double rate_limit;
 	double next_start; /* when the rate limit allows the next request */
+	double next_aside; /* … and, while messages wait, one that is not a message */
 	double held_until; /* the gateway asked for a rest, or is out of reach */
 	int rests;         /* in a row */
 	bool paused;
@@ -108,6 +111,7 @@ typedef struct Engine
 	TimestampTz next_expiry;
 	double purge_at;
 	int64 purge_after;
+	double tidy_at;  /* no reason by itself for a round */
 	double retry_at; /* after an error */
 	double error_wait;
 	bool gone; /* the extension is */
@@ -127,7 +131,8 @@ static bool pauses_callback = false;
  * Small things
  * ------------------------------------------------------------------------ */
 
-static double
+/* The engine's clock, in milliseconds. */
+double
 now_ms(void)
 {
 	struct timespec ts;
@@ -186,7 +191,10 @@ lower_bound_of(Lane *lane, TimestampTz due)
 	lane->after_id = PG_INT64_MAX;
 }
 
-/* Lets lanes look again at messages due from a time on; DT_NOBEGIN: at all. */
+/*
+ * Lets lanes look again at messages due from a time on.  DT_NOBEGIN: at all, which
+ * walks over whatever an old snapshot keeps; DT_NOEND: as far as they know already.
+ */
 static void
 look_back(TimestampTz due)
 {
@@ -375,7 +383,7 @@ judge_gateway(GatewayQueue *queue, const OutboxItem *item)
 	{
 		queue->paused = false;
 		queue->pause_news = true;
-		look_back(DT_NOBEGIN);
+		look_back(DT_NOEND);
 		ereport(LOG, (errmsg("gateway \"%s\" sends again", NameStr(queue->name))));
 	}
 	if (answer->verdict == VERDICT_THROTTLED)
@@ -400,6 +408,7 @@ decide(OutboxItem *item)
 			item->attempts++;
 			item->sent_at = GetCurrentTimestamp();
 			item->unsure_since = 0;
+			item->poll_at = poll_sent(item->gateway, answer);
 			add_outcome(item, "sent", 0);
 			break;
 		case VERDICT_PERMANENT:
@@ -584,6 +593,25 @@ start_ready(void)
 			any = true;
 		}
 	}
+}
+
+/*
+ * May a request that is not a message be made within a gateway's rate limit?  Takes its place
+ * if so; else says when to ask again.  It gets what messages leave, and a hundredth.
+ */
+bool
+engine_spare_request(const char *gateway, double now, double *again)
+{
+	GatewayQueue *queue = find_queue(gateway);
+
+	*again = queue->nready > 0 ? Max(queue->next_start, queue->next_aside) : queue->next_start;
+	if (queue->rate_limit <= 0)
+		return true;
+	if (*again > now)
+		return false;
+	queue->next_start = Max(queue->next_start, now - RATE_SLACK) + 1000.0 / queue->rate_limit;
+	queue->next_aside = now + 1000.0 / (queue->rate_limit * ASIDE_SHARE);
+	return true;
 }
 
 /* ------------------------------------------------------------------------
@@ -1013,9 +1041,13 @@ do_round(MemoryContext claim_context, int64 *lease_id)
 	{
 		outbox_record(&engine->outcomes);
 		settle_leases();
+		outbox_match_reports(true);
 	}
+	else if (engine->look)
+		outbox_match_reports(false);
 	if (!guc_enabled)
 		return NIL;
+	poll_round();
 	if (engine->look || wall >= engine->next_expiry)
 		outbox_expire(wall, &engine->next_expiry);
 	if (guc_retention > 0 && now >= engine->purge_at)
@@ -1024,6 +1056,11 @@ do_round(MemoryContext claim_context, int64 *lease_id)
 
 		/* Page after page while there is something to delete, but never all at once. */
 		engine->purge_at = now + (outbox_purge(before, &engine->purge_after) ? 20 : PURGE_PERIOD);
+	}
+	if (now >= engine->tidy_at)
+	{
+		outbox_purge_kept();
+		engine->tidy_at = now + TIDY_PERIOD;
 	}
 	if (engine->look)
 		discover_lanes();
@@ -1092,6 +1129,7 @@ round_once(void)
 	PG_CATCH();
 	{
 		unmark_recorded();
+		poll_aborted();
 		if (engine->in_session)
 			PG_RE_THROW();
 		EmitErrorReport();
@@ -1129,6 +1167,7 @@ round_once(void)
 		engine->started = true;
 		engine->look = false;
 		forget_recorded();
+		poll_committed();
 		adopt_claimed(claimed, lease_id);
 	}
 	MemoryContextDelete(claim_context);
@@ -1166,6 +1205,8 @@ round_needed(double now, TimestampTz wall)
 		return false;
 	if (wall >= engine->next_expiry || (guc_retention > 0 && now >= engine->purge_at))
 		return true;
+	if (poll_round_needed(now, wall))
+		return true;
 	for (int i = 0; i < engine->nlanes; i++)
 	{
 		Lane *lane = &engine->lanes[i];
@@ -1191,6 +1232,7 @@ time_to_wait(double now, TimestampTz wall)
 	if (engine->noutcomes > 0)
 		wait = Min(wait, record_time() - now);
 	wait = Min(wait, until(engine->next_expiry, wall));
+	wait = Min(wait, poll_time_to_wait(now, wall));
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
 		if (queue->nready > 0 && queue->rate_limit > 0 && queue->in_flight < queue->max_in_flight)
@@ -1216,15 +1258,15 @@ notice_news(double now)
 {
 	TimestampTz due = worker_take_wake();
 
-	if (due != DT_NOEND)
-		look_back(due);
-
 	/*
-	 * A pause or its end is told by this wake as well as by an invalidation,
+	 * A pause or its end is told by such a wake as well as by an invalidation,
 	 * which is sent a moment later.
 	 */
-	if (due == DT_NOBEGIN)
+	if (due != DT_NOEND)
+	{
+		look_back(due);
 		pauses_stale = true;
+	}
 	if (now >= engine->look_at)
 	{
 		look_back(DT_NOBEGIN);
@@ -1244,6 +1286,8 @@ notice_news(double now)
 static bool
 nothing_left(void)
 {
+	if (guc_enabled && !poll_idle(GetCurrentTimestamp()))
+		return false;
 	if (engine->noutcomes > 0 || engine->in_flight > 0 || engine->nready > 0 || !engine->started ||
 		engine->look)
 		return false;
@@ -1269,6 +1313,7 @@ turn(void)
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 		measure_flow(queue, now);
 	start_ready();
+	poll_turn(engine->nready > 0);
 	now = now_ms();
 	if (round_needed(now, GetCurrentTimestamp()))
 	{
@@ -1304,6 +1349,7 @@ create_engine(bool in_session)
 		pauses_callback = true;
 	}
 	pauses_stale = true;
+	poll_create(context);
 }
 
 /* Lets go of everything; messages still on their way become orphans. */
@@ -1314,6 +1360,7 @@ destroy_engine(void)
 	ItemEntry *entry;
 	Engine *old = engine;
 
+	poll_destroy();
 	hash_seq_init(&status, engine->items);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{

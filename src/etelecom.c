@@ -3,11 +3,13 @@
  *		eTelecom Omni (omni.incom.vn): a template sent by ZNS, automatic call or
  *		SMS, in the order of a routing rule.
  *
- * Source: the provider's public documentation of SendMessage.  There is no
- * idempotency key: a repeat is a second message.
+ * Source: the provider's public documentation of SendMessage and GetStatusOmni.
+ * There is no idempotency key: a repeat is a second message.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "json.h"
 #include "provider.h"
@@ -18,6 +20,7 @@ enum
 	ETELECOM_PASSWORD,
 	ETELECOM_ROUTERULE,
 	ETELECOM_TEMPLATE_CODE,
+	ETELECOM_OTP_PARAM,
 };
 
 static const OptionDef etelecom_options[] = {
@@ -25,6 +28,7 @@ static const OptionDef etelecom_options[] = {
 	[ETELECOM_PASSWORD] = {"password", OPTION_USER, OPTION_TEXT, .max = 200},
 	[ETELECOM_ROUTERULE] = {"routerule", OPTION_SERVER | OPTION_MESSAGE, OPTION_ROUTE, .initial = "1,3"},
 	[ETELECOM_TEMPLATE_CODE] = {"template_code", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, .max = 200},
+	[ETELECOM_OTP_PARAM] = {"otp_param", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, "otp", .max = 100},
 	{.name = NULL},
 };
 
@@ -52,8 +56,33 @@ etelecom_check(Settings settings, const Message *message, Complaint *complaint)
 	return true;
 }
 
+/* The template's variables, with the one-time password among them. */
+static void
+put_otp_param(struct json_object *body, Settings settings, const Message *message)
+{
+	struct json_object *params = json_read_value(message->list_param);
+
+	if (params == NULL)
+		params = json_object_new_object();
+	json_object_object_add(params, settings[ETELECOM_OTP_PARAM], json_object_new_string(message->code));
+	json_object_object_add(body, "list_param", params);
+}
+
 static bool
-etelecom_build(Settings settings, const Message *message, HttpRequest *request)
+etelecom_build_status(Settings settings, const Message *message, HttpRequest *request)
+{
+	struct json_object *body = json_object_new_object();
+
+	request->path = "/api/OmniReport/GetStatusOmni";
+	json_put_text(body, "username", settings[ETELECOM_USERNAME]);
+	json_put_text(body, "password", settings[ETELECOM_PASSWORD]);
+	json_put_text(body, "idOmniMess", message->reference);
+	request->body = json_write(body);
+	return request->body != NULL;
+}
+
+static bool
+etelecom_build_send(Settings settings, const Message *message, HttpRequest *request)
 {
 	struct json_object *body = json_object_new_object();
 	struct json_object *route = json_object_new_array();
@@ -70,9 +99,19 @@ etelecom_build(Settings settings, const Message *message, HttpRequest *request)
 	json_put_text(body, "phonenumber", message->phones[0]);
 	json_object_object_add(body, "routerule", route);
 	json_put_text(body, "templatecode", template_of(settings, message));
-	json_put_raw(body, "list_param", message->list_param != NULL ? message->list_param : "{}");
+	if (message->call == CALL_OTP)
+		put_otp_param(body, settings, message);
+	else
+		json_put_raw(body, "list_param", message->list_param != NULL ? message->list_param : "{}");
 	request->body = json_write(body);
 	return request->body != NULL;
+}
+
+static bool
+etelecom_build(Settings settings, const Message *message, HttpRequest *request)
+{
+	return message->call == CALL_STATUS ? etelecom_build_status(settings, message, request)
+										: etelecom_build_send(settings, message, request);
 }
 
 static void
@@ -82,13 +121,14 @@ etelecom_read(Settings settings, const Message *message, const HttpAnswer *http,
 	char status[sizeof(answer->code)];
 
 	(void) settings;
-	(void) message;
 	if (json_text(body, "status", status, sizeof(status)) && http->status < 300)
 	{
 		memcpy(answer->code, status, sizeof(status));
 		json_text(body, "code", answer->message, sizeof(answer->message));
 		json_text(body, "idOmniMess", answer->id_omni_mess, sizeof(answer->id_omni_mess));
-		answer->verdict = VERDICT_PERMANENT;
+		/* Of a status call, it is what became of the message. */
+		answer->verdict =
+			message->call == CALL_STATUS && status[0] != '-' ? VERDICT_ACCEPTED : VERDICT_PERMANENT;
 		for (size_t i = 0; i < sizeof(etelecom_statuses) / sizeof(etelecom_statuses[0]); i++)
 		{
 			if (strcmp(etelecom_statuses[i].status, status) == 0)
@@ -96,6 +136,40 @@ etelecom_read(Settings settings, const Message *message, const HttpAnswer *http,
 		}
 	}
 	json_object_put(body);
+}
+
+/*
+ * The status call's field names are documented, the webhook's are not: it is
+ * read in the spellings that real integrations receive.
+ */
+static bool
+etelecom_report(const char *json, size_t len, Report *report)
+{
+	static const char *const ids[] = {"idOmniMess", "omniMessId", "messageId", "idMess"};
+	static const char *const counts[] = {"mtcount", "quantity"};
+	struct json_object *body = json_read_object(json, len);
+	char number[32];
+	char telco[sizeof(report->telco)];
+	bool told;
+
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]) && report->id_omni_mess[0] == '\0'; i++)
+		json_text(body, ids[i], report->id_omni_mess, sizeof(report->id_omni_mess));
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]) && report->parts == 0; i++)
+	{
+		if (json_text(body, counts[i], number, sizeof(number)) && strlen(number) < 4)
+			report->parts = atoi(number) > 0 ? atoi(number) : 0;
+	}
+	json_text(body, "errorCode", report->message, sizeof(report->message));
+	json_text(body, "token", report->token, sizeof(report->token));
+	if (json_text(body, "telcoid", telco, sizeof(telco)))
+		snprintf(report->telco, sizeof(report->telco), "%s", telco_name(telco));
+	told = json_text(body, "status", report->code, sizeof(report->code));
+	if (strcasecmp(report->code, "SUCCESS") == 0)
+		report->delivery = DELIVERY_DELIVERED;
+	else if (strcasecmp(report->code, "FAIL") == 0 || strcasecmp(report->code, "FAILED") == 0)
+		report->delivery = DELIVERY_UNDELIVERED;
+	json_object_put(body);
+	return told;
 }
 
 static bool
@@ -109,10 +183,14 @@ etelecom_repeat_safe(Settings settings, const Message *message)
 const Provider etelecom_provider = {
 	.name = "etelecom",
 	.base_url = "https://omni.incom.vn",
-	.calls = CALL_BIT(CALL_OMNI),
+	.calls = CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_CHECK_OTP) | CALL_BIT(CALL_STATUS),
 	.options = etelecom_options,
 	.check = etelecom_check,
 	.build = etelecom_build,
 	.read = etelecom_read,
 	.repeat_safe = etelecom_repeat_safe,
+	.report = etelecom_report,
+	.status_window = 7 * 24 * 3600,
+	.otp_is_local = true,
+	.otp_by_template = true,
 };

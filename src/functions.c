@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -28,6 +30,9 @@ PG_FUNCTION_INFO_V1(sms_pause);
 PG_FUNCTION_INFO_V1(sms_resume);
 PG_FUNCTION_INFO_V1(sms_wait);
 PG_FUNCTION_INFO_V1(sms_drain);
+PG_FUNCTION_INFO_V1(sms_balance);
+PG_FUNCTION_INFO_V1(sms_parts);
+PG_FUNCTION_INFO_V1(sms_unaccent);
 PG_FUNCTION_INFO_V1(sms_gateway_created);
 
 /* ------------------------------------------------------------------------
@@ -94,49 +99,85 @@ check_request_id(const Gateway *gateway, const char *request_id)
 				 errhint("Leave request_id out to get a new one.")));
 }
 
-/*
- * Finds the gateway of a draft, checks the draft, sends it, and reads the
- * answer.  Returns the gateway; it stays valid for the rest of the command.
- */
+/* The gateway to use for a call: the one named, else the default. */
 static Gateway *
-exchange_now(Draft *draft, const char *gateway_name, Prepared *prepared, Answer *answer)
+find_gateway(const char *name, Call call)
 {
 	GatewayError error;
 	Gateway *gateway = NULL;
-	HttpRequest request;
-	Exchange exchange;
-	int64 origin;
-	int64 random;
 
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby sends no messages")));
 	outbox_require_home();
-	if (gateway_name == NULL)
-		gateway_name = gateway_choose(draft->call, GetUserId(), &error);
-	if (gateway_name != NULL)
-		gateway = gateway_get(gateway_name, GetUserId(), &error);
+	if (name == NULL)
+		name = gateway_choose(call, GetUserId(), &error);
+	if (name != NULL)
+		gateway = gateway_get(name, GetUserId(), &error);
 	if (gateway == NULL)
 		gateway_raise(&error);
-	if (draft->request_id == NULL && (draft->call == CALL_TEXT || draft->call == CALL_BULK))
+	return gateway;
+}
+
+static int64
+random_number(void)
+{
+	int64 random;
+
+	if (!pg_strong_random(&random, sizeof(random)))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+	return random;
+}
+
+/*
+ * Checks a draft for a gateway, and completes it with what is made for each
+ * message: a request_id, the code of a one-time password.  The gateway stays valid for the
+ * rest of the command.
+ */
+static void
+prepare_now(Gateway *gateway, Draft *draft, Prepared *prepared)
+{
+	GatewayError error;
+	int64 origin;
+
+	if (draft->request_id == NULL &&
+		(draft->call == CALL_TEXT || draft->call == CALL_BULK || draft->call == CALL_OMNI))
 	{
-		if (!outbox_home(&origin) || !pg_strong_random(&random, sizeof(random)))
-			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
-		draft->request_id = outbox_request_id(origin, random & 0xFFFFFFFF, GetCurrentTimestamp());
+		outbox_home(&origin);
+		draft->request_id = outbox_request_id(origin, random_number() & 0xFFFFFFFF, GetCurrentTimestamp());
 	}
 	else if (draft->request_id != NULL)
 		check_request_id(gateway, draft->request_id);
 	if (!gateway_prepare(gateway, draft, prepared, &error))
 		gateway_raise(&error);
-
 	gateway_hold(gateway);
+	if (draft->call == CALL_OTP && gateway->provider->otp_is_local)
+		prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
+}
+
+/* Makes a request and reads the answer. */
+static void
+exchange_now(Gateway *gateway, Prepared *prepared, Answer *answer)
+{
+	HttpRequest request;
+	Exchange exchange = {gateway, prepared, answer};
+
 	memset(&request, 0, sizeof(request));
-	exchange = (Exchange){gateway, prepared, answer};
 	if (!gateway->provider->build(prepared->settings, &prepared->message, &request) ||
 		!http_call(&gateway->endpoint, &request,
 				   gateway->provider->repeat_safe(prepared->settings, &prepared->message), take_answer,
 				   &exchange))
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	return gateway;
+}
+
+/* Keeps the hash of a one-time password that is about to be sent. */
+static void
+keep_otp(const Gateway *gateway, const Prepared *prepared)
+{
+	OwnerScope scope;
+
+	outbox_enter(&scope);
+	otp_keep(gateway->name, prepared->phone, prepared->message.code, prepared->message.ttl);
+	outbox_leave(&scope);
 }
 
 static const char *
@@ -176,7 +217,13 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "the return type is not a row type");
 	desc = BlessTupleDesc(desc);
-	gateway = exchange_now(draft, gateway_name, &prepared, &answer);
+	gateway = find_gateway(gateway_name, draft->call);
+	prepare_now(gateway, draft, &prepared);
+	limits_take(gateway, &prepared.message, true);
+	if (draft->call == CALL_OTP && gateway->provider->otp_is_local)
+		keep_otp(gateway, &prepared);
+	exchange_now(gateway, &prepared, &answer);
+	limits_keep(answer.verdict == VERDICT_ACCEPTED || answer.verdict == VERDICT_UNCERTAIN);
 
 	namestrcpy(&name, gateway->name);
 	values[0] = NameGetDatum(&name);
@@ -290,7 +337,11 @@ sms_check_otp(PG_FUNCTION_ARGS)
 	if (draft.code == NULL || draft.code[0] == '\0' || strlen(draft.code) > 20)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a one-time password to check has 1 to 20 characters")));
-	gateway = exchange_now(&draft, name_arg(fcinfo, 2), &prepared, &answer);
+	gateway = find_gateway(name_arg(fcinfo, 2), CALL_CHECK_OTP);
+	prepare_now(gateway, &draft, &prepared);
+	if (gateway->provider->otp_is_local)
+		PG_RETURN_BOOL(otp_check(gateway->name, prepared.phone, draft.code));
+	exchange_now(gateway, &prepared, &answer);
 	if (answer.verdict == VERDICT_ACCEPTED)
 		PG_RETURN_BOOL(true);
 	if (answer.verdict == VERDICT_PERMANENT)
@@ -301,6 +352,103 @@ sms_check_otp(PG_FUNCTION_ARGS)
 			 errdetail("%s%s%s", from_utf8(answer.code), answer.message[0] ? ": " : "",
 					   from_utf8(answer.message))));
 	PG_RETURN_NULL();
+}
+
+typedef struct Balance
+{
+	const Gateway *gateway;
+	Answer answer;
+	bool told;
+	char amount[40];
+} Balance;
+
+static void
+take_balance(const HttpAnswer *http, void *arg)
+{
+	Balance *balance = arg;
+	Message message = {.call = CALL_BALANCE};
+
+	provider_read(balance->gateway->provider, balance->gateway->settings, &message, http, &balance->answer);
+	balance->told = balance->answer.verdict == VERDICT_ACCEPTED &&
+					balance->gateway->provider->balance(http, balance->amount, sizeof(balance->amount));
+}
+
+Datum
+sms_balance(PG_FUNCTION_ARGS)
+{
+	Gateway *gateway = find_gateway(name_arg(fcinfo, 0), CALL_BALANCE);
+	Balance balance = {.gateway = gateway};
+	HttpRequest request;
+	char *end;
+
+	if (!(gateway->provider->calls & CALL_BIT(CALL_BALANCE)))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("gateway \"%s\" (%s) does not tell a balance",
+																gateway->name, gateway->provider->name)));
+	gateway_hold(gateway);
+	if (!gateway_query(gateway, CALL_BALANCE, NULL, &request) ||
+		!http_call(&gateway->endpoint, &request, true, take_balance, &balance))
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	if (balance.told)
+		(void) strtod(balance.amount, &end);
+	if (!balance.told || end == balance.amount || *end != '\0')
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("gateway \"%s\" did not say what is left on the account", gateway->name),
+				 errdetail("%s%s%s", from_utf8(balance.answer.code), balance.answer.message[0] ? ": " : "",
+						   from_utf8(balance.answer.message))));
+		PG_RETURN_NULL();
+	}
+	if (!isnan(gateway->min_balance) && strtod(balance.amount, NULL) < gateway->min_balance)
+		poll_tell_balance(gateway->name, balance.amount, gateway->min_balance);
+	return DirectFunctionCall3(numeric_in, CStringGetDatum(balance.amount), ObjectIdGetDatum(InvalidOid),
+							   Int32GetDatum(-1));
+}
+
+/* ------------------------------------------------------------------------
+ * Texts
+ * ------------------------------------------------------------------------ */
+
+static void
+refuse_utf8(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE), errmsg("the text is not valid UTF-8")));
+}
+
+Datum
+sms_parts(PG_FUNCTION_ARGS)
+{
+	TextCoding coding = PG_ARGISNULL(1) ? CODING_BY_TEXT : PG_GETARG_BOOL(1) ? CODING_UCS2 : CODING_GSM7;
+	TupleDesc desc;
+	TextShape shape;
+	Datum values[3] = {0};
+	bool nulls[3] = {true, true, true};
+	char *content;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "the return type is not a row type");
+	if (!PG_ARGISNULL(0))
+	{
+		content = to_utf8(text_arg(fcinfo, 0), "content");
+		if (!text_shape(content, strlen(content), coding, &shape))
+			refuse_utf8();
+		values[0] = CStringGetTextDatum(shape.ucs2 ? "UCS-2" : "GSM-7");
+		values[1] = Int32GetDatum(shape.characters);
+		values[2] = Int32GetDatum(shape.parts);
+		memset(nulls, false, sizeof(nulls));
+	}
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+Datum
+sms_unaccent(PG_FUNCTION_ARGS)
+{
+	char *content = pstrdup(to_utf8(text_arg(fcinfo, 0), "content"));
+
+	if (!text_unaccent(content))
+		refuse_utf8();
+	PG_RETURN_TEXT_P(cstring_to_text(from_utf8(content)));
 }
 
 /* ------------------------------------------------------------------------
@@ -369,7 +517,7 @@ sms_pause(PG_FUNCTION_ARGS)
 	outbox_enter(&scope);
 	outbox_pause(gateway, reason != NULL ? reason : "paused", true);
 	outbox_leave(&scope);
-	wake_at_commit(DT_NOBEGIN);
+	wake_at_commit(WAKE_ONLY);
 	PG_RETURN_VOID();
 }
 
@@ -384,7 +532,7 @@ sms_resume(PG_FUNCTION_ARGS)
 	outbox_enter(&scope);
 	done = outbox_resume(gateway, true);
 	outbox_leave(&scope);
-	wake_at_commit(DT_NOBEGIN);
+	wake_at_commit(WAKE_ONLY);
 	PG_RETURN_BOOL(done);
 }
 

@@ -47,6 +47,13 @@ enum
 	COMMON_FALLBACK,
 	COMMON_ON_UNCERTAIN,
 	COMMON_POLL_DELIVERY,
+	COMMON_NOTIFY,
+	COMMON_UNACCENT,
+	COMMON_MIN_BALANCE,
+	COMMON_OTP_PER_PHONE,
+	COMMON_PER_PHONE,
+	COMMON_PER_ROLE,
+	COMMON_DAILY_BUDGET,
 	COMMON_CA_FILE,
 	COMMON_ALLOW_HTTP,
 	COMMON_TTL,
@@ -69,6 +76,14 @@ static const OptionDef common_options[] = {
 	[COMMON_ON_UNCERTAIN] = {"on_uncertain", OPTION_SERVER, OPTION_CHOICE, "hold",
 							 .choices = {"hold", "resend"}},
 	[COMMON_POLL_DELIVERY] = {"poll_delivery", OPTION_SERVER, OPTION_BOOL, .initial = NULL},
+	[COMMON_NOTIFY] = {"notify", OPTION_SERVER, OPTION_CHOICE, "failures",
+					   .choices = {"failures", "final", "off"}},
+	[COMMON_UNACCENT] = {"unaccent", OPTION_SERVER | OPTION_MESSAGE, OPTION_BOOL, .initial = NULL},
+	[COMMON_MIN_BALANCE] = {"min_balance", OPTION_SERVER, OPTION_NUMBER, .min = 0, .max = 1e15},
+	[COMMON_OTP_PER_PHONE] = {"otp_per_phone", OPTION_SERVER, OPTION_RATE, .initial = "5/hour"},
+	[COMMON_PER_PHONE] = {"per_phone", OPTION_SERVER, OPTION_RATE, .initial = "off"},
+	[COMMON_PER_ROLE] = {"per_role", OPTION_SERVER, OPTION_RATE, .initial = "off"},
+	[COMMON_DAILY_BUDGET] = {"daily_budget", OPTION_SERVER, OPTION_INT, .min = 1, .max = 1000000000},
 	[COMMON_CA_FILE] = {"ca_file", OPTION_SERVER, OPTION_FILE, .superuser = true},
 	[COMMON_ALLOW_HTTP] = {"allow_http", OPTION_SERVER, OPTION_BOOL, .superuser = true},
 	[COMMON_TTL] = {"ttl", OPTION_MESSAGE, OPTION_DURATION, .min = 1000, .max = 86400000},
@@ -77,7 +92,8 @@ static const OptionDef common_options[] = {
 	{.name = NULL},
 };
 
-#define DEFAULT_TTL    300 /* seconds */
+#define DEFAULT_TTL    300   /* seconds */
+#define MAX_TTL        86400 /* seconds */
 #define DEFAULT_LENGTH 6
 #define MAX_LIST_PARAM 65536 /* bytes */
 
@@ -179,6 +195,43 @@ is_int_list(const char *value, bool route)
 }
 
 /*
+ * Reads '5/hour' or '100/15min' into "5 3600": messages and seconds.  'off' is
+ * "0 0".
+ */
+static const char *
+rate_value(const char *value, const char **detail)
+{
+	static const struct
+	{
+		const char *name;
+		int seconds;
+	} units[] = {{"second", 1}, {"minute", 60}, {"hour", 3600}, {"day", 86400}};
+	char *end;
+	long n;
+	int seconds = 0;
+
+	if (strcmp(value, "off") == 0)
+		return "0 0";
+	errno = 0;
+	n = strtol(value, &end, 10);
+	if (end == value || errno != 0 || n < 0 || n > 1000000000 || *end != '/')
+		*detail = "It is not a number of messages in a time, such as 5/hour, 100/15min or off.";
+	else
+	{
+		for (int i = 0; i < (int) lengthof(units); i++)
+		{
+			if (strcmp(end + 1, units[i].name) == 0)
+				seconds = units[i].seconds;
+		}
+		if (seconds == 0 && !parse_int(end + 1, &seconds, GUC_UNIT_S, NULL))
+			*detail = "Its time is none of second, minute, hour, day, and not one such as 15min.";
+		else if (seconds < 1 || seconds > 31 * 86400)
+			*detail = "Its time is not between a second and 31 days.";
+	}
+	return *detail == NULL ? psprintf("%ld %d", n, seconds) : value;
+}
+
+/*
  * Checks a value and returns it in the form that providers read, palloc'd if it
  * differs.  Returns NULL with *detail set if the value is not acceptable.
  */
@@ -259,6 +312,9 @@ option_value(const OptionDef *option, const char *value, const char **detail)
 			if (!is_int_list(value, option->type == OPTION_ROUTE))
 				*detail = option->type == OPTION_ROUTE ? "It is not a list of 1, 2 and 3, each at most once."
 													   : "It is not a list of whole numbers.";
+			break;
+		case OPTION_RATE:
+			value = rate_value(value, detail);
 			break;
 		case OPTION_JSON:
 			break;
@@ -502,6 +558,11 @@ kind_name(Call call)
 			return "omni";
 		case CALL_BULK:
 			return "bulk";
+		case CALL_BALANCE:
+			return "balance";
+		case CALL_STATUS:
+		case CALL_STATUS_DETAIL:
+			return "status";
 		case CALL_TEXT:
 			break;
 	}
@@ -521,6 +582,74 @@ kind_from_name(const char *name, Call *call)
 		}
 	}
 	return false;
+}
+
+/*
+ * Is a server set up for a call, as far as the choice of a default goes?  Some
+ * calls make sense only with an option that most servers of the wrapper lack.
+ */
+static bool
+is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
+{
+	static const struct
+	{
+		const Provider *provider;
+		Call call;
+		const char *option;
+	} needs[] = {
+		{&esms_provider, CALL_OMNI, "oaid"},
+		{&etelecom_provider, CALL_OTP, "template_code"},
+		{&etelecom_provider, CALL_CHECK_OTP, "template_code"},
+	};
+
+	for (int i = 0; i < (int) lengthof(needs); i++)
+	{
+		if (needs[i].provider == provider && needs[i].call == call &&
+			given_value(server->options, needs[i].option) == NULL)
+			return false;
+	}
+	return (provider->calls & CALL_BIT(call)) != 0;
+}
+
+/* An option of a gateway's server, checked; NULL if neither given nor defaulted. */
+static const char *
+server_option(const char *name, const OptionDef *option)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+	const char *given = server != NULL ? given_value(server->options, option->name) : NULL;
+	const char *detail;
+
+	if (given != NULL)
+		given = option_value(option, given, &detail);
+	return given != NULL ? given : option->initial;
+}
+
+/* Which events of a gateway's messages are told. */
+Events
+gateway_events(const char *name)
+{
+	const OptionDef *option = &common_options[COMMON_NOTIFY];
+	const char *value = server_option(name, option);
+
+	for (int i = 0; i < (int) lengthof(option->choices) && option->choices[i]; i++)
+	{
+		if (strcmp(value, option->choices[i]) == 0)
+			return (Events) i;
+	}
+	return EVENTS_FAILURES;
+}
+
+/* Do the delivery reports of a gateway's messages carry tokens? */
+bool
+gateway_uses_tokens(const char *name)
+{
+	const Provider *provider = gateway_provider(name);
+	const OptionDef *option = provider != NULL && provider->callback_option != NULL
+								  ? find_option(provider->options, provider->callback_option, OPTION_SERVER)
+								  : NULL;
+	const char *url = option != NULL ? server_option(name, option) : NULL;
+
+	return url != NULL && strstr(url, TOKEN_PLACE) != NULL;
 }
 
 /*
@@ -545,7 +674,7 @@ gateway_choose(Call call, Oid role, GatewayError *error)
 		ForeignServer *server = GetForeignServerByName(lfirst(lc), true);
 		const Provider *provider = server != NULL ? provider_of_wrapper(server->fdwid) : NULL;
 
-		if (provider == NULL || !(provider->calls & CALL_BIT(call)) ||
+		if (provider == NULL || !is_set_up_for(server, provider, call) ||
 			!compat_has_server_usage(server->serverid, role))
 			continue;
 		appendStringInfo(&choices, "%s%s", n++ > 0 ? ", " : "", server->servername);
@@ -629,6 +758,15 @@ check_credentials(const Gateway *gateway, GatewayError *error)
 	return true;
 }
 
+static Rate
+read_rate(const char *value)
+{
+	Rate rate = {0, 0};
+
+	sscanf(value, "%d %d", &rate.messages, &rate.seconds);
+	return rate;
+}
+
 static Gateway *
 build_gateway(ForeignServer *server, const Provider *provider, Oid role, List *user_options)
 {
@@ -657,6 +795,18 @@ build_gateway(ForeignServer *server, const Provider *provider, Oid role, List *u
 	g->country_code = common[COMMON_COUNTRY_CODE];
 	g->fallback = common[COMMON_FALLBACK];
 	g->resend_uncertain = strcmp(common[COMMON_ON_UNCERTAIN], "resend") == 0;
+	g->poll_delivery =
+		(provider->calls & CALL_BIT(CALL_STATUS)) &&
+		(common[COMMON_POLL_DELIVERY] == NULL || setting_is_true(common[COMMON_POLL_DELIVERY]));
+	g->events = gateway_events(server->servername);
+	g->unaccent = setting_is_true(common[COMMON_UNACCENT]);
+	g->min_balance = common[COMMON_MIN_BALANCE] && (provider->calls & CALL_BIT(CALL_BALANCE))
+						 ? atof(common[COMMON_MIN_BALANCE])
+						 : NAN;
+	g->otp_per_phone = read_rate(common[COMMON_OTP_PER_PHONE]);
+	g->per_phone = read_rate(common[COMMON_PER_PHONE]);
+	g->per_role = read_rate(common[COMMON_PER_ROLE]);
+	g->daily_budget = common[COMMON_DAILY_BUDGET] ? atoi(common[COMMON_DAILY_BUDGET]) : 0;
 	MemoryContextSwitchTo(old);
 	return g;
 }
@@ -857,13 +1007,60 @@ prepare_phones(const Gateway *gateway, const Draft *draft, Prepared *prepared, G
 	return true;
 }
 
+/* The value of an option that not every provider has; NULL if this one has not. */
+const char *
+gateway_setting(const Provider *provider, Settings settings, const char *name)
+{
+	const OptionDef *option = name != NULL ? find_option(provider->options, name, ~0U) : NULL;
+
+	return option != NULL ? settings[option - provider->options] : NULL;
+}
+
+/* The alphabet that the option "unicode" asks for. */
+static TextCoding
+coding_of(const Provider *provider, Settings settings)
+{
+	const char *unicode = gateway_setting(provider, settings, provider->unicode_option);
+
+	if (unicode == NULL || strcmp(unicode, "auto") == 0)
+		return CODING_BY_TEXT;
+	return setting_is_true(unicode) ? CODING_UCS2 : CODING_GSM7;
+}
+
+/* Measures a text as it will be sent: with a code of its length in the place of {OTP}. */
+static bool
+measure(const Provider *provider, Settings settings, Message *message)
+{
+	TextCoding coding = coding_of(provider, settings);
+	char code[16];
+	char *with_code;
+	bool valid;
+
+	if (message->call != CALL_OTP || message->length < 1 || message->length >= (int) sizeof(code))
+		return text_shape(message->content, strlen(message->content), coding, &message->shape);
+	memset(code, '0', message->length);
+	code[message->length] = '\0';
+	with_code = replace_place(message->content, OTP_PLACE, code);
+	valid = with_code != NULL && text_shape(with_code, strlen(with_code), coding, &message->shape);
+	free(with_code);
+	return valid;
+}
+
 /* Checks the text of kinds that have one, and measures it. */
 static bool
-prepare_content(const Gateway *gateway, Message *message, GatewayError *error)
+prepare_content(const Gateway *gateway, Settings settings, bool unaccent, Message *message,
+				GatewayError *error)
 {
 	if (message->content == NULL || message->content[strspn(message->content, " \t\r\n")] == '\0')
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "the text is empty");
-	if (!text_shape(message->content, strlen(message->content), &message->shape))
+	if (unaccent)
+	{
+		char *plain = pstrdup(message->content);
+
+		text_unaccent(plain);
+		message->content = plain;
+	}
+	if (!measure(gateway->provider, settings, message))
 		return fail(error, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, NULL, "the text is not valid UTF-8");
 	if (message->shape.parts > gateway->max_parts)
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE,
@@ -874,11 +1071,12 @@ prepare_content(const Gateway *gateway, Message *message, GatewayError *error)
 }
 
 static bool
-prepare_omni(Message *message, const Draft *draft, GatewayError *error)
+prepare_omni(Message *message, const Draft *draft, bool ordered, GatewayError *error)
 {
 	const char *list = draft->list_param;
+	char first = list != NULL ? list[strspn(list, " \t\r\n")] : '{';
 
-	if (list != NULL && list[strspn(list, " \t\r\n")] != '{')
+	if (first != '{' && !(first == '[' && ordered))
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, "Write it as {\"name\": \"value\"}.",
 					"list_param must be a JSON object");
 	if (list != NULL && strlen(list) > MAX_LIST_PARAM)
@@ -909,6 +1107,8 @@ gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Gatewa
 	Message *message = &prepared->message;
 	const char *common[COMMON_COUNT] = {NULL};
 	Complaint complaint = {"", NULL};
+	bool by_template;
+	bool unaccent;
 
 	memset(prepared, 0, sizeof(*prepared));
 	prepared->settings = gateway->settings;
@@ -937,23 +1137,39 @@ gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Gatewa
 	message->digits_only =
 		common[COMMON_DIGITS_ONLY] ? setting_is_true(common[COMMON_DIGITS_ONLY]) : draft->digits_only;
 
-	if (draft->call == CALL_OMNI)
-	{
-		if (!prepare_omni(message, draft, error))
-			return false;
-	}
-	else if (draft->call != CALL_CHECK_OTP)
-	{
-		message->content = to_utf8(draft->content, "content");
-		if (!prepare_content(gateway, message, error))
-			return false;
-	}
+	by_template = draft->call == CALL_OMNI || (draft->call == CALL_OTP && provider->otp_by_template);
+	unaccent = common[COMMON_UNACCENT] ? setting_is_true(common[COMMON_UNACCENT]) : gateway->unaccent;
+	if (by_template && !prepare_omni(message, draft, provider->ordered_params, error))
+		return false;
+	message->content = draft->call == CALL_CHECK_OTP ? NULL : to_utf8(draft->content, "content");
+	if ((message->content != NULL || (!by_template && draft->call != CALL_CHECK_OTP)) &&
+		!prepare_content(gateway, prepared->settings, unaccent, message, error))
+		return false;
+	if (draft->call == CALL_OTP && !by_template && strstr(message->content, OTP_PLACE) == NULL)
+		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, "The code is put in the place of {OTP}.",
+					"the text of a one-time password must hold {OTP}");
 	if (draft->call == CALL_OTP && (message->length < common_options[COMMON_LENGTH].min ||
 									message->length > common_options[COMMON_LENGTH].max))
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
 					"a one-time password has %.0f to %.0f characters", common_options[COMMON_LENGTH].min,
 					common_options[COMMON_LENGTH].max);
+	if (draft->call == CALL_OTP && (message->ttl < 1 || message->ttl > MAX_TTL))
+		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+					"a one-time password is good for 1 to %d seconds", MAX_TTL);
 	if (!provider->check(prepared->settings, message, &complaint))
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, complaint.hint, "%s", complaint.message);
 	return true;
+}
+
+/*
+ * Builds a request about a message that was sent, or about the account.  Returns
+ * false when memory is out.
+ */
+bool
+gateway_query(const Gateway *gateway, Call call, const char *reference, HttpRequest *request)
+{
+	Message message = {.call = call, .reference = reference};
+
+	memset(request, 0, sizeof(*request));
+	return gateway->provider->build(gateway->settings, &message, request);
 }

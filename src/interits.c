@@ -3,7 +3,8 @@
  *		Interits CPaaS (cpaas.interits.com): text messages to one or many
  *		receivers.
  *
- * Source: the provider's public documentation of send-message.  It names
+ * Source: the provider's public documentation of send-message and its delivery
+ * callback.  It names
  * neither the values of "code" nor what a repeated requestId does; hence the
  * options success_codes and idempotent.
  */
@@ -79,6 +80,7 @@ interits_build(Settings settings, const Message *message, HttpRequest *request)
 {
 	struct json_object *body = json_object_new_object();
 	struct json_object *destinations = json_object_new_array_ext(message->nphones);
+	char *with_code = NULL;
 	bool unicode = message->shape.ucs2;
 
 	if (strcmp(settings[INTERITS_UNICODE], "auto") != 0)
@@ -91,7 +93,10 @@ interits_build(Settings settings, const Message *message, HttpRequest *request)
 	request->header[request->nheaders++] = (HttpPair){"API-KEY", settings[INTERITS_API_KEY]};
 	json_object_object_add(body, "destinations", destinations);
 	json_put_text(body, "from", settings[INTERITS_SENDER]);
-	json_put_text(body, "text", message->content);
+	if (message->call == CALL_OTP)
+		with_code = replace_place(message->content, OTP_PLACE, message->code);
+	json_put_text(body, "text", with_code != NULL ? with_code : message->content);
+	free(with_code);
 	put_scheduled(body, settings[INTERITS_SCHEDULED]);
 	json_put_text(body, "requestId", message->request_id);
 	json_object_object_add(body, "useUnicode", json_object_new_int(unicode ? 1 : 0));
@@ -141,20 +146,44 @@ interits_read(Settings settings, const Message *message, const HttpAnswer *http,
 	json_object_put(body);
 }
 
+/*
+ * The values of status are not documented; 0 is success by the custom of HTTP
+ * gateways.
+ */
+static bool
+interits_report(const char *json, size_t len, Report *report)
+{
+	struct json_object *body = json_read_object(json, len);
+	bool told = json_text(body, "status", report->code, sizeof(report->code));
+
+	json_text(body, "referentId", report->referent_id, sizeof(report->referent_id));
+	json_text(body, "requestId", report->request_id, sizeof(report->request_id));
+	json_text(body, "token", report->token, sizeof(report->token));
+	if (told)
+		report->delivery = strcmp(report->code, "0") == 0 ? DELIVERY_DELIVERED : DELIVERY_UNDELIVERED;
+	json_object_put(body);
+	return told;
+}
+
+/* A second one-time password is another code: the first answer could be to either. */
 static bool
 interits_repeat_safe(Settings settings, const Message *message)
 {
-	return setting_is_true(settings[INTERITS_IDEMPOTENT]) && message->request_id != NULL;
+	return setting_is_true(settings[INTERITS_IDEMPOTENT]) && message->request_id != NULL &&
+		   message->call != CALL_OTP;
 }
 
 const Provider interits_provider = {
 	.name = "interits",
 	.base_url = "https://cpaas.interits.com",
-	.calls = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_BULK),
+	.calls = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_BULK) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_CHECK_OTP),
 	.max_phones = 1000,
 	.options = interits_options,
 	.check = interits_check,
 	.build = interits_build,
 	.read = interits_read,
 	.repeat_safe = interits_repeat_safe,
+	.report = interits_report,
+	.otp_is_local = true,
+	.unicode_option = "unicode",
 };

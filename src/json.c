@@ -53,6 +53,13 @@ json_read_object(const char *text, size_t len)
 	return object;
 }
 
+/* Reads JSON that PostgreSQL has written; NULL for NULL. */
+struct json_object *
+json_read_value(const char *text)
+{
+	return text != NULL ? json_tokener_parse(text) : NULL;
+}
+
 /* Are two keys the same but for case, blanks and underscores? */
 static bool
 same_key(const char *a, const char *b)

@@ -13,6 +13,7 @@
 #include <json-c/json.h>
 
 extern struct json_object *json_read_object(const char *text, size_t len);
+extern struct json_object *json_read_value(const char *text);
 extern struct json_object *json_field(struct json_object *object, const char *name);
 extern bool json_text(struct json_object *object, const char *name, char *dst, size_t size);
 extern void json_put_text(struct json_object *object, const char *name, const char *value);

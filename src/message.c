@@ -1,6 +1,7 @@
 /*
  * message.c
- *		Phone numbers, and how many parts a text takes.
+ *		Phone numbers, how many parts a text takes, and Vietnamese without
+ *		diacritics.
  *
  * Sources: E.164 for numbers, 3GPP TS 23.038 (GSM 03.38) for the default
  * alphabet and its extension table, 3GPP TS 23.040 for the 6 octets that a
@@ -218,7 +219,12 @@ gsm7_septets(unsigned c)
 static int
 units_of(unsigned c, bool ucs2)
 {
-	return ucs2 ? (c > 0xFFFF ? 2 : 1) : gsm7_septets(c);
+	int septets;
+
+	if (ucs2)
+		return c > 0xFFFF ? 2 : 1;
+	septets = gsm7_septets(c);
+	return septets > 0 ? septets : 1;
 }
 
 /*
@@ -228,12 +234,13 @@ units_of(unsigned c, bool ucs2)
  * two parts, so parts are filled one character after the other.
  */
 bool
-text_shape(const char *text, size_t len, TextShape *shape)
+text_shape(const char *text, size_t len, TextCoding coding, TextShape *shape)
 {
 	int part_size;
 	int room = 0;
 
 	memset(shape, 0, sizeof(*shape));
+	shape->ucs2 = coding == CODING_UCS2;
 	for (size_t at = 0; at < len;)
 	{
 		unsigned c;
@@ -241,7 +248,7 @@ text_shape(const char *text, size_t len, TextShape *shape)
 
 		if (n == 0)
 			return false;
-		if (gsm7_septets(c) == 0)
+		if (coding == CODING_BY_TEXT && gsm7_septets(c) == 0)
 			shape->ucs2 = true;
 		shape->characters++;
 		at += n;
@@ -265,5 +272,105 @@ text_shape(const char *text, size_t len, TextShape *shape)
 	}
 	if (shape->units > 0 && shape->units <= (shape->ucs2 ? UCS2_SINGLE : GSM7_SINGLE))
 		shape->parts = 1;
+	return true;
+}
+
+/*
+ * The letter of ASCII below a precomposed letter of Vietnamese (Unicode blocks
+ * Latin-1 Supplement, Latin Extended-A, -B and Additional); 0 for any other character.
+ */
+static char
+base_letter(unsigned c)
+{
+	/* U+1EA0 to U+1EF9: capital and small letter in turn */
+	static const char additional[] = "AaAaAaAaAaAaAaAaAaAaAaAa"
+									 "EeEeEeEeEeEeEeEe"
+									 "IiIi"
+									 "OoOoOoOoOoOoOoOoOoOoOoOo"
+									 "UuUuUuUuUuUuUu"
+									 "YyYyYyYy";
+	static const struct
+	{
+		unsigned short code;
+		char base;
+	} others[] = {
+		{0xC0, 'A'},  {0xC1, 'A'},  {0xC2, 'A'},  {0xC3, 'A'},  {0xC8, 'E'},  {0xC9, 'E'},  {0xCA, 'E'},
+		{0xCC, 'I'},  {0xCD, 'I'},  {0xD2, 'O'},  {0xD3, 'O'},  {0xD4, 'O'},  {0xD5, 'O'},  {0xD9, 'U'},
+		{0xDA, 'U'},  {0xDD, 'Y'},  {0xE0, 'a'},  {0xE1, 'a'},  {0xE2, 'a'},  {0xE3, 'a'},  {0xE8, 'e'},
+		{0xE9, 'e'},  {0xEA, 'e'},  {0xEC, 'i'},  {0xED, 'i'},  {0xF2, 'o'},  {0xF3, 'o'},  {0xF4, 'o'},
+		{0xF5, 'o'},  {0xF9, 'u'},  {0xFA, 'u'},  {0xFD, 'y'},  {0x102, 'A'}, {0x103, 'a'}, {0x110, 'D'},
+		{0x111, 'd'}, {0x128, 'I'}, {0x129, 'i'}, {0x168, 'U'}, {0x169, 'u'}, {0x1A0, 'O'}, {0x1A1, 'o'},
+		{0x1AF, 'U'}, {0x1B0, 'u'},
+	};
+
+	if (c >= 0x1EA0 && c <= 0x1EF9)
+		return additional[c - 0x1EA0];
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+	{
+		if (others[i].code == c)
+			return others[i].base;
+	}
+	return 0;
+}
+
+/* Is it a combining mark that Vietnamese puts on a vowel? */
+static bool
+is_vietnamese_mark(unsigned c)
+{
+	static const unsigned short marks[] = {
+		0x300, 0x301, 0x302, 0x303, 0x306, 0x309, 0x31B, 0x323, 0x340, 0x341,
+	};
+
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+	{
+		if (marks[i] == c)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Takes the diacritics off Vietnamese letters, in place, whatever the
+ * normalisation form; all other characters stay.  Returns false, with the text
+ * unchanged, if it is not valid UTF-8.
+ */
+bool
+text_unaccent(char *text)
+{
+	size_t len = strlen(text);
+	size_t used = 0;
+	bool after_vowel = false;
+	unsigned c;
+
+	for (size_t at = 0; at < len;)
+	{
+		int n = utf8_decode(text + at, len - at, &c);
+
+		if (n == 0)
+			return false;
+		at += n;
+	}
+	for (size_t at = 0; at < len;)
+	{
+		int n = utf8_decode(text + at, len - at, &c);
+		char base = base_letter(c);
+
+		if (after_vowel && is_vietnamese_mark(c))
+		{
+			at += n;
+			continue;
+		}
+		if (base != 0)
+			text[used++] = base;
+		else
+		{
+			memmove(text + used, text + at, n);
+			used += n;
+		}
+		after_vowel =
+			(base != 0 && c != 0x110 && c != 0x111) || (c < 0x80 && strchr("AEIOUYaeiouy", (int) c) && c > 0);
+		at += n;
+	}
+	text[used] = '\0';
 	return true;
 }

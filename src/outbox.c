@@ -23,12 +23,19 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/async.h"
 #include "commands/extension.h"
+#include "details.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "lib/ilist.h"
 #include "sms_gateway.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -43,6 +50,7 @@
 
 PG_FUNCTION_INFO_V1(sms_gateway_results);
 PG_FUNCTION_INFO_V1(sms_gateway_claimed);
+PG_FUNCTION_INFO_V1(sms_gateway_reports);
 
 /* Columns of a claimed message, in the order in which read_item() takes them. */
 #define ITEM_COLUMNS                                                                                         \
@@ -70,6 +78,7 @@ typedef enum Statement
 	PLAN_RECORD,
 	PLAN_ROW_FREE,
 	PLAN_ORPHANS,
+	PLAN_LATE,
 	PLAN_EXPIRE,
 	PLAN_EXPIRE_NEXT,
 	PLAN_PURGE,
@@ -83,14 +92,40 @@ typedef enum Statement
 	PLAN_LEASED_AT,
 	PLAN_SET_STATUS,
 	PLAN_REQUEUE,
+	PLAN_FOLLOW,
+	PLAN_FOLLOW_ENDS,
+	PLAN_POLLS,
+	PLAN_POLL_DUE,
+	PLAN_SENT_MESSAGE,
+	PLAN_FIND_ID,
+	PLAN_FIND_REQUEST,
+	PLAN_FIND_REFERENCE,
+	PLAN_FIND_REMEMBERED,
+	PLAN_KEEP_REPORT,
+	PLAN_UNKNOWN_REPORTS,
+	PLAN_KNOW_REPORT,
+	PLAN_PURGE_REPORTS,
+	PLAN_PURGE_OTP,
+	PLAN_PURGE_USAGE,
+	PLAN_OTP_ADD,
+	PLAN_OTP_USE,
+	PLAN_USAGE_ADD,
 	PLAN_COUNT
 } Statement;
 
-#define MAX_ARGS       8
-#define ITEM_SIZE      4096 /* bytes; a usual message and its answer fit in */
-#define SPARE_CONTEXTS 512
-#define EXPIRE_AT_ONCE 1000
-#define PINNED_PATH    "pg_catalog, pg_temp"
+/* Columns of a message that was sent, in the order in which read_follow() takes them. */
+#define FOLLOW_COLUMNS                                                                                       \
+	"o.id, o.gateway, coalesce(o.id_omni_mess, o.smsid, o.referent_id), o.status::text, o.created_by, "      \
+	"o.sent_at, o.poll_at"
+
+#define MAX_ARGS        8
+#define UNKNOWN_BLOCKS  8192 /* of 8 kB: unknown reports are kept up to this size */
+#define UNKNOWN_AT_ONCE 500
+#define REPORT_DAYS     7
+#define ITEM_SIZE       4096 /* bytes; a usual message and its answer fit in */
+#define SPARE_CONTEXTS  512
+#define EXPIRE_AT_ONCE  1000
+#define PINNED_PATH     "pg_catalog, pg_temp"
 
 /* "@" stands for the extension's schema and a dot. */
 static const struct
@@ -128,7 +163,7 @@ static const struct
 		 "id_omni_mess = coalesce(r.id_omni_mess, o.id_omni_mess), "
 		 "referent_id = coalesce(r.referent_id, o.referent_id), result_code = r.result_code, "
 		 "result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
-		 "details = coalesce(r.details, o.details), unsure_since = r.unsure_since "
+		 "details = coalesce(r.details, o.details), unsure_since = r.unsure_since, poll_at = r.poll_at "
 		 "FROM @sms_gateway_results() r WHERE o.id OPERATOR(pg_catalog.=) r.id "
 		 "AND " STILL_QUEUED,
 		 {InvalidOid}},
@@ -138,17 +173,19 @@ static const struct
 					  "WHERE o.id = u.id AND " STILL_QUEUED " AND o.next_attempt_at <= l.claimed_at "
 					  "AND o.origin = $1 FOR NO KEY UPDATE OF o",
 					  {INT8OID}},
-	[PLAN_EXPIRE] = {"WITH late AS MATERIALIZED (SELECT o.id FROM @sms_outbox o "
-					 "WHERE o.status OPERATOR(pg_catalog.=) 'queued' AND o.expires_at IS NOT NULL "
-					 "AND o.expires_at OPERATOR(pg_catalog.<=) $1 AND o.origin OPERATOR(pg_catalog.=) $2 "
-					 "AND NOT @sms_gateway_claimed(o.id) "
-					 "ORDER BY o.expires_at LIMIT " CppAsString2(
-						 EXPIRE_AT_ONCE) " FOR NO KEY UPDATE OF o SKIP LOCKED) "
-										 "UPDATE @sms_outbox o SET next_attempt_at = NULL, "
-										 "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE "
-										 "'uncertain' END::@sms_status "
-										 "FROM late WHERE o.id OPERATOR(pg_catalog.=) late.id",
-					 {TIMESTAMPTZOID, INT8OID}},
+	[PLAN_LATE] =
+		{"SELECT o.id, o.gateway, CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END, "
+		 "NULL::text, "
+		 "o.created_by FROM @sms_outbox o "
+		 "WHERE o.status = 'queued' AND o.expires_at IS NOT NULL AND o.expires_at <= $1 AND o.origin = $2 "
+		 "AND NOT @sms_gateway_claimed(o.id) ORDER BY o.expires_at LIMIT " CppAsString2(
+			 EXPIRE_AT_ONCE) " FOR NO KEY UPDATE OF o SKIP LOCKED",
+		 {TIMESTAMPTZOID, INT8OID}},
+	[PLAN_EXPIRE] =
+		{"UPDATE @sms_outbox o SET next_attempt_at = NULL, "
+		 "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status "
+		 "WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) AND " STILL_QUEUED,
+		 {INT8ARRAYOID}},
 	[PLAN_EXPIRE_NEXT] = {"SELECT o.expires_at FROM @sms_outbox o WHERE o.status = 'queued' "
 						  "AND o.expires_at IS NOT NULL AND o.expires_at > $1 ORDER BY o.expires_at LIMIT 1",
 						  {TIMESTAMPTZOID}},
@@ -169,9 +206,10 @@ static const struct
 					{NAMEOID, TEXTOID, BOOLOID}},
 	[PLAN_RESUME] = {"DELETE FROM @sms_gateway_state WHERE gateway = $1 AND (NOT by_user OR $2)",
 					 {NAMEOID, BOOLOID}},
-	[PLAN_IDENTITY] = {"INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid) "
-					   "VALUES ($1, $2, $3)",
-					   {INT8OID, INT8OID, OIDOID}},
+	[PLAN_IDENTITY] =
+		{"INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid, secret) "
+		 "VALUES ($1, $2, $3, $4)",
+		 {INT8OID, INT8OID, OIDOID, BYTEAOID}},
 	[PLAN_LOCK_ROW] = {"SELECT status::text, created_by FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
 					   {INT8OID}},
 	[PLAN_LEASED_AT] =
@@ -187,6 +225,78 @@ static const struct
 					  "expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
 					  "unsure_since = NULL WHERE id OPERATOR(pg_catalog.=) $1",
 					  {INT8OID, TIMESTAMPTZOID}},
+	[PLAN_FOLLOW] =
+		{"UPDATE @sms_outbox o SET "
+		 "status = CASE WHEN r.open THEN coalesce(r.status, o.status) ELSE o.status END, "
+		 "delivered_at = CASE WHEN r.open THEN r.delivered_at ELSE o.delivered_at END, "
+		 "sent_at = coalesce(o.sent_at, CASE WHEN r.status IS NOT NULL THEN pg_catalog.clock_timestamp() "
+		 "END), "
+		 "unsure_since = CASE WHEN r.status IS NULL THEN o.unsure_since END, "
+		 "price = coalesce(r.price, o.price), parts = coalesce(r.parts, o.parts), "
+		 "smsid = coalesce(o.smsid, r.smsid), id_omni_mess = coalesce(o.id_omni_mess, r.id_omni_mess), "
+		 "referent_id = coalesce(o.referent_id, r.referent_id), "
+		 "details = CASE WHEN r.details IS NULL OR NOT r.open THEN o.details "
+		 "ELSE coalesce(o.details, '{}') OPERATOR(pg_catalog.||) r.details END, "
+		 "poll_at = CASE WHEN r.poll_at OPERATOR(pg_catalog.=) '-infinity' THEN o.poll_at ELSE r.poll_at END "
+		 "FROM (SELECT f.*, "
+		 "x.status OPERATOR(pg_catalog.=) ANY ('{sent,uncertain}'::@sms_status[]) AS open "
+		 "FROM @sms_gateway_reports() f JOIN @sms_outbox x ON x.id OPERATOR(pg_catalog.=) f.id) r "
+		 "WHERE o.id OPERATOR(pg_catalog.=) r.id "
+		 "AND o.status OPERATOR(pg_catalog.=) ANY ('{sent,uncertain,delivered,undelivered}'::@sms_status[])",
+		 {InvalidOid}},
+	[PLAN_FOLLOW_ENDS] =
+		{"SELECT o.id, o.gateway, r.status::text, r.details ->> 'delivery_code' "
+		 "FROM @sms_gateway_reports() r JOIN @sms_outbox o ON o.id = r.id "
+		 "WHERE r.status IN ('delivered', 'undelivered') AND o.status IN ('sent', 'uncertain')",
+		 {InvalidOid}},
+	[PLAN_POLLS] = {"SELECT " FOLLOW_COLUMNS
+					" FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
+					"AND (o.poll_at, o.id) > ($2, $3) AND o.poll_at <= $4 AND o.origin = $5 "
+					"ORDER BY o.poll_at, o.id LIMIT $6",
+					{NAMEOID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID}},
+	[PLAN_POLL_DUE] = {"SELECT o.poll_at FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
+					   "AND o.poll_at > $2 ORDER BY o.poll_at LIMIT 1",
+					   {NAMEOID, TIMESTAMPTZOID}},
+	[PLAN_SENT_MESSAGE] = {"SELECT " FOLLOW_COLUMNS " FROM @sms_outbox o WHERE o.id = $1", {INT8OID}},
+	[PLAN_FIND_ID] = {"SELECT o.status::text, o.request_id, o.smsid, o.created_by FROM @sms_outbox o "
+					  "WHERE o.id = $1 AND o.gateway = $2",
+					  {INT8OID, NAMEOID}},
+	[PLAN_FIND_REQUEST] = {"SELECT o.id FROM @sms_outbox o WHERE o.gateway = $1 AND o.request_id = $2 "
+						   "AND NOT o.request_id OPERATOR(pg_catalog.^@) 'sgw-'",
+						   {NAMEOID, TEXTOID}},
+	[PLAN_FIND_REFERENCE] =
+		{"SELECT o.id FROM @sms_outbox o "
+		 "WHERE coalesce(o.id_omni_mess, o.smsid, o.referent_id) = $2 "
+		 "AND coalesce(o.id_omni_mess, o.smsid, o.referent_id) IS NOT NULL "
+		 "AND (o.status IN ('sent', 'uncertain') OR o.kind <> 'text') AND o.gateway = $1 LIMIT 1",
+		 {NAMEOID, TEXTOID}},
+	[PLAN_FIND_REMEMBERED] = {"SELECT message FROM @sms_gateway_report WHERE gateway = $1 AND reference = $2 "
+							  "AND message IS NOT NULL",
+							  {NAMEOID, TEXTOID}},
+	[PLAN_KEEP_REPORT] = {"INSERT INTO @sms_gateway_report AS s (gateway, reference, message, report) "
+						  "VALUES ($1, $2, $3, $4) ON CONFLICT (gateway, reference) DO UPDATE SET "
+						  "message = coalesce(s.message, excluded.message), "
+						  "report = CASE WHEN $5 THEN excluded.report ELSE s.report END, "
+						  "received_at = excluded.received_at",
+						  {NAMEOID, TEXTOID, INT8OID, JSONBOID, BOOLOID}},
+	[PLAN_UNKNOWN_REPORTS] = {"SELECT gateway, reference, report::text FROM @sms_gateway_report "
+							  "WHERE message IS NULL AND received_at > $1 ORDER BY received_at DESC LIMIT $2",
+							  {TIMESTAMPTZOID, INT8OID}},
+	[PLAN_KNOW_REPORT] = {"UPDATE @sms_gateway_report SET message = $3 WHERE gateway = $1 AND reference = $2",
+						  {NAMEOID, TEXTOID, INT8OID}},
+	[PLAN_PURGE_REPORTS] = {"DELETE FROM @sms_gateway_report WHERE received_at < $1", {TIMESTAMPTZOID}},
+	[PLAN_PURGE_OTP] = {"DELETE FROM @sms_gateway_otp WHERE expires_at < $1", {TIMESTAMPTZOID}},
+	[PLAN_PURGE_USAGE] = {"DELETE FROM @sms_gateway_usage WHERE window_end < $1 "
+						  "AND (subject ^@ 'otp ' OR subject ^@ 'phone ')",
+						  {TIMESTAMPTZOID}},
+	[PLAN_OTP_ADD] = {"INSERT INTO @sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash) "
+					  "VALUES (0, $5, $1, $2, $3, $4)",
+					  {NAMEOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID}},
+	[PLAN_OTP_USE] = {"DELETE FROM @sms_gateway_otp WHERE gateway = $1 AND phone = $2 AND id <= $3",
+					  {NAMEOID, TEXTOID, INT8OID}},
+	[PLAN_USAGE_ADD] = {"INSERT INTO @sms_gateway_usage (used, window_end, gateway, subject) "
+						"VALUES (0, '-infinity', $1, $2) ON CONFLICT DO NOTHING",
+						{NAMEOID, TEXTOID}},
 };
 
 static SPIPlanPtr plans[PLAN_COUNT];
@@ -201,11 +311,16 @@ static enum {
 	HOME_MISSING,
 } home = HOME_UNKNOWN;
 static Oid home_table = InvalidOid;
+static Oid home_schema = InvalidOid; /* of the extension, as long as "home" is known */
 static int64 home_origin = 0;
+static uint8 home_secret[OUTBOX_SECRET_SIZE];
 static bool home_callback = false;
 
 static dlist_head *recording = NULL;     /* what sms_gateway_results() returns … */
 static OutboxItem *recording_one = NULL; /* … or only this */
+static dlist_head *following = NULL;     /* what sms_gateway_reports() returns … */
+static FollowUp *following_one = NULL;   /* … or only this */
+static const Oid *group_role = NULL;     /* and only messages of this creator, if not NULL */
 
 /* ------------------------------------------------------------------------
  * The extension, its schema, and where it is at home
@@ -277,6 +392,7 @@ outbox_home(int64 *origin)
 						 : InvalidOid;
 		if (!OidIsValid(home_table))
 			return false;
+		home_schema = schema;
 		table = table_open(home_table, AccessShareLock);
 		scan = systable_beginscan(table, InvalidOid, false, NULL, 0, NULL);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -287,8 +403,12 @@ outbox_home(int64 *origin)
 			if (DatumGetInt64(heap_getattr(tuple, 2, desc, &isnull)) == (int64) GetSystemIdentifier() &&
 				DatumGetObjectId(heap_getattr(tuple, 3, desc, &isnull)) == MyDatabaseId)
 			{
-				own = true;
+				bytea *secret = DatumGetByteaPP(heap_getattr(tuple, 5, desc, &isnull));
+
+				own = VARSIZE_ANY_EXHDR(secret) == OUTBOX_SECRET_SIZE;
 				home_origin = DatumGetInt64(heap_getattr(tuple, 1, desc, &isnull));
+				if (own)
+					memcpy(home_secret, VARDATA_ANY(secret), OUTBOX_SECRET_SIZE);
 			}
 			else
 				foreign = true;
@@ -299,6 +419,39 @@ outbox_home(int64 *origin)
 	}
 	*origin = home_origin;
 	return home == HOME_OURS;
+}
+
+/* A table or index of the extension; InvalidOid if the extension is not here. */
+Oid
+outbox_relation_or_none(const char *name)
+{
+	int64 origin;
+
+	outbox_home(&origin);
+	return home == HOME_UNKNOWN ? InvalidOid : get_relname_relid(name, home_schema);
+}
+
+/* A table or index of the extension. */
+Oid
+outbox_relation(const char *name)
+{
+	Oid relation = outbox_relation_or_none(name);
+
+	if (!OidIsValid(relation))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("extension sms_gateway is not in this database, or lacks \"%s\"", name)));
+	return relation;
+}
+
+/* The key of this database's own hashes. */
+const uint8 *
+outbox_secret(void)
+{
+	int64 origin;
+
+	if (!outbox_home(&origin))
+		outbox_require_home();
+	return home_secret;
 }
 
 /* Raises 55000 unless messages may be sent from this database. */
@@ -436,19 +589,117 @@ run(Statement plan, Datum *values)
 		elog(ERROR, "statement %d failed: %s", (int) plan, SPI_result_code_string(rc));
 }
 
+/* How triggers of the user's on the outbox are to be run. */
+typedef enum TriggerMode
+{
+	TRIGGERS_NONE, /* there are none */
+	TRIGGERS_AS_OWNER,
+	TRIGGERS_AS_CREATOR, /* the owner is a superuser */
+} TriggerMode;
+
+static TriggerMode
+trigger_mode(void)
+{
+	Relation table = table_open(get_relname_relid("sms_outbox", plans_schema), AccessShareLock);
+	TriggerDesc *triggers = table->trigdesc;
+	Oid owner = table->rd_rel->relowner;
+	bool any =
+		triggers != NULL && (triggers->trig_update_before_row || triggers->trig_update_after_row ||
+							 triggers->trig_update_before_statement || triggers->trig_update_after_statement);
+
+	table_close(table, AccessShareLock);
+	if (!any)
+		return TRIGGERS_NONE;
+	return superuser_arg(owner) ? TRIGGERS_AS_CREATOR : TRIGGERS_AS_OWNER;
+}
+
+/*
+ * May the outbox's triggers run as this role?  As a superuser only what superusers have
+ * written: whoever may create triggers could else become one.
+ */
+static bool
+may_run_triggers(Oid role)
+{
+	Relation table;
+	bool may = true;
+
+	if (!OidIsValid(role))
+		return false;
+	if (!superuser_arg(role))
+		return true;
+	table = table_open(get_relname_relid("sms_outbox", plans_schema), AccessShareLock);
+	for (int i = 0; table->trigdesc != NULL && i < table->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &table->trigdesc->triggers[i];
+		HeapTuple function = SearchSysCache1(PROCOID, ObjectIdGetDatum(trigger->tgfoid));
+
+		if (!TRIGGER_FOR_UPDATE(trigger->tgtype))
+		{
+			if (HeapTupleIsValid(function))
+				ReleaseSysCache(function);
+			continue;
+		}
+		may = may && HeapTupleIsValid(function) &&
+			  superuser_arg(((Form_pg_proc) GETSTRUCT(function))->proowner);
+		if (HeapTupleIsValid(function))
+			ReleaseSysCache(function);
+	}
+	table_close(table, AccessShareLock);
+	return may;
+}
+
 /*
  * Runs a statement that changes messages, and so fires the triggers that users
- * put on the outbox: those find their objects where they do in any session.
- * Such statements qualify all their operators.
+ * put on the outbox; as a role, if one is given.  Privileges are the owner's all the same: they are
+ * checked when the executor starts, and the role changes after that.  Triggers find their objects
+ * where they do in any session, and what they SET does not last; such statements qualify all
+ * their operators.
  */
 static void
-run_firing(Statement plan, Datum *values)
+run_firing(Statement plan, Datum *values, Oid role)
 {
-	const char *path = GetConfigOptionResetString("search_path");
+	CachedPlan *cached;
+	PlannedStmt *statement;
+	ParamListInfo params = NULL;
+	QueryDesc *query;
+	Oid user;
+	int security;
+	int guc_level = NewGUCNestLevel();
+	int nargs = 0;
 
-	set_guc("search_path", path, GUC_ACTION_LOCAL);
-	run(plan, values);
-	set_guc("search_path", PINNED_PATH, GUC_ACTION_LOCAL);
+	set_guc("search_path", GetConfigOptionResetString("search_path"), GUC_ACTION_SAVE);
+	while (nargs < MAX_ARGS && OidIsValid(statements[plan].args[nargs]))
+		nargs++;
+	if (nargs > 0)
+	{
+		params = makeParamList(nargs);
+		for (int i = 0; i < nargs; i++)
+			params->params[i] = (ParamExternData){
+				.value = values[i], .pflags = PARAM_FLAG_CONST, .ptype = statements[plan].args[i]};
+	}
+	cached = SPI_plan_get_cached_plan(get_plan(plan));
+	if (cached == NULL || list_length(cached->stmt_list) != 1)
+		elog(ERROR, "statement %d has no plan", (int) plan);
+	statement = linitial_node(PlannedStmt, cached->stmt_list);
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	query = CreateQueryDesc(statement, statements[plan].sql, GetActiveSnapshot(), InvalidSnapshot,
+							None_Receiver, params, NULL, 0);
+	ExecutorStart(query, 0);
+	GetUserIdAndSecContext(&user, &security);
+	if (OidIsValid(role))
+		SetUserIdAndSecContext(role, security | SECURITY_LOCAL_USERID_CHANGE);
+	compat_executor_run(query);
+	ExecutorFinish(query);
+	SetUserIdAndSecContext(user, security);
+	SPI_processed = query->estate->es_processed;
+	ExecutorEnd(query);
+	FreeQueryDesc(query);
+	PopActiveSnapshot();
+	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	CommandCounterIncrement();
+	AtEOXact_GUC(false, guc_level);
 }
 
 /*
@@ -623,17 +874,40 @@ outbox_join_routerule(ArrayType *array)
 	return joined.data;
 }
 
+/*
+ * Adds what is made for this sending alone: the token for its callback, and a
+ * one-time password, of which only a hash is kept.
+ */
+static void
+complete_item(OutboxItem *item)
+{
+	Prepared *prepared = &item->prepared;
+	const Provider *provider = item->gateway->provider;
+	const char *callback = gateway_setting(provider, prepared->settings, provider->callback_option);
+
+	if (callback != NULL && strstr(callback, TOKEN_PLACE) != NULL)
+	{
+		mac_token(item->id, prepared->token, sizeof(prepared->token));
+		prepared->message.token = prepared->token;
+	}
+	if (prepared->message.call == CALL_OTP && provider->otp_is_local)
+	{
+		prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
+		otp_keep(item->gateway->name, prepared->phone, prepared->message.code, prepared->message.ttl);
+	}
+}
+
 /* Finds what the message is to be sent with, or why it cannot be. */
 static void
 resolve_item(OutboxItem *item, Draft *draft, const char *created_by)
 {
-	Oid role = get_role_oid(created_by, true);
 	GatewayError error;
 	Gateway *gateway = NULL;
 
+	item->role = get_role_oid(created_by, true);
 	memset(&error, 0, sizeof(error));
-	if (OidIsValid(role))
-		gateway = gateway_get(item->gateway_name, role, &error);
+	if (OidIsValid(item->role))
+		gateway = gateway_get(item->gateway_name, item->role, &error);
 	else
 	{
 		error.sqlstate = ERRCODE_UNDEFINED_OBJECT;
@@ -643,6 +917,7 @@ resolve_item(OutboxItem *item, Draft *draft, const char *created_by)
 	{
 		item->gateway = gateway;
 		gateway_hold(gateway);
+		complete_item(item);
 		return;
 	}
 	item->refusal = palloc(sizeof(error));
@@ -888,8 +1163,8 @@ set_time(Datum *value, bool *isnull, TimestampTz time)
 static void
 put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, Oid *status_oid)
 {
-	Datum values[14] = {0};
-	bool nulls[14] = {0};
+	Datum values[15] = {0};
+	bool nulls[15] = {0};
 	NameData gateway;
 	const Answer *answer = item->answer;
 
@@ -916,6 +1191,7 @@ put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, 
 	if (!nulls[12])
 		values[12] = DirectFunctionCall1(jsonb_in, CStringGetDatum(item->new_details));
 	set_time(&values[13], &nulls[13], item->unsure_since);
+	set_time(&values[14], &nulls[14], item->poll_at);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -937,16 +1213,20 @@ sms_gateway_results(PG_FUNCTION_ARGS)
 		{
 			const OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
 
-			if (!item->handed_back)
+			if (!item->handed_back && (group_role == NULL || item->role == *group_role))
 				put_outcome(rsinfo, item, &status, &status_oid);
 		}
 	}
 	return (Datum) 0;
 }
 
-/* Runs the recording statement in a subtransaction; false if it failed. */
+/*
+ * Runs a statement that writes onto messages, in a subtransaction; false if it
+ * failed.  With an id it is for this message alone: then a row that somebody holds
+ * makes this one wait, not everybody else.
+ */
 static bool
-try_record(bool with_triggers)
+try_statement(Statement plan, Datum *values, int64 only, Oid role, bool with_triggers)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -956,21 +1236,20 @@ try_record(bool with_triggers)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		Datum values[1];
 		bool present = true;
 
-		if (recording_one != NULL)
+		if (only != 0)
 		{
-			/* Somebody may hold the row: then it waits, not everybody else. */
-			values[0] = Int64GetDatum(recording_one->id);
-			run(PLAN_ROW_FREE, values);
+			Datum id = Int64GetDatum(only);
+
+			run(PLAN_ROW_FREE, &id);
 			present = SPI_processed > 0;
 			SPI_freetuptable(SPI_tuptable);
 		}
 		if (!with_triggers)
 			set_guc("session_replication_role", "replica", GUC_ACTION_LOCAL);
 		if (present)
-			run_firing(PLAN_RECORD, NULL);
+			run_firing(plan, values, role);
 		if (!with_triggers)
 			set_guc("session_replication_role", "origin", GUC_ACTION_LOCAL);
 		ok = present;
@@ -986,9 +1265,9 @@ try_record(bool with_triggers)
 		RollbackAndReleaseCurrentSubTransaction();
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
 			ReThrowError(error);
-		if (recording_one != NULL)
+		if (only != 0)
 			ereport(WARNING, (errcode(error->sqlerrcode),
-							  errmsg("could not record message %lld%s: %s", (long long) recording_one->id,
+							  errmsg("could not record message %lld%s: %s", (long long) only,
 									 with_triggers ? "" : ", even without triggers", error->message)));
 		FreeErrorData(error);
 		ok = false;
@@ -999,29 +1278,531 @@ try_record(bool with_triggers)
 	return ok;
 }
 
-/*
- * Writes outcomes onto their rows and marks those that were written.  If that
- * fails for all together, it is done one by one, so that a failing trigger of
- * the user's or a locked row stops no other; a failing trigger is passed over
- * rather than the outcome lost.
- */
-void
-outbox_record(dlist_head *outcomes)
+/* The same for all messages of one creator, or all of them. */
+static bool
+try_together(Statement plan, Datum *values, TriggerMode mode, Oid creator)
+{
+	if (mode != TRIGGERS_AS_CREATOR)
+		return try_statement(plan, values, 0, InvalidOid, true);
+	if (may_run_triggers(creator))
+		return try_statement(plan, values, 0, creator, true);
+	ereport(WARNING,
+			(errmsg("triggers on sms_outbox are passed over for messages of role \"%s\"",
+					OidIsValid(creator) ? GetUserNameFromId(creator, false) : "that is no more"),
+			 errdetail("They would run as a superuser, and not all of their functions belong to one.")));
+	return try_statement(plan, values, 0, InvalidOid, false);
+}
+
+/* And for one message: a trigger that fails is passed over rather than the outcome lost. */
+static bool
+try_alone(Statement plan, int64 id, TriggerMode mode, Oid creator)
+{
+	Oid role = mode == TRIGGERS_AS_CREATOR ? creator : InvalidOid;
+	bool with_triggers = mode != TRIGGERS_AS_CREATOR || may_run_triggers(creator);
+
+	return (with_triggers && try_statement(plan, NULL, id, role, true)) ||
+		   try_statement(plan, NULL, id, InvalidOid, false);
+}
+
+/* The members of a list, as roles, each once. */
+static List *
+roles_of(dlist_head *list, Oid (*role_of)(dlist_node *))
+{
+	List *roles = NIL;
+	dlist_iter iter;
+
+	dlist_foreach (iter, list)
+		roles = list_append_unique_oid(roles, role_of(iter.cur));
+	return roles;
+}
+
+static Oid
+item_role(dlist_node *node)
+{
+	return dlist_container(OutboxItem, node, node)->role;
+}
+
+static Oid
+followup_role(dlist_node *node)
+{
+	return dlist_container(FollowUp, node, node)->role;
+}
+
+/* Writes outcomes of one creator, or all, together; else one by one. */
+static void
+record_group(dlist_head *outcomes, TriggerMode mode, Oid creator)
 {
 	dlist_iter iter;
 	bool all;
 
-	recording = outcomes;
-	all = try_record(true);
+	group_role = mode == TRIGGERS_AS_CREATOR ? &creator : NULL;
+	all = try_together(PLAN_RECORD, NULL, mode, creator);
 	dlist_foreach (iter, outcomes)
 	{
 		OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
 
+		if (group_role != NULL && item->role != creator)
+			continue;
 		recording_one = item;
-		item->recorded = all || item->handed_back || try_record(true) || try_record(false);
+		item->recorded = all || item->handed_back || try_alone(PLAN_RECORD, item->id, mode, creator);
 		recording_one = NULL;
+		if (item->recorded && strcmp(item->new_status, "queued") != 0)
+			outbox_notify(item->gateway != NULL ? item->gateway->events : EVENTS_FAILURES, item->new_status,
+						  item->id, item->gateway_name, item->answer->code);
 	}
+	group_role = NULL;
+}
+
+/*
+ * Writes outcomes onto their rows and marks those that were written.  If that
+ * fails for all together, it is done one by one, so that a failing trigger of
+ * the user's or a locked row stops no other.
+ */
+void
+outbox_record(dlist_head *outcomes)
+{
+	TriggerMode mode = trigger_mode();
+	List *roles = mode == TRIGGERS_AS_CREATOR ? roles_of(outcomes, item_role) : list_make1_oid(InvalidOid);
+	ListCell *lc;
+
+	recording = outcomes;
+	foreach (lc, roles)
+		record_group(outcomes, mode, lfirst_oid(lc));
 	recording = NULL;
+}
+
+/* The messages that end by what is recorded next, as rows of (id, gateway, status, code). */
+static void
+tell_ends(void)
+{
+	bool isnull;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		const char *gateway = NameStr(*DatumGetName(column((int) i, 2, &isnull)));
+
+		outbox_notify(gateway_events(gateway), text_column((int) i, 3),
+					  DatumGetInt64(column((int) i, 1, &isnull)), gateway, text_column((int) i, 4));
+	}
+}
+
+static void
+follow_group(dlist_head *followups, TriggerMode mode, Oid creator)
+{
+	dlist_iter iter;
+	bool all;
+
+	group_role = mode == TRIGGERS_AS_CREATOR ? &creator : NULL;
+	all = try_together(PLAN_FOLLOW, NULL, mode, creator);
+	dlist_foreach (iter, followups)
+	{
+		FollowUp *followup = dlist_container(FollowUp, node, iter.cur);
+
+		if (group_role != NULL && followup->role != creator)
+			continue;
+		following_one = followup;
+		followup->recorded = all || try_alone(PLAN_FOLLOW, followup->id, mode, creator);
+		following_one = NULL;
+	}
+	group_role = NULL;
+}
+
+/* The same for what was learnt of messages that were sent. */
+void
+outbox_follow(dlist_head *followups)
+{
+	TriggerMode mode = trigger_mode();
+	List *roles =
+		mode == TRIGGERS_AS_CREATOR ? roles_of(followups, followup_role) : list_make1_oid(InvalidOid);
+	ListCell *lc;
+
+	following = followups;
+	run(PLAN_FOLLOW_ENDS, NULL);
+	tell_ends();
+	SPI_freetuptable(SPI_tuptable);
+	foreach (lc, roles)
+		follow_group(followups, mode, lfirst_oid(lc));
+	following = NULL;
+}
+
+/* ------------------------------------------------------------------------
+ * Following: what becomes of messages that were sent
+ * ------------------------------------------------------------------------ */
+
+/* Tells an end of a message to those who LISTEN, if such ends are to be told. */
+void
+outbox_notify(Events events, const char *status, int64 id, const char *gateway, const char *code)
+{
+	bool failure = strcmp(status, "failed") == 0 || strcmp(status, "undelivered") == 0 ||
+				   strcmp(status, "uncertain") == 0 || strcmp(status, "expired") == 0;
+	bool final = failure || strcmp(status, "delivered") == 0 || strcmp(status, "canceled") == 0;
+	char *text;
+
+	if (events == EVENTS_OFF || !(failure || (events == EVENTS_FINAL && final)))
+		return;
+	text = event_text(id, gateway, status, code != NULL ? from_utf8(code) : NULL);
+	if (text == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	Async_Notify(EXTENSION_NAME, pstrdup(text));
+	free(text);
+}
+
+/* Is it a number that numeric takes, and no expense to convert? */
+static bool
+is_decimal(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+	const char *rest = text + digits;
+
+	if (digits == 0 || digits > 15)
+		return false;
+	return *rest == '\0' || (*rest == '.' && rest[1] && rest[1 + strspn(rest + 1, "0123456789")] == '\0');
+}
+
+static void
+put_followup(ReturnSetInfo *rsinfo, const FollowUp *followup)
+{
+	const Report *report = followup->report;
+	Oid status_type = TupleDescAttr(rsinfo->setDesc, 1)->atttypid;
+	Datum values[10] = {0};
+	bool nulls[10] = {false, true, true, true, true, true, true, true, true, false};
+	char *details;
+
+	values[0] = Int64GetDatum(followup->id);
+	if (report != NULL)
+	{
+		nulls[1] = false;
+		values[1] = ObjectIdGetDatum(
+			outbox_status_label(status_type, report->delivery == DELIVERY_DELIVERED     ? "delivered"
+											 : report->delivery == DELIVERY_UNDELIVERED ? "undelivered"
+																						: "sent"));
+		set_time(&values[2], &nulls[2], report->delivery == DELIVERY_DELIVERED ? GetCurrentTimestamp() : 0);
+		nulls[3] = !is_decimal(report->price);
+		if (!nulls[3])
+			values[3] = DirectFunctionCall3(numeric_in, CStringGetDatum(report->price),
+											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+		nulls[4] = report->parts == 0;
+		values[4] = Int32GetDatum(report->parts);
+		set_text(&values[5], &nulls[5], report->smsid);
+		set_text(&values[6], &nulls[6], report->id_omni_mess);
+		set_text(&values[7], &nulls[7], report->referent_id);
+		details = details_of_report(report);
+		nulls[8] = details == NULL;
+		if (details != NULL)
+			values[8] = DirectFunctionCall1(jsonb_in, CStringGetDatum(from_utf8(details)));
+		free(details);
+	}
+	set_time(&values[9], &nulls[9], followup->poll_at);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* What outbox_follow() is recording, as rows; else none. */
+Datum
+sms_gateway_reports(PG_FUNCTION_ARGS)
+{
+	dlist_iter iter;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (following_one != NULL)
+		put_followup((ReturnSetInfo *) fcinfo->resultinfo, following_one);
+	else if (following != NULL)
+	{
+		dlist_foreach (iter, following)
+		{
+			const FollowUp *followup = dlist_container(FollowUp, node, iter.cur);
+
+			if (group_role == NULL || followup->role == *group_role)
+				put_followup((ReturnSetInfo *) fcinfo->resultinfo, followup);
+		}
+	}
+	return (Datum) 0;
+}
+
+static Follow *
+read_follow(int row)
+{
+	Follow *follow = palloc0(sizeof(Follow));
+	bool isnull;
+
+	follow->id = DatumGetInt64(column(row, 1, &isnull));
+	follow->gateway = pstrdup(NameStr(*DatumGetName(column(row, 2, &isnull))));
+	follow->reference = text_column(row, 3);
+	follow->status = text_column(row, 4);
+	follow->role = get_role_oid(NameStr(*DatumGetName(column(row, 5, &isnull))), true);
+	follow->sent_at = time_column(row, 6, 0);
+	follow->poll_at = time_column(row, 7, 0);
+	return follow;
+}
+
+/* Messages of a gateway that are due to be asked about, behind the last one taken. */
+List *
+outbox_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz now, int limit)
+{
+	NameData name;
+	Datum values[] = {
+		NameGetDatum(&name),      TimestampTzGetDatum(after), Int64GetDatum(after_id),
+		TimestampTzGetDatum(now), Int64GetDatum(home_origin), Int64GetDatum(limit),
+	};
+	List *polls = NIL;
+
+	namestrcpy(&name, gateway);
+	run(PLAN_POLLS, values);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		polls = lappend(polls, read_follow((int) i));
+	SPI_freetuptable(SPI_tuptable);
+	return polls;
+}
+
+/* When the next message of a gateway is to be asked about; DT_NOEND: none. */
+TimestampTz
+outbox_poll_due(const char *gateway, TimestampTz after)
+{
+	NameData name;
+	Datum values[] = {NameGetDatum(&name), TimestampTzGetDatum(after)};
+	TimestampTz due = DT_NOEND;
+
+	namestrcpy(&name, gateway);
+	run(PLAN_POLL_DUE, values);
+	if (SPI_processed > 0)
+		due = time_column(0, 1, DT_NOEND);
+	SPI_freetuptable(SPI_tuptable);
+	return due;
+}
+
+/* One of the report's ids, in the order in which a message is looked for; NULL: that was the last. */
+static const char *
+report_reference(const Report *report, int number)
+{
+	const char *const ids[] = {report->id_omni_mess, report->smsid, report->referent_id};
+
+	for (int i = 0; i < (int) lengthof(ids); i++)
+	{
+		if (ids[i][0] && number-- == 0)
+			return ids[i];
+	}
+	return NULL;
+}
+
+/* The id in a request_id that was made here; 0 if it is none. */
+static int64
+request_id_message(const char *request_id)
+{
+	const char *last = strrchr(request_id, '-');
+
+	if (strncmp(request_id, REQUEST_ID_PREFIX, strlen(REQUEST_ID_PREFIX)) != 0)
+		return 0;
+	return strtoll(last + 1, NULL, 10);
+}
+
+/* Runs a look-up by gateway and text; its first column, 0 if there is none. */
+static int64
+find_by_text(Statement plan, const char *gateway, const char *text)
+{
+	NameData name;
+	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(from_utf8(text))};
+	int64 id = 0;
+	bool isnull;
+
+	namestrcpy(&name, gateway);
+	run(plan, values);
+	if (SPI_processed > 0)
+		id = DatumGetInt64(column(0, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return id;
+}
+
+/*
+ * Finds the message of a gateway that a report is about: "id" if that is not 0,
+ * else by its request_id, else by the provider's ids.  Returns 0 if there is none, or if
+ * the ids contradict each other.
+ */
+int64
+outbox_find_message(const char *gateway, const Report *report, int64 id, Oid *role, char **status,
+					bool *by_id_only)
+{
+	NameData name;
+	Datum values[2];
+	const char *reference;
+	char *request_id;
+	char *smsid;
+	bool isnull;
+
+	*by_id_only = false;
+	if (id == 0 && report->request_id[0])
+	{
+		id = request_id_message(report->request_id);
+		if (id == 0)
+			id = find_by_text(PLAN_FIND_REQUEST, gateway, report->request_id);
+	}
+	else if (id == 0)
+	{
+		*by_id_only = true;
+		for (int i = 0; id == 0 && (reference = report_reference(report, i)) != NULL; i++)
+		{
+			id = find_by_text(PLAN_FIND_REFERENCE, gateway, reference);
+			if (id == 0)
+				id = find_by_text(PLAN_FIND_REMEMBERED, gateway, reference);
+		}
+	}
+	if (id == 0)
+		return 0;
+
+	namestrcpy(&name, gateway);
+	values[0] = Int64GetDatum(id);
+	values[1] = NameGetDatum(&name);
+	run(PLAN_FIND_ID, values);
+	if (SPI_processed == 0)
+	{
+		SPI_freetuptable(SPI_tuptable);
+		return 0;
+	}
+	*status = text_column(0, 1);
+	request_id = text_column(0, 2);
+	smsid = text_column(0, 3);
+	*role = get_role_oid(NameStr(*DatumGetName(column(0, 4, &isnull))), true);
+	SPI_freetuptable(SPI_tuptable);
+	if (report->request_id[0] && strcmp(request_id, from_utf8(report->request_id)) != 0)
+		return 0;
+	if (report->smsid[0] && smsid != NULL && strcmp(smsid, from_utf8(report->smsid)) != 0)
+		return 0;
+	return id;
+}
+
+/*
+ * Keeps a report under the id it came with.  Those of unknown messages are kept
+ * only up to a size: callbacks are not signed, and anybody could fill the disk.
+ */
+void
+outbox_keep_report(const char *gateway, const Report *report, const char *json, int64 message)
+{
+	const char *reference = report->request_id[0] ? report->request_id : report_reference(report, 0);
+	Relation table = table_open(outbox_relation("sms_gateway_report"), AccessShareLock);
+	bool full = RelationGetNumberOfBlocks(table) > UNKNOWN_BLOCKS;
+	NameData name;
+	Datum values[5];
+	char nulls[] = "     ";
+
+	table_close(table, AccessShareLock);
+	if (reference == NULL || (full && message == 0))
+		return;
+	namestrcpy(&name, gateway);
+	values[0] = NameGetDatum(&name);
+	values[1] = CStringGetTextDatum(from_utf8(reference));
+	values[2] = Int64GetDatum(message);
+	nulls[2] = message == 0 ? 'n' : ' ';
+	values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+	values[4] = BoolGetDatum(report->delivery != DELIVERY_PENDING);
+	if (SPI_execute_plan(get_plan(PLAN_KEEP_REPORT), values, nulls, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not keep a report");
+}
+
+/* Matches reports that came before their message's answer, now that it may be there. */
+void
+outbox_match_reports(bool answered)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Datum values[] = {
+		TimestampTzGetDatum(answered ? now - REPORT_DAYS * USECS_PER_DAY : now - USECS_PER_MINUTE),
+		Int64GetDatum(UNKNOWN_AT_ONCE),
+	};
+	SPITupleTable *unknown;
+	uint64 n;
+
+	run(PLAN_UNKNOWN_REPORTS, values);
+	unknown = SPI_tuptable;
+	n = SPI_processed;
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool isnull;
+		Name gateway = DatumGetName(SPI_getbinval(unknown->vals[i], unknown->tupdesc, 1, &isnull));
+		Datum reference = SPI_getbinval(unknown->vals[i], unknown->tupdesc, 2, &isnull);
+		char *json = to_utf8(SPI_getvalue(unknown->vals[i], unknown->tupdesc, 3), "report");
+		const Provider *provider = gateway_provider(NameStr(*gateway));
+		Report report = {0};
+		FollowUp followup = {.report = &report};
+		dlist_head one;
+		bool by_id_only;
+		char *status;
+
+		if (provider == NULL || !provider->report(json, strlen(json), &report))
+			continue;
+		followup.id =
+			outbox_find_message(NameStr(*gateway), &report, 0, &followup.role, &status, &by_id_only);
+		if (followup.id == 0 || strcmp(status, "queued") == 0)
+			continue;
+		if (report.delivery == DELIVERY_PENDING)
+			followup.poll_at = DT_NOBEGIN;
+		dlist_init(&one);
+		dlist_push_tail(&one, &followup.node);
+		outbox_follow(&one);
+		if (followup.recorded)
+			run(PLAN_KNOW_REPORT, (Datum[]){NameGetDatum(gateway), reference, Int64GetDatum(followup.id)});
+	}
+	SPI_freetuptable(unknown);
+}
+
+/* Deletes what is kept for a time only, and its time has passed. */
+void
+outbox_purge_kept(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Datum reports_before = TimestampTzGetDatum(now - REPORT_DAYS * USECS_PER_DAY);
+	Datum usage_before = TimestampTzGetDatum(now - USECS_PER_DAY);
+	Datum otp_before = TimestampTzGetDatum(now);
+
+	run(PLAN_PURGE_REPORTS, &reports_before);
+	run(PLAN_PURGE_OTP, &otp_before);
+	run(PLAN_PURGE_USAGE, &usage_before);
+}
+
+/* ------------------------------------------------------------------------
+ * One-time passwords and limits
+ * ------------------------------------------------------------------------ */
+
+/* Adds a one-time password's hash; the caller has entered. */
+void
+outbox_otp_add(const char *gateway, const char *phone, Datum salt, Datum hash, TimestampTz until)
+{
+	NameData name;
+	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(phone), salt, hash,
+					  TimestampTzGetDatum(until)};
+
+	namestrcpy(&name, gateway);
+	run(PLAN_OTP_ADD, values);
+}
+
+/*
+ * Uses up a phone's one-time passwords up to this one.  Of several sessions that do so
+ * at once, one succeeds: the others wait for its transaction, and return false.
+ */
+bool
+outbox_otp_use(const char *gateway, const char *phone, int64 id)
+{
+	OwnerScope scope;
+	NameData name;
+	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(phone), Int64GetDatum(id)};
+	bool used;
+
+	namestrcpy(&name, gateway);
+	outbox_enter(&scope);
+	run(PLAN_OTP_USE, values);
+	used = SPI_processed > 0;
+	outbox_leave(&scope);
+	return used;
+}
+
+/* Makes the counter of a limit. */
+void
+outbox_usage_add(const char *gateway, const char *subject)
+{
+	OwnerScope scope;
+	NameData name;
+	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(subject)};
+
+	namestrcpy(&name, gateway);
+	outbox_enter(&scope);
+	run(PLAN_USAGE_ADD, values);
+	outbox_leave(&scope);
 }
 
 /* ------------------------------------------------------------------------
@@ -1033,10 +1814,43 @@ int
 outbox_expire(TimestampTz now, TimestampTz *next)
 {
 	Datum values[] = {TimestampTzGetDatum(now), Int64GetDatum(home_origin)};
+	TriggerMode mode = trigger_mode();
+	List *roles = NIL;
+	Datum *ids;
+	Oid *creators;
 	int n;
+	bool isnull;
+	ListCell *lc;
 
-	run_firing(PLAN_EXPIRE, values);
+	run(PLAN_LATE, values);
 	n = (int) SPI_processed;
+	ids = palloc(sizeof(Datum) * (n + 1));
+	creators = palloc(sizeof(Oid) * (n + 1));
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = column(i, 1, &isnull);
+		creators[i] = mode == TRIGGERS_AS_CREATOR
+						  ? get_role_oid(NameStr(*DatumGetName(column(i, 5, &isnull))), true)
+						  : InvalidOid;
+		roles = list_append_unique_oid(roles, creators[i]);
+	}
+	tell_ends();
+	SPI_freetuptable(SPI_tuptable);
+	foreach (lc, roles)
+	{
+		Datum *of_role = palloc(sizeof(Datum) * n);
+		Datum array;
+		int count = 0;
+
+		for (int i = 0; i < n; i++)
+		{
+			if (creators[i] == lfirst_oid(lc))
+				of_role[count++] = ids[i];
+		}
+		array = id_array(of_role, count);
+		if (!try_together(PLAN_EXPIRE, &array, mode, lfirst_oid(lc)))
+			try_statement(PLAN_EXPIRE, &array, 0, InvalidOid, false);
+	}
 	run(PLAN_EXPIRE_NEXT, values);
 	*next = SPI_processed > 0 ? time_column(0, 1, DT_NOEND) : DT_NOEND;
 	if (n == EXPIRE_AT_ONCE)
@@ -1207,6 +2021,8 @@ outbox_idle(bool but_paused, bool but_locked)
 
 	outbox_lane_end(&end);
 	PushActiveSnapshot(GetLatestSnapshot());
+	/* The cheap question first: the other walks over what an old snapshot keeps. */
+	idle = !any_on_its_way();
 	while (idle && outbox_next_lane(&key, &end))
 	{
 		Lane lane = {.gateway = key.gateway, .priority = key.priority};
@@ -1214,11 +2030,18 @@ outbox_idle(bool but_paused, bool but_locked)
 		idle = outbox_lane_due(&lane, DT_NOBEGIN) > now || (but_paused && is_paused(&lane)) ||
 			   (but_locked && !lane_has_free(&lane, now));
 	}
-	/* A lease may name messages of a paused gateway that are still on their way. */
-	if (idle && but_paused)
-		idle = !any_on_its_way();
 	PopActiveSnapshot();
 	return idle;
+}
+
+/* Raises 42501 unless role queued a message or owns the table. */
+static void
+check_manages(int64 id, Oid creator, Oid role)
+{
+	if (creator != role && !compat_owns_table(get_relname_relid("sms_outbox", plans_schema), role))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for message %lld", (long long) id),
+						errdetail("Another role queued it.")));
 }
 
 /*
@@ -1240,11 +2063,25 @@ lock_message(int64 id, Oid role)
 	status = text_column(0, 1);
 	creator = get_role_oid(NameStr(*DatumGetName(column(0, 2, &isnull))), true);
 	SPI_freetuptable(SPI_tuptable);
-	if (creator != role && !compat_owns_table(get_relname_relid("sms_outbox", plans_schema), role))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied for message %lld", (long long) id),
-						errdetail("Another role queued it.")));
+	check_manages(id, creator, role);
 	return status;
+}
+
+/* A message that role may manage, as it was sent. */
+Follow *
+outbox_sent_message(int64 id, Oid role)
+{
+	Datum values[] = {Int64GetDatum(id)};
+	Follow *follow;
+
+	run(PLAN_SENT_MESSAGE, values);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));
+	follow = read_follow(0);
+	SPI_freetuptable(SPI_tuptable);
+	check_manages(id, follow->role, role);
+	return follow;
 }
 
 /*
@@ -1272,12 +2109,24 @@ leased_at(int64 id, bool *on_its_way)
 	return claimed_at;
 }
 
+/* Changes a message for a user: triggers run as that user, where the owner is a superuser. */
 static void
-set_status(int64 id, const char *status)
+fire_for(Statement plan, Datum *values, Oid role)
+{
+	TriggerMode mode = trigger_mode();
+
+	if (mode == TRIGGERS_AS_CREATOR && !may_run_triggers(role))
+		try_together(plan, values, mode, role);
+	else
+		run_firing(plan, values, mode == TRIGGERS_AS_CREATOR ? role : InvalidOid);
+}
+
+static void
+set_status(int64 id, const char *status, Oid role)
 {
 	Datum values[] = {Int64GetDatum(id), CStringGetTextDatum(status)};
 
-	run_firing(PLAN_SET_STATUS, values);
+	fire_for(PLAN_SET_STATUS, values, role);
 }
 
 /* Takes a queued message back; false if it is too late. */
@@ -1291,7 +2140,7 @@ outbox_cancel(int64 id, Oid role)
 	leased_at(id, &on_its_way);
 	if (on_its_way)
 		return false;
-	set_status(id, "canceled");
+	set_status(id, "canceled", role);
 	return true;
 }
 
@@ -1312,7 +2161,7 @@ outbox_retry(int64 id, Oid role)
 	due = Max(leased_at(id, &on_its_way) + 1, GetCurrentTimestamp());
 	values[0] = Int64GetDatum(id);
 	values[1] = TimestampTzGetDatum(due);
-	run_firing(PLAN_REQUEUE, values);
+	fire_for(PLAN_REQUEUE, values, role);
 	wake_at_commit(due);
 	return true;
 }
@@ -1323,7 +2172,7 @@ outbox_resolve(int64 id, const char *status, Oid role)
 {
 	if (strcmp(lock_message(id, role), "uncertain") != 0)
 		return false;
-	set_status(id, status);
+	set_status(id, status, role);
 	return true;
 }
 
@@ -1333,14 +2182,18 @@ outbox_create_identity(void)
 {
 	OwnerScope scope;
 	int64 instance;
-	Datum values[3];
+	bytea *secret = palloc(VARHDRSZ + OUTBOX_SECRET_SIZE);
+	Datum values[4];
 
-	if (!pg_strong_random(&instance, sizeof(instance)))
+	SET_VARSIZE(secret, VARHDRSZ + OUTBOX_SECRET_SIZE);
+	if (!pg_strong_random(&instance, sizeof(instance)) ||
+		!pg_strong_random(VARDATA(secret), OUTBOX_SECRET_SIZE))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
 	outbox_enter(&scope);
 	values[0] = Int64GetDatum(instance);
 	values[1] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[2] = ObjectIdGetDatum(MyDatabaseId);
+	values[3] = PointerGetDatum(secret);
 	run(PLAN_IDENTITY, values);
 	outbox_leave(&scope);
 	home = HOME_UNKNOWN;

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -33,6 +34,49 @@ bool
 setting_is_true(const char *value)
 {
 	return value != NULL && strcmp(value, "true") == 0;
+}
+
+/*
+ * Writes text with each "place" replaced by a value.  Returns text from malloc,
+ * NULL when memory is out.
+ */
+char *
+replace_place(const char *text, const char *place, const char *value)
+{
+	size_t place_len = strlen(place);
+	size_t value_len = strlen(value);
+	size_t size = strlen(text) + 1;
+	char *copy;
+	char *to;
+	const char *at;
+
+	for (at = text; (at = strstr(at, place)) != NULL; at += place_len)
+		size += value_len;
+	copy = to = malloc(size);
+	if (copy == NULL)
+		return NULL;
+	for (; (at = strstr(text, place)) != NULL; text = at + place_len)
+	{
+		memcpy(to, text, at - text);
+		to += at - text;
+		memcpy(to, value, value_len);
+		to += value_len;
+	}
+	strcpy(to, text);
+	return copy;
+}
+
+/* The operator that providers of Vietnam give a number to, else the text itself. */
+const char *
+telco_name(const char *id)
+{
+	static const char *const names[] = {
+		"Viettel", "MobiFone", "VinaPhone", "Vietnamobile", "Gtel", "Itel", "Reddi",
+	};
+
+	if (id[0] >= '1' && id[0] <= '7' && id[1] == '\0')
+		return names[id[0] - '1'];
+	return id;
 }
 
 /* Fills a complaint; always returns false, for "return complain(…)". */

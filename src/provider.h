@@ -21,6 +21,9 @@ typedef enum Call
 	CALL_OMNI,
 	CALL_BULK,
 	CALL_CHECK_OTP,
+	CALL_STATUS,        /* what became of a message */
+	CALL_STATUS_DETAIL, /* what CALL_STATUS leaves out: the operator */
+	CALL_BALANCE,
 } Call;
 
 #define CALL_BIT(call) (1u << (call))
@@ -45,6 +48,7 @@ typedef enum OptionType
 	OPTION_DATE,     /* ISO 8601; read as written */
 	OPTION_JSON,     /* a JSON object */
 	OPTION_SERVER_NAME,
+	OPTION_RATE, /* '5/hour'; read as "5 3600" */
 } OptionType;
 
 typedef struct OptionDef
@@ -68,6 +72,8 @@ typedef const char *const *Settings;
 #define PROVIDER_MAX_OPTIONS 24
 #define MAX_ROUTES           3
 #define REQUEST_ID_MAX       50 /* characters; eSMS's limit, kept for all */
+#define OTP_PLACE            "{OTP}"
+#define TOKEN_PLACE          "{token}"
 
 typedef struct Message
 {
@@ -83,7 +89,9 @@ typedef struct Message
 	int ttl;    /* seconds an OTP lives */
 	int length; /* characters of an OTP */
 	bool digits_only;
-	const char *code; /* an OTP to check */
+	const char *code;      /* an OTP to check; or the one to send, if it is made here */
+	const char *token;     /* stands in the place of {token} in a callback URL */
+	const char *reference; /* the provider's id of the message to ask about */
 } Message;
 
 /*
@@ -112,6 +120,32 @@ typedef struct Answer
 	char referent_id[104];
 	char token[256];
 } Answer;
+
+typedef enum Delivery
+{
+	DELIVERY_PENDING,
+	DELIVERY_DELIVERED,
+	DELIVERY_UNDELIVERED,
+} Delivery;
+
+/*
+ * What a provider says of a message that it accepted: in answer to
+ * CALL_STATUS, or unasked in a callback.  Empty where it says nothing.
+ */
+typedef struct Report
+{
+	Delivery delivery;
+	char code[48]; /* the provider's own word for it */
+	char message[256];
+	char smsid[104];
+	char id_omni_mess[104];
+	char referent_id[104];
+	char request_id[104];
+	char token[104];
+	char price[32]; /* a decimal number */
+	int parts;      /* billed; 0: not told */
+	char telco[48];
+} Report;
 
 /* What is wrong with a message; both texts are for the user. */
 typedef struct Complaint
@@ -142,6 +176,31 @@ typedef struct Provider
 
 	/* How long the provider remembers a request_id, in seconds; 0: for good. */
 	int repeat_window;
+
+	/*
+	 * Adds to a report what a JSON text says: the answer to CALL_STATUS or
+	 * CALL_STATUS_DETAIL, or a callback.  Returns false if that is nothing.
+	 */
+	bool (*report)(const char *json, size_t len, Report *report);
+
+	/* Reads the answer to CALL_BALANCE; false if it tells none. */
+	bool (*balance)(const HttpAnswer *http, char *amount, size_t size);
+
+	/* How long after sending CALL_STATUS tells something, in seconds. */
+	int status_window;
+
+	/* Its one-time passwords are made and checked here, not by the provider. */
+	bool otp_is_local;
+
+	/* Its one-time passwords go into a template: they have no text. */
+	bool otp_by_template;
+
+	/* A template's variables may be given as an array. */
+	bool ordered_params;
+
+	/* Names of options that mean the same in all providers, or NULL. */
+	const char *unicode_option;
+	const char *callback_option;
 } Provider;
 
 /* in provider.c */
@@ -153,6 +212,8 @@ extern bool complain(Complaint *complaint, const char *hint, const char *format,
 	__attribute__((format(printf, 3, 4)));
 extern bool parse_iso_date(const char *text, int default_offset, long long *epoch_ms);
 extern bool setting_is_true(const char *value);
+extern char *replace_place(const char *text, const char *place, const char *value);
+extern const char *telco_name(const char *id);
 
 /* in esms.c, etelecom.c, interits.c */
 extern const Provider esms_provider;

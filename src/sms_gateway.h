@@ -9,13 +9,16 @@
 #define SMS_GATEWAY_H
 
 #include "compat.h"
+#include "access/htup.h"
 #include "datatype/timestamp.h"
 #include "lib/ilist.h"
 #include "nodes/pg_list.h"
 #include "provider.h"
+#include "storage/itemptr.h"
 #include "transport.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
+#include "utils/relcache.h"
 
 #define EXTENSION_NAME    "sms_gateway"
 #define REQUEST_ID_PREFIX "sgw-" /* of request ids made here */
@@ -45,6 +48,21 @@ typedef struct GatewayError
 	char hint[512];
 } GatewayError;
 
+/* So many messages in so many seconds; 0 seconds: no limit. */
+typedef struct Rate
+{
+	int messages;
+	int seconds;
+} Rate;
+
+/* Which ends of messages are told by NOTIFY. */
+typedef enum Events
+{
+	EVENTS_FAILURES,
+	EVENTS_FINAL,
+	EVENTS_OFF,
+} Events;
+
 /*
  * A foreign server and one role's credentials for it, ready for use.  It lives
  * in a cache; it stays valid while "users" is not zero, even when it went stale.
@@ -63,6 +81,14 @@ typedef struct Gateway
 	const char *country_code;
 	const char *fallback; /* or NULL */
 	bool resend_uncertain;
+	bool poll_delivery;
+	Events events;
+	bool unaccent;
+	double min_balance; /* NaN: none */
+	Rate otp_per_phone;
+	Rate per_phone;
+	Rate per_role;
+	int daily_budget;                           /* messages; 0: no limit */
 	const char *settings[PROVIDER_MAX_OPTIONS]; /* UTF-8 */
 	bool stale;
 	int users;
@@ -95,6 +121,7 @@ typedef struct Prepared
 	Message message;
 	Settings settings;
 	char phone[MSISDN_SIZE];
+	char token[64];
 	const char *phone_list[1];
 	const char *own_settings[PROVIDER_MAX_OPTIONS];
 } Prepared;
@@ -105,12 +132,18 @@ extern const char *gateway_choose(Call call, Oid role, GatewayError *error);
 extern Gateway *gateway_get(const char *name, Oid role, GatewayError *error);
 extern void gateway_hold(Gateway *gateway);
 extern const Provider *gateway_provider(const char *name);
+extern Events gateway_events(const char *name);
+extern bool gateway_uses_tokens(const char *name);
+extern const char *gateway_setting(const Provider *provider, Settings settings, const char *name);
+extern bool gateway_query(const Gateway *gateway, Call call, const char *reference, HttpRequest *request);
 extern List *gateway_names(void);
 extern bool gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, GatewayError *error);
 extern const char *kind_name(Call call);
 extern bool kind_from_name(const char *name, Call *call);
 
 /* ---- in outbox.c ---- */
+
+#define OUTBOX_SECRET_SIZE 32
 
 /* A claimed message; it lives in its own memory context. */
 typedef struct OutboxItem
@@ -124,6 +157,7 @@ typedef struct OutboxItem
 	TimestampTz expires_at;   /* DT_NOEND: never */
 	TimestampTz unsure_since; /* 0: no attempt is in doubt */
 	TimestampTz claimed_at;   /* of an orphan: when its lease was taken */
+	Oid role;                 /* who queued it; InvalidOid: is no more */
 	Gateway *gateway;         /* NULL: "refusal" says why */
 	GatewayError *refusal;
 	char *gateway_name;
@@ -139,6 +173,7 @@ typedef struct OutboxItem
 	const char *new_gateway;     /* when another takes over */
 	TimestampTz next_attempt_at; /* 0: NULL */
 	TimestampTz sent_at;         /* 0: NULL */
+	TimestampTz poll_at;         /* when to ask whether it was delivered; 0: not */
 	Answer *answer;              /* NULL: leave those columns alone */
 	char *new_details;           /* JSON, or NULL */
 	bool handed_back;            /* not tried: its row stays as it is */
@@ -219,11 +254,100 @@ extern bool outbox_cancel(int64 id, Oid role);
 extern bool outbox_retry(int64 id, Oid role);
 extern bool outbox_resolve(int64 id, const char *status, Oid role);
 
+/* What is learnt of a message that was sent. */
+typedef struct FollowUp
+{
+	int64 id;
+	Oid role;             /* who queued it */
+	const Report *report; /* NULL: nothing */
+	TimestampTz poll_at;  /* when to ask again; 0: not at all; DT_NOBEGIN: as before */
+	bool recorded;
+	dlist_node node;
+} FollowUp;
+
+/* A message whose delivery is to be asked about. */
+typedef struct Follow
+{
+	int64 id;
+	char *gateway;
+	char *reference; /* the provider's id; NULL: none is known */
+	char *status;
+	Oid role;
+	TimestampTz sent_at;
+	TimestampTz poll_at;
+} Follow;
+
+extern Oid outbox_relation(const char *name);
+extern Oid outbox_relation_or_none(const char *name);
+extern const uint8 *outbox_secret(void);
+extern void outbox_follow(dlist_head *followups);
+extern List *outbox_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz now, int limit);
+extern TimestampTz outbox_poll_due(const char *gateway, TimestampTz after);
+extern Follow *outbox_sent_message(int64 id, Oid role);
+extern int64 outbox_find_message(const char *gateway, const Report *report, int64 id, Oid *role,
+								 char **status, bool *by_id_only);
+extern void outbox_keep_report(const char *gateway, const Report *report, const char *json, int64 message);
+extern void outbox_match_reports(bool answered);
+extern void outbox_purge_kept(void);
+extern void outbox_otp_add(const char *gateway, const char *phone, Datum salt, Datum hash, TimestampTz until);
+extern bool outbox_otp_use(const char *gateway, const char *phone, int64 id);
+extern void outbox_usage_add(const char *gateway, const char *subject);
+extern void outbox_notify(Events events, const char *status, int64 id, const char *gateway, const char *code);
+
+/* ---- in mac.c ---- */
+#define MAC_SIZE 32
+extern void mac_texts(const char *const *texts, int n, uint8 mac[MAC_SIZE]);
+extern bool mac_equal(const uint8 *a, const uint8 *b);
+extern void mac_token(int64 id, char *token, size_t size);
+extern int64 mac_token_id(const char *token);
+
+/* ---- in counter.c ---- */
+
+/* The first two columns of a row that counts. */
+typedef struct Counter
+{
+	int64 count;
+	TimestampTz until;
+} Counter;
+
+typedef bool (*CounterChange)(Counter *counter, void *arg);
+
+extern HeapTuple counter_find(Relation table, const char *index_name, const char *gateway, const char *text);
+extern bool counter_change(Relation table, ItemPointer tid, bool durable, CounterChange change, void *arg);
+
+/* ---- in otp.c ---- */
+extern char *otp_make(int length, bool digits_only);
+extern void otp_keep(const char *gateway, const char *phone, const char *code, int ttl);
+extern bool otp_check(const char *gateway, const char *phone, const char *code);
+
+/* ---- in limits.c ---- */
+extern void limits_take(const Gateway *gateway, const Message *message, bool direct);
+extern void limits_keep(bool sent);
+
+/* ---- in poll.c ---- */
+extern void poll_create(MemoryContext parent);
+extern void poll_destroy(void);
+extern TimestampTz poll_sent(Gateway *gateway, const Answer *answer);
+extern void poll_turn(bool busy);
+extern bool poll_round_needed(double now, TimestampTz wall);
+extern void poll_round(void);
+extern void poll_committed(void);
+extern void poll_aborted(void);
+extern double poll_time_to_wait(double now, TimestampTz wall);
+extern bool poll_idle(TimestampTz wall);
+extern void poll_tell_balance(const char *gateway, const char *amount, double minimum);
+
 /* ---- in engine.c ---- */
+extern double now_ms(void);
+extern bool engine_spare_request(const char *gateway, double now, double *again);
 extern void engine_run(bool in_session);
 extern bool engine_claimed(int64 id);
 
 /* ---- in launcher.c ---- */
+
+/* A due time that wakes the worker without having it look back. */
+#define WAKE_ONLY (DT_NOEND - 1)
+
 extern void launcher_init(void);
 extern void wake_at_commit(TimestampTz due);
 extern void start_worker_at_commit(void);

@@ -54,6 +54,7 @@ enum
 	COL_DETAILS,
 	COL_UNSURE_SINCE,
 	COL_ORIGIN,
+	COL_POLL_AT,
 	COL_COUNT
 };
 
@@ -163,6 +164,7 @@ check_message(Row *row)
 	gateway = gateway_get(choose_gateway(row, draft.call), GetUserId(), &error);
 	if (gateway == NULL || !gateway_prepare(gateway, &draft, &prepared, &error))
 		gateway_raise(&error);
+	limits_take(gateway, &prepared.message, false);
 
 	set(row, COL_KIND, CStringGetTextDatum(kind));
 	set(row, COL_PHONE, CStringGetTextDatum(prepared.phone));

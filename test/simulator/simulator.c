@@ -13,6 +13,9 @@
  *	GET    /simulator/requests  the last requests, oldest first (?phone=84… for one phone)
  *	GET    /simulator/otp       ?phone=84…: the last one-time password
  *	DELETE /simulator/requests  forgets requests, RequestIds and passwords
+ *	POST   /simulator/delivery  {"outcome": "pending"}: what a question for the status of any
+ *	                            message tells: delivered (at first), undelivered, refused, pending
+ *	POST   /simulator/balance   {"balance": 1000}
  *
  * A fault applies to the next "count" requests (absent: all) whose path begins
  * with "match" (absent: any); "share" (0 to 1) makes it hit at random.  Faults:
@@ -81,6 +84,9 @@ typedef struct Delay
 	double due;
 	struct MHD_Connection *connection;
 } Delay;
+
+static char delivery[16] = "delivered";
+static double balance = 36693;
 
 /* The daemon has one thread; only the delays are shared with another. */
 static Fault faults[MAX_FAULTS];
@@ -373,6 +379,121 @@ esms_check(Exchange *x, struct MHD_Connection *connection)
 	esms_answer(x, "100", text, NULL);
 }
 
+/* The other calls that send: each has fields that it cannot do without. */
+static void
+esms_send_other(Exchange *x, struct json_object *body, const char *path)
+{
+	static const struct
+	{
+		const char *call;
+		const char *texts[6];
+		const char *array;
+	} calls[] = {
+		{"/SendMultipleSMSBrandname_json", {"Content", "Brandname", "SmsType"}, "Phones"},
+		{"/SendZaloMessage_V5_post", {"OAID", "Phone", "TempID", "SendingMode"}, "TempData"},
+		{"/MultiChannelMessage", {"Phone"}, "Channels"},
+		{"/Send_Multiple_Sms_OTT", {"Content", "Brandname", "SmsType"}, "Phones"},
+	};
+	char text[4096];
+
+	json_text(body, "ApiKey", text, sizeof(text));
+	if (!same(text, api_key) || !json_text(body, "SecretKey", text, sizeof(text)) || !same(text, secret_key))
+	{
+		esms_answer(x, "101", "Authorize Failed", NULL);
+		return;
+	}
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+	{
+		struct json_object *array = json_field(body, calls[i].array);
+
+		if (strstr(path, calls[i].call) == NULL)
+			continue;
+		for (int j = 0; calls[i].texts[j] != NULL; j++)
+		{
+			if (!json_text(body, calls[i].texts[j], text, sizeof(text)) || text[0] == '\0')
+				array = NULL;
+		}
+		if (!json_object_is_type(array, json_type_array))
+			esms_answer(x, "99", "Invalid request", NULL);
+		else if (i == 0 && json_object_array_length(array) < 30)
+			esms_answer(x, "107", "Too few phone numbers", NULL);
+		else if (i == 2 &&
+				 json_object_array_length(json_field(body, "Data")) != json_object_array_length(array))
+			esms_answer(x, "99", "Channels and Data differ", NULL);
+		else
+			esms_accept(x);
+	}
+}
+
+static struct json_object *
+number(long value)
+{
+	return json_object_new_int64(value);
+}
+
+/* What became of a message: the same for each. */
+static void
+esms_status(Exchange *x, struct MHD_Connection *connection, bool detail)
+{
+	struct json_object *object;
+	bool delivered = strcmp(delivery, "delivered") == 0;
+	bool final = delivered || strcmp(delivery, "undelivered") == 0;
+	const char *id = query(connection, "RefId");
+
+	if (!same(query(connection, "ApiKey"), api_key) || !same(query(connection, "SecretKey"), secret_key))
+	{
+		esms_answer(x, "101", "Authorize Failed", NULL);
+		return;
+	}
+	if (id == NULL || strlen(id) < 8)
+	{
+		esms_answer(x, "99", "RefId is unknown", NULL);
+		return;
+	}
+	object = pair(detail ? "CodeResult" : "CodeResponse", "100");
+	if (detail)
+	{
+		struct json_object *list = json_object_new_array();
+		struct json_object *receiver = pair("NetworkName", "Viettel");
+
+		json_object_object_add(receiver, "IsSent", json_object_new_boolean(true));
+		json_object_object_add(receiver, "SentResult", json_object_new_boolean(delivered));
+		json_object_array_add(list, receiver);
+		json_object_object_add(object, "ReceiverList", list);
+		answer_json(x, 200, object);
+		return;
+	}
+	json_put_text(object, "SMSID", id);
+	json_object_object_add(object, "SendFailed", number(final && !delivered));
+	json_object_object_add(object, "SendStatus",
+						   number(final                              ? 5
+								  : strcmp(delivery, "refused") == 0 ? 4
+																	 : 7));
+	json_object_object_add(object, "SendSuccess", number(delivered));
+	json_object_object_add(object, "TotalPrice", json_object_new_double_s(850, "850.0000"));
+	json_object_object_add(object, "TotalReceiver", number(1));
+	json_object_object_add(object, "TotalSent", number(1));
+	answer_json(x, 200, object);
+}
+
+static void
+esms_balance(Exchange *x, struct json_object *body)
+{
+	char key[256];
+	char secret[256];
+	bool good;
+	struct json_object *object;
+
+	json_text(body, "ApiKey", key, sizeof(key));
+	json_text(body, "SecretKey", secret, sizeof(secret));
+	good = same(key, api_key) && same(secret, secret_key);
+	object = pair("CodeResponse", good ? "100" : "101");
+	json_object_object_add(object, "Balance", number(good ? (long) balance : 0));
+	if (!good)
+		json_put_text(object, "ErrorMessage", "Authorize Failed");
+	answer_json(x, 200, object);
+}
+
 /* ------------------------------------------------------------------------
  * eTelecom and Interits
  * ------------------------------------------------------------------------ */
@@ -434,6 +555,36 @@ etelecom_send(Exchange *x, struct json_object *body)
 		accepted++;
 		answer_json(x, 200, object);
 	}
+}
+
+static void
+etelecom_status(Exchange *x, struct json_object *body)
+{
+	char name[256];
+	char secret[256];
+	char id[256];
+	struct json_object *object;
+
+	json_text(body, "username", name, sizeof(name));
+	json_text(body, "password", secret, sizeof(secret));
+	if (!same(name, username) || !same(secret, password))
+	{
+		answer_text(x, 401, "text/plain", "Unauthorized");
+		return;
+	}
+	json_text(body, "idOmniMess", id, sizeof(id));
+	object = pair("status", strcmp(delivery, "delivered") == 0 ? "SUCCESS"
+							: strcmp(delivery, "pending") == 0 ? "PROCESSING"
+															   : "FAIL");
+	json_put_text(object, "phonenumber", "84901234567");
+	json_put_text(object, "list_param", "{\"otp\":\"123456\"}");
+	json_put_text(object, "createdatetime", "21/05/2021 14:43:22");
+	json_put_text(object, "channel", "sms");
+	json_put_text(object, "templatecode", "TPL");
+	json_put_text(object, "errorCode", strcmp(delivery, "delivered") == 0 ? "" : "-23");
+	json_object_object_add(object, "mtcount", number(2));
+	json_put_text(object, "telcoid", "1");
+	answer_json(x, 200, object);
 }
 
 static void
@@ -656,6 +807,16 @@ control(Exchange *x, struct MHD_Connection *connection, const char *method, cons
 		nfaults = 0;
 		answer_text(x, 200, "text/plain", "ok\n");
 	}
+	else if (same(path, "/simulator/delivery") && same(method, "POST"))
+	{
+		json_text(body, "outcome", delivery, sizeof(delivery));
+		answer_text(x, 200, "text/plain", "ok\n");
+	}
+	else if (same(path, "/simulator/balance") && same(method, "POST"))
+	{
+		balance = json_object_get_double(json_field(body, "balance"));
+		answer_text(x, 200, "text/plain", "ok\n");
+	}
 	else if (same(path, "/simulator/stats"))
 	{
 		json_object_object_add(object, "requests", json_object_new_int64((int64_t) received));
@@ -736,6 +897,16 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 		esms_otp(x, connection);
 	else if (strstr(path, "/CheckCodeGen_V4_get"))
 		esms_check(x, connection);
+	else if (strstr(path, "/GetSendStatus"))
+		esms_status(x, connection, false);
+	else if (strstr(path, "/GetSmsReceiverStatus_get"))
+		esms_status(x, connection, true);
+	else if (strstr(path, "/GetBalance_json"))
+		esms_balance(x, body);
+	else if (strstr(path, "/MainService.svc/json/"))
+		esms_send_other(x, body, path);
+	else if (strstr(path, "/api/OmniReport/GetStatusOmni"))
+		etelecom_status(x, body);
 	else if (strstr(path, "/api/OmniMessage/SendMessage"))
 		etelecom_send(x, body);
 	else if (strstr(path, "/api/vendor/v1/sms/send-message"))

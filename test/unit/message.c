@@ -78,7 +78,7 @@ assert_shape(const char *piece, int n, const char *tail, bool ucs2, int characte
 
 	strcpy(text, head);
 	strcat(text, tail);
-	assert_true(text_shape(text, strlen(text), &shape));
+	assert_true(text_shape(text, strlen(text), CODING_BY_TEXT, &shape));
 	assert_int_equal(shape.ucs2, ucs2);
 	assert_int_equal(shape.characters, characters);
 	assert_int_equal(shape.parts, parts);
@@ -115,10 +115,62 @@ test_shapes(void **state)
 	assert_shape("\xC3\x87", 1, "", false, 1, 1); /* … but the capital is */
 	assert_shape("@$_\xC3\xA0\xCE\xA9", 1, "", false, 5, 1);
 
-	assert_false(text_shape("\xC3", 1, &shape));
-	assert_false(text_shape("\xC0\x80", 2, &shape));
-	assert_false(text_shape("\xED\xA0\x80", 3, &shape));
-	assert_false(text_shape("\xF5\x80\x80\x80", 4, &shape));
+	assert_false(text_shape("\xC3", 1, CODING_BY_TEXT, &shape));
+	assert_false(text_shape("\xC0\x80", 2, CODING_BY_TEXT, &shape));
+	assert_false(text_shape("\xED\xA0\x80", 3, CODING_BY_TEXT, &shape));
+	assert_false(text_shape("\xF5\x80\x80\x80", 4, CODING_BY_TEXT, &shape));
+}
+
+/* A coding that is asked for, not read off the text. */
+static void
+test_coding(void **state)
+{
+	TextShape shape;
+	char *long_text = repeat("\xE1\xBA\xA1", 160);
+
+	(void) state;
+	assert_true(text_shape("abc", 3, CODING_UCS2, &shape));
+	assert_true(shape.ucs2);
+	assert_int_equal(shape.units, 3);
+	assert_true(text_shape(long_text, strlen(long_text), CODING_GSM7, &shape));
+	assert_false(shape.ucs2);
+	assert_int_equal(shape.parts, 1);
+	free(long_text);
+}
+
+static void
+assert_unaccent(const char *text, const char *expected)
+{
+	char buffer[256];
+
+	snprintf(buffer, sizeof(buffer), "%s", text);
+	assert_true(text_unaccent(buffer));
+	assert_string_equal(buffer, expected);
+}
+
+static void
+test_unaccent(void **state)
+{
+	char invalid[] = "\xC3\xA0 \xC3";
+
+	(void) state;
+	assert_unaccent("", "");
+	assert_unaccent("Order 42", "Order 42");
+	assert_unaccent("Tiếng Việt có dấu: Đường đi ướt lắm, khỉ ỷ thế, Ằ Ễ Ợ Ự Ỹ",
+					"Tieng Viet co dau: Duong di uot lam, khi y the, A E O U Y");
+	/* every letter of the block, capital and small */
+	assert_unaccent("ẠạẢảẤấẦầẨẩẪẫẬậẮắẰằẲẳẴẵẶặẸẹẺẻẼẽẾếỀềỂểỄễỆệỈỉỊị",
+					"AaAaAaAaAaAaAaAaAaAaAaAaEeEeEeEeEeEeEeEeIiIi");
+	assert_unaccent("ỌọỎỏỐốỒồỔổỖỗỘộỚớỜờỞởỠỡỢợỤụỦủỨứỪừỬửỮữỰựỲỳỴỵỶỷỸỹ",
+					"OoOoOoOoOoOoOoOoOoOoOoOoUuUuUuUuUuUuUuYyYyYyYy");
+	assert_unaccent("ÀÁÂÃÈÉÊÌÍÒÓÔÕÙÚÝàáâãèéêìíòóôõùúýĂăĐđĨĩŨũƠơƯư",
+					"AAAAEEEIIOOOOUUYaaaaeeeiioooouuyAaDdIiUuOoUu");
+	/* decomposed: e + circumflex + acute; half composed: e-circumflex + dot below; o + horn + grave */
+	assert_unaccent("Tie\xCC\x82\xCC\x81ng Vi\xC3\xAA\xCC\xA3t o\xCC\x9B\xCC\x80", "Tieng Viet o");
+	/* what is not Vietnamese stays, its combining marks too */
+	assert_unaccent("n\xCC\x83 ñ ä € 漢 😀 \xCC\x81", "n\xCC\x83 ñ ä € 漢 😀 \xCC\x81");
+	assert_false(text_unaccent(invalid));
+	assert_string_equal(invalid, "\xC3\xA0 \xC3");
 }
 
 static void
@@ -141,9 +193,8 @@ int
 run_message_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_phones),
-		cmocka_unit_test(test_shapes),
-		cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_phones),   cmocka_unit_test(test_shapes), cmocka_unit_test(test_coding),
+		cmocka_unit_test(test_unaccent), cmocka_unit_test(test_copy),
 	};
 
 	return cmocka_run_group_tests_name("message", tests, NULL, NULL);

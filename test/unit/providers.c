@@ -145,9 +145,6 @@ test_esms_otp(void **state)
 	assert_string_equal(query_of(&request, "IsNumber"), "1");
 	assert_int_equal(request.nquery, 9);
 
-	message.content = "no place for it";
-	assert_false(esms_provider.check(settings, &message, &complaint));
-	message.content = "{OTP}";
 	message.ttl = 60;
 	assert_false(esms_provider.check(settings, &message, &complaint));
 	message.ttl = 901;
@@ -211,6 +208,7 @@ test_esms_answers(void **state)
 	Message message = {.call = CALL_TEXT};
 
 	(void) state;
+	fill(&esms_provider, settings, NULL);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
 		Answer answer = read_answer(&esms_provider, settings, &message, cases[i].status, cases[i].body);
@@ -227,6 +225,178 @@ test_esms_answers(void **state)
 	assert_true(esms_provider.repeat_safe(settings, &message));
 	message.call = CALL_OTP;
 	assert_false(esms_provider.repeat_safe(settings, &message));
+}
+
+/* The other calls of eSMS that send. */
+static void
+test_esms_other_calls(void **state)
+{
+	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
+	const char *many[30];
+	Message bulk = {.call = CALL_BULK, .phones = many, .nphones = 30, .content = "Sale", .request_id = "r"};
+	Message viber = {
+		.call = CALL_TEXT, .phones = one_phone, .nphones = 1, .content = "Hi", .request_id = "r"};
+	Message omni = {.call = CALL_OMNI,
+					.phones = one_phone,
+					.nphones = 1,
+					.template_code = "T1",
+					.list_param = "{\"otp\": \"1\", \"n\": 2}",
+					.request_id = "r"};
+	HttpRequest request = {0};
+	Complaint complaint;
+
+	(void) state;
+	for (int i = 0; i < 30; i++)
+		many[i] = one_phone[0];
+	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "B", NULL);
+	assert_true(esms_provider.check(settings, &bulk, &complaint));
+	assert_true(esms_provider.build(settings, &bulk, &request));
+	assert_string_equal(request.path, "/MainService.svc/json/SendMultipleSMSBrandname_json/");
+	assert_non_null(strstr(request.body, "\"Phones\":[\"84901234567\",\"84901234567\","));
+	assert_non_null(strstr(request.body, "\"SmsType\":\"1\""));
+	free(request.body);
+	bulk.nphones = 29;
+	assert_false(esms_provider.check(settings, &bulk, &complaint));
+	assert_false(esms_provider.repeat_safe(settings, &bulk));
+
+	assert_false(esms_provider.check(settings, &omni, &complaint)); /* oaid is missing */
+	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "B", "oaid", "O", NULL);
+	assert_true(esms_provider.check(settings, &omni, &complaint));
+	assert_body(
+		&esms_provider, settings, &omni, "/MainService.svc/json/SendZaloMessage_V5_post/",
+		"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"OAID\":\"O\",\"Phone\":\"84901234567\",\"TempID\":\"T1\","
+		"\"TempData\":[{\"key\":\"otp\",\"value\":\"1\"},{\"key\":\"n\",\"value\":\"2\"}],\"SendingMode\":"
+		"\"1\","
+		"\"RequestId\":\"r\"}");
+	omni.routerule = "1,3";
+	assert_false(esms_provider.check(settings, &omni, &complaint)); /* no text for the SMS */
+	omni.content = "Ch\xC3\xA0o \xE1\xBA\xA1";
+	assert_false(esms_provider.check(settings, &omni, &complaint)); /* an object of two has no order */
+	omni.list_param = "[\"1\", 2]";
+	assert_true(esms_provider.check(settings, &omni, &complaint));
+	assert_body(
+		&esms_provider, settings, &omni, "/MainService.svc/json/MultiChannelMessage/",
+		"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"Phone\":\"84901234567\",\"Channels\":[\"zalo\",\"sms\"],"
+		"\"Data\":["
+		"{\"TempID\":\"T1\",\"Params\":[\"1\",\"2\"],\"OAID\":\"O\",\"SendingMode\":\"1\",\"RequestId\":"
+		"\"r\"},"
+		"{\"Content\":\"Ch\xC3\xA0o \xE1\xBA\xA1\",\"IsUnicode\":\"1\",\"SmsType\":\"2\",\"Brandname\":\"B\","
+		"\"RequestId\":\"r\"}]}");
+	omni.routerule = "2";
+	assert_false(esms_provider.check(settings, &omni, &complaint));
+
+	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "B", "sms_type", "23",
+		 "viber_url", "https://x", "sandbox", "true", "callback_url", "https://cb/{token}?t={token}", NULL);
+	viber.token = "7-abc";
+	assert_true(esms_provider.check(settings, &viber, &complaint));
+	assert_body(&esms_provider, settings, &viber, "/MainService.svc/json/Send_Multiple_Sms_OTT/",
+				"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"Phones\":[\"84901234567\"],\"Content\":\"Hi\","
+				"\"SmsType\":\"23\","
+				"\"Brandname\":\"B\",\"OttUrl\":\"https://x\",\"IsSandBox\":\"1\",\"RequestId\":\"r\","
+				"\"CallbackUrl\":\"https://cb/7-abc?t=7-abc\"}");
+	assert_false(esms_provider.repeat_safe(settings, &viber));
+}
+
+/* Status calls and callbacks, in every form that is documented or seen. */
+static void
+test_reports(void **state)
+{
+	static const struct
+	{
+		const Provider *provider;
+		const char *json;
+		Delivery delivery;
+		const char *code;
+		const char *id;
+	} cases[] = {
+		{&esms_provider,
+		 "{\"CodeResponse\":\"100\",\"SMSID\":\"abc\",\"SendFailed\":0,\"SendStatus\":5,\"SendSuccess\":1,"
+		 "\"TotalPrice\":850.0000,\"TotalReceiver\":1,\"TotalSent\":1}",
+		 DELIVERY_DELIVERED, "5", "abc"},
+		{&esms_provider,
+		 "{\"SMSID\":\"abc\",\"SendFailed\":\"1\",\"SendStatus\":\"5\",\"SendSuccess\":\"0\","
+		 "\"TotalReceiver\":\"1\"}",
+		 DELIVERY_UNDELIVERED, "5", "abc"},
+		{&esms_provider, "{\"SMSID\":\"abc\",\"SendStatus\":\"4\"}", DELIVERY_UNDELIVERED, "4", "abc"},
+		{&esms_provider,
+		 "{\"SMSID\":\"abc\",\"SendStatus\":5,\"SendSuccess\":0,\"SendFailed\":0,\"TotalReceiver\":1}",
+		 DELIVERY_PENDING, "5", "abc"},
+		{&esms_provider,
+		 "{\"SMSID\":\"abc\",\"SendStatus\":5,\"SendSuccess\":1,\"SendFailed\":0,\"TotalReceiver\":2}",
+		 DELIVERY_PENDING, "5", "abc"},
+		{&esms_provider, "{\"smsid\":\"abc\",\"send_status\":7}", DELIVERY_PENDING, "7", "abc"},
+		{&etelecom_provider, "{\"idOmniMess\":\"I1\",\"status\":\"SUCCESS\",\"mtcount\":2,\"telcoid\":\"2\"}",
+		 DELIVERY_DELIVERED, "SUCCESS", "I1"},
+		{&etelecom_provider, "{\"id_omni_mess\":\"I1\",\"status\":\"FAIL\",\"error_code\":\"-23\"}",
+		 DELIVERY_UNDELIVERED, "FAIL", "I1"},
+		{&etelecom_provider, "{\"idOmniMess\":\"I1\",\"status\":\"PROCESSING\"}", DELIVERY_PENDING,
+		 "PROCESSING", "I1"},
+		{&interits_provider, "{\"referentId\":\"R1\",\"status\":0}", DELIVERY_DELIVERED, "0", "R1"},
+		{&interits_provider, "{\"referent_id\":\"R1\",\"status\":\"23\"}", DELIVERY_UNDELIVERED, "23", "R1"},
+	};
+	static const char *const nothing[] = {
+		"", "[]", "null", "{}", "{\"SMSID\":\"abc\"}", "{\"status\":{}}", "{\"status\":"};
+	Report report;
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		memset(&report, 0, sizeof(report));
+		assert_true(cases[i].provider->report(cases[i].json, strlen(cases[i].json), &report));
+		if (report.delivery != cases[i].delivery)
+			fail_msg("%s: delivery %d", cases[i].json, report.delivery);
+		assert_string_equal(report.code, cases[i].code);
+		assert_string_equal(report.smsid[0]          ? report.smsid
+							: report.id_omni_mess[0] ? report.id_omni_mess
+													 : report.referent_id,
+							cases[i].id);
+	}
+	for (size_t i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++)
+	{
+		for (int p = 0; providers[p] != NULL; p++)
+		{
+			memset(&report, 0, sizeof(report));
+			if (providers[p]->report(nothing[i], strlen(nothing[i]), &report))
+				fail_msg("%s reads \"%s\"", providers[p]->name, nothing[i]);
+		}
+	}
+	memset(&report, 0, sizeof(report));
+	assert_true(esms_provider.report(cases[0].json, strlen(cases[0].json), &report));
+	assert_string_equal(report.price, "850");
+	assert_true(esms_provider.report("{\"ReceiverList\":[{\"NetworkName\":\"Viettel\"}]}", 44, &report));
+	assert_string_equal(report.telco, "Viettel");
+	assert_string_equal(report.code, "5");
+	memset(&report, 0, sizeof(report));
+	assert_true(etelecom_provider.report(cases[6].json, strlen(cases[6].json), &report));
+	assert_int_equal(report.parts, 2);
+	assert_string_equal(report.telco, "MobiFone");
+}
+
+/* A one-time password that is made here, in the request of each provider that has to be given it. */
+static void
+test_local_otp(void **state)
+{
+	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
+	Message message = {.call = CALL_OTP,
+					   .phones = one_phone,
+					   .nphones = 1,
+					   .content = "{OTP} is your code, {OTP}",
+					   .template_code = "T",
+					   .list_param = "{\"a\": 1}",
+					   .code = "123456"};
+	HttpRequest request = {0};
+
+	(void) state;
+	fill(&etelecom_provider, settings, "username", "u", "password", "p", "otp_param", "code", NULL);
+	assert_true(etelecom_provider.build(settings, &message, &request));
+	assert_non_null(strstr(request.body, "\"list_param\":{\"a\":1,\"code\":\"123456\"}"));
+	free(request.body);
+	fill(&interits_provider, settings, "api_key", "k", "sender", "s", "idempotent", "true", NULL);
+	assert_true(interits_provider.build(settings, &message, &request));
+	assert_non_null(strstr(request.body, "\"text\":\"123456 is your code, 123456\""));
+	free(request.body);
+	message.request_id = "r";
+	assert_false(interits_provider.repeat_safe(settings, &message));
 }
 
 static void
@@ -428,6 +598,7 @@ run_esms_tests(void)
 		cmocka_unit_test(test_esms_text),
 		cmocka_unit_test(test_esms_otp),
 		cmocka_unit_test(test_esms_answers),
+		cmocka_unit_test(test_esms_other_calls),
 	};
 
 	return cmocka_run_group_tests_name("esms", tests, NULL, NULL);
@@ -454,6 +625,8 @@ run_common_tests(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_reports),
+		cmocka_unit_test(test_local_otp),
 		cmocka_unit_test(test_dates),
 	};
 
