@@ -7,22 +7,30 @@
  * changed right there on the page, under the page's lock, and logged by a generic
  * WAL record.  So a change is atomic, at once visible to everybody, durable
  * like any other, and no transaction undoes it; nobody waits for anybody's
- * transaction, and no dead row is left.  Rows themselves come and go by SQL.
+ * transaction, and no dead row is left.  New rows are as independent of the transaction
+ * that makes them: they are born frozen.
  */
 #include "postgres.h"
 
 #include "access/generic_xlog.h"
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/index.h"
 #include "catalog/pg_collation.h"
+#include "common/hashfn.h"
 #include "sms_gateway.h"
 #include "storage/bufmgr.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#define COUNTER_COLUMNS 4
 
 /*
  * Finds the last row with this gateway and text in an own table's index on
@@ -52,6 +60,42 @@ counter_find(Relation table, const char *index_name, const char *gateway, const 
 	UnregisterSnapshot(snapshot);
 	index_close(index, AccessShareLock);
 	return tuple;
+}
+
+/*
+ * Makes a counter that has counted nothing, unless somebody else just has: a row of
+ * (0, '-infinity', gateway, text) in a table with a unique index on (gateway, text).
+ */
+void
+counter_make(Relation table, const char *index_name, const char *gateway, const char *text)
+{
+	Relation index = index_open(outbox_relation(index_name), RowExclusiveLock);
+	uint32 key = hash_bytes((const unsigned char *) text, (int) strlen(text)) ^
+				 hash_bytes((const unsigned char *) gateway, (int) strlen(gateway));
+	NameData name;
+	Datum values[COUNTER_COLUMNS];
+	bool nulls[COUNTER_COLUMNS] = {false};
+	LOCKTAG tag;
+
+	namestrcpy(&name, gateway);
+	values[0] = Int64GetDatum(0);
+	values[1] = TimestampTzGetDatum(DT_NOBEGIN);
+	values[2] = NameGetDatum(&name);
+	values[3] = CStringGetTextDatum(text);
+
+	/* Two sessions must not both insert: the second would fail at the unique index. */
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, key, 0, OUR_LOCK_CLASS);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	if (counter_find(table, index_name, gateway, text) == NULL)
+	{
+		HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), values, nulls);
+
+		heap_insert(table, tuple, GetCurrentCommandId(true), HEAP_INSERT_FROZEN, NULL);
+		index_insert(index, &values[2], nulls, &tuple->t_self, table, UNIQUE_CHECK_YES, false,
+					 BuildIndexInfo(index));
+	}
+	LockRelease(&tag, ExclusiveLock, false);
+	index_close(index, RowExclusiveLock);
 }
 
 /*

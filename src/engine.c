@@ -39,9 +39,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* Advisory locks of SQL have 1 or 2 here; nobody can take ours from SQL. */
-#define ENGINE_LOCK_CLASS 7
-#define ENGINE_LOCK_KEY   0x736D7367 /* "smsg" */
+#define ENGINE_LOCK_KEY 0x736D7367 /* "smsg" */
 
 #define SAFETY_POLL       5000.0   /* ms between looks that nobody asked for */
 #define RECORD_DELAY      4.0      /* ms that an outcome may wait for company … */
@@ -159,7 +157,7 @@ on_relation_change(Datum arg, Oid relation)
 static void
 set_engine_lock_tag(LOCKTAG *tag)
 {
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, ENGINE_LOCK_KEY, 0, ENGINE_LOCK_CLASS);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, ENGINE_LOCK_KEY, 1, OUR_LOCK_CLASS);
 }
 
 static GatewayQueue *

@@ -284,7 +284,7 @@ find_counter(Relation table, const char *gateway, const char *subject)
 
 	if (tuple == NULL)
 	{
-		outbox_usage_add(gateway, subject);
+		counter_make(table, "sms_gateway_usage_pkey", gateway, subject);
 		tuple = counter_find(table, "sms_gateway_usage_pkey", gateway, subject);
 	}
 	if (tuple == NULL)

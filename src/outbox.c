@@ -109,7 +109,6 @@ typedef enum Statement
 	PLAN_PURGE_USAGE,
 	PLAN_OTP_ADD,
 	PLAN_OTP_USE,
-	PLAN_USAGE_ADD,
 	PLAN_COUNT
 } Statement;
 
@@ -294,9 +293,6 @@ static const struct
 					  {NAMEOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID}},
 	[PLAN_OTP_USE] = {"DELETE FROM @sms_gateway_otp WHERE gateway = $1 AND phone = $2 AND id <= $3",
 					  {NAMEOID, TEXTOID, INT8OID}},
-	[PLAN_USAGE_ADD] = {"INSERT INTO @sms_gateway_usage (used, window_end, gateway, subject) "
-						"VALUES (0, '-infinity', $1, $2) ON CONFLICT DO NOTHING",
-						{NAMEOID, TEXTOID}},
 };
 
 static SPIPlanPtr plans[PLAN_COUNT];
@@ -1789,20 +1785,6 @@ outbox_otp_use(const char *gateway, const char *phone, int64 id)
 	used = SPI_processed > 0;
 	outbox_leave(&scope);
 	return used;
-}
-
-/* Makes the counter of a limit. */
-void
-outbox_usage_add(const char *gateway, const char *subject)
-{
-	OwnerScope scope;
-	NameData name;
-	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(subject)};
-
-	namestrcpy(&name, gateway);
-	outbox_enter(&scope);
-	run(PLAN_USAGE_ADD, values);
-	outbox_leave(&scope);
 }
 
 /* ------------------------------------------------------------------------

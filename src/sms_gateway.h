@@ -23,6 +23,9 @@
 #define EXTENSION_NAME    "sms_gateway"
 #define REQUEST_ID_PREFIX "sgw-" /* of request ids made here */
 
+/* Advisory locks of SQL have class 1 or 2; nobody can take ours from SQL. */
+#define OUR_LOCK_CLASS 7
+
 /* ---- in sms_gateway.c ---- */
 extern bool guc_enabled;
 extern char *guc_databases;
@@ -291,7 +294,6 @@ extern void outbox_match_reports(bool answered);
 extern void outbox_purge_kept(void);
 extern void outbox_otp_add(const char *gateway, const char *phone, Datum salt, Datum hash, TimestampTz until);
 extern bool outbox_otp_use(const char *gateway, const char *phone, int64 id);
-extern void outbox_usage_add(const char *gateway, const char *subject);
 extern void outbox_notify(Events events, const char *status, int64 id, const char *gateway, const char *code);
 
 /* ---- in mac.c ---- */
@@ -313,6 +315,7 @@ typedef struct Counter
 typedef bool (*CounterChange)(Counter *counter, void *arg);
 
 extern HeapTuple counter_find(Relation table, const char *index_name, const char *gateway, const char *text);
+extern void counter_make(Relation table, const char *index_name, const char *gateway, const char *text);
 extern bool counter_change(Relation table, ItemPointer tid, bool durable, CounterChange change, void *arg);
 
 /* ---- in otp.c ---- */

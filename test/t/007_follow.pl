@@ -191,6 +191,16 @@ ok(wait_until(sub { column($omni, 'status') eq 'delivered' }, 60), 'eTelecom, to
 is(row($omni), 'delivered|t||2|Viettel', '… with parts and operator');
 ok(wait_until(sub { ask("SELECT count(*) FROM sms_outbox WHERE poll_at IS NOT NULL") == 0 }, 60), 'nobody is asked about any more');
 
+# --- what was told, and what was not
+my $events = join "\n", $listener->query('SELECT 1');
+$listener->quit;
+unlike($events, qr/84901234567|called back/, 'events hold neither phone nor text');
+like($events, qr/\{"id":$now,"gateway":"shop","status":"undelivered"/, 'undelivered is told');
+like($events, qr/\{"id":$unsure,"gateway":"cpaas","status":"uncertain"/, 'uncertain is told');
+like($events, qr/\{"id":$unsure,"gateway":"cpaas","status":"delivered"/, 'delivered is told, where the gateway says notify final');
+unlike($events, qr/"id":$called,/, '… and not elsewhere');
+like($events, qr/"event":"low_balance"/, 'a low balance is told');
+
 # --- polling survives a restart, and a gateway that does not answer
 outcome('pending');
 my $survivor = text('shop', 'survivor');
@@ -211,16 +221,6 @@ my $begin = time;
 text('shop', 'meanwhile');
 cmp_ok(time - $begin, '<', 1, 'a question that hangs does not delay sending');
 no_faults($simulator);
-
-# --- what was told, and what was not
-my $events = join "\n", $listener->query('SELECT 1');
-$listener->quit;
-unlike($events, qr/84901234567|called back/, 'events hold neither phone nor text');
-like($events, qr/\{"id":$now,"gateway":"shop","status":"undelivered"/, 'undelivered is told');
-like($events, qr/\{"id":$unsure,"gateway":"cpaas","status":"uncertain"/, 'uncertain is told');
-like($events, qr/\{"id":$unsure,"gateway":"cpaas","status":"delivered"/, 'delivered is told, where the gateway says notify final');
-unlike($events, qr/"id":$called,/, '… and not elsewhere');
-like($events, qr/"event":"low_balance"/, 'a low balance is told');
 
 $node->stop;
 done_testing();

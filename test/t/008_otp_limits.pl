@@ -71,7 +71,6 @@ for my $i (1 .. 4)
 }
 is(ask("SELECT tries FROM sms_gateway_otp WHERE phone = '84902222222'"), 4, 'wrong tries count though their transactions rolled back');
 is($node->safe_psql('postgres', "BEGIN; SELECT sms_check_otp('0902222222', '$code', 'cpaas'); ROLLBACK"), 't', 'four leave it good');
-is($node->safe_psql('postgres', "SAVEPOINT s", on_error_stop => 0) // '', '', 'no transaction');
 is(ask("SELECT sms_check_otp('0902222222', 'wrong', 'cpaas')"), 'f', 'the fifth');
 is(ask("SELECT sms_check_otp('0902222222', '$code', 'cpaas')"), 'f', '… ends it');
 $code = fresh('0902222223');
@@ -108,7 +107,7 @@ is(ask("SELECT tries FROM sms_gateway_otp WHERE phone = '84905555555'"), 5, '…
 my $log = slurp_file($node->logfile);
 for my $known (keys %codes)
 {
-	my $logged = () = $log =~ /\Q$known\E/g;
+	my $logged = () = $log =~ /\Q$known\E/gi;
 	# What the test itself typed is logged by log_statement: the two checks of each code.
 	my $typed = () = $log =~ /sms_check_otp\('[^']*', '\Q$known\E'/gi;
 	is($logged, $typed, "code $known is in no log line of ours");
