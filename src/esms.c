@@ -105,15 +105,19 @@ esms_check_omni(Settings settings, const Message *message, Complaint *complaint)
 	struct json_object *params;
 	bool ordered;
 
+	if (settings[ESMS_OAID] == NULL)
+	{
+		complain(complaint, "For Zalo: ALTER SERVER … OPTIONS (ADD oaid '…').",
+				 "this eSMS gateway cannot send messages of kind \"omni\" without the option \"oaid\"");
+		complaint->unsupported = true;
+		return false;
+	}
 	if (message->template_code == NULL)
 		return complain(complaint, NULL, "this message needs a template code");
 	if (strchr(route, '2') != NULL)
 		return complain(complaint, "Its channels are 1 (ZNS) and 3 (SMS).", "eSMS makes no automatic calls");
 	if (strchr(route, '1') == NULL)
 		return complain(complaint, "Send a text with sms_send().", "a template is sent over Zalo first");
-	if (settings[ESMS_OAID] == NULL)
-		return complain(complaint, "ALTER SERVER … OPTIONS (ADD oaid '…').",
-						"this message needs the option \"oaid\"");
 	if (strchr(route, '3') == NULL)
 		return true;
 	if (sms_content(settings, message) == NULL)
@@ -599,6 +603,7 @@ const Provider esms_provider = {
 	.calls = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_CHECK_OTP) | CALL_BIT(CALL_OMNI) |
 			 CALL_BIT(CALL_BULK) | CALL_BIT(CALL_STATUS) | CALL_BIT(CALL_STATUS_DETAIL) |
 			 CALL_BIT(CALL_BALANCE),
+	.identified = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_BULK),
 	.max_phones = MAX_ADVERTISED,
 	.options = esms_options,
 	.check = esms_check,

@@ -50,6 +50,13 @@ template_of(Settings settings, const Message *message)
 static bool
 etelecom_check(Settings settings, const Message *message, Complaint *complaint)
 {
+	if (template_of(settings, message) == NULL && message->call == CALL_OTP)
+	{
+		complain(complaint, "ALTER SERVER … OPTIONS (ADD template_code '…').",
+				 "this eTelecom gateway cannot send one-time passwords without the option \"template_code\"");
+		complaint->unsupported = true;
+		return false;
+	}
 	if (template_of(settings, message) == NULL)
 		return complain(complaint, "Name one, or set the server option \"template_code\".",
 						"this message needs a template code");

@@ -139,8 +139,7 @@ prepare_now(Gateway *gateway, Draft *draft, Prepared *prepared)
 	GatewayError error;
 	int64 origin;
 
-	if (draft->request_id == NULL &&
-		(draft->call == CALL_TEXT || draft->call == CALL_BULK || draft->call == CALL_OMNI))
+	if (draft->request_id == NULL && (gateway->provider->identified & CALL_BIT(draft->call)))
 	{
 		outbox_home(&origin);
 		draft->request_id = outbox_request_id(origin, random_number() & 0xFFFFFFFF, GetCurrentTimestamp());

@@ -586,7 +586,8 @@ kind_from_name(const char *name, Call *call)
 
 /*
  * Is a server set up for a call, as far as the choice of a default goes?  Some
- * calls make sense only with an option that most servers of the wrapper lack.
+ * calls make sense only with an option that most servers of the wrapper lack; an
+ * advertisement is nothing to be sent by default.
  */
 static bool
 is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
@@ -595,9 +596,10 @@ is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
 	{
 		const Provider *provider;
 		Call call;
-		const char *option;
+		const char *option; /* NULL: not by default */
 	} needs[] = {
 		{&esms_provider, CALL_OMNI, "oaid"},
+		{&esms_provider, CALL_BULK, NULL},
 		{&etelecom_provider, CALL_OTP, "template_code"},
 		{&etelecom_provider, CALL_CHECK_OTP, "template_code"},
 	};
@@ -605,7 +607,7 @@ is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
 	for (int i = 0; i < (int) lengthof(needs); i++)
 	{
 		if (needs[i].provider == provider && needs[i].call == call &&
-			given_value(server->options, needs[i].option) == NULL)
+			(needs[i].option == NULL || given_value(server->options, needs[i].option) == NULL))
 			return false;
 	}
 	return (provider->calls & CALL_BIT(call)) != 0;
@@ -663,22 +665,27 @@ gateway_choose(Call call, Oid role, GatewayError *error)
 	ListCell *lc;
 	const char *found = NULL;
 	StringInfoData choices;
+	bool otp = call == CALL_OTP || call == CALL_CHECK_OTP;
 	int n = 0;
 
 	if (guc_default_gateway != NULL && guc_default_gateway[0] != '\0')
 		return guc_default_gateway;
 
 	initStringInfo(&choices);
-	foreach (lc, gateway_names())
+	/* Who makes one-time passwords himself goes before those for whom they are made here. */
+	for (int turn = 0; turn <= (otp ? 1 : 0) && n == 0; turn++)
 	{
-		ForeignServer *server = GetForeignServerByName(lfirst(lc), true);
-		const Provider *provider = server != NULL ? provider_of_wrapper(server->fdwid) : NULL;
+		foreach (lc, gateway_names())
+		{
+			ForeignServer *server = GetForeignServerByName(lfirst(lc), true);
+			const Provider *provider = server != NULL ? provider_of_wrapper(server->fdwid) : NULL;
 
-		if (provider == NULL || !is_set_up_for(server, provider, call) ||
-			!compat_has_server_usage(server->serverid, role))
-			continue;
-		appendStringInfo(&choices, "%s%s", n++ > 0 ? ", " : "", server->servername);
-		found = lfirst(lc);
+			if (provider == NULL || (otp && provider->otp_is_local != (turn == 1)) ||
+				!is_set_up_for(server, provider, call) || !compat_has_server_usage(server->serverid, role))
+				continue;
+			appendStringInfo(&choices, "%s%s", n++ > 0 ? ", " : "", server->servername);
+			found = lfirst(lc);
+		}
 	}
 	if (n == 1)
 		return found;
@@ -1106,7 +1113,7 @@ gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Gatewa
 	const Provider *provider = gateway->provider;
 	Message *message = &prepared->message;
 	const char *common[COMMON_COUNT] = {NULL};
-	Complaint complaint = {"", NULL};
+	Complaint complaint = {"", NULL, false};
 	bool by_template;
 	bool unaccent;
 
@@ -1157,7 +1164,9 @@ gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Gatewa
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
 					"a one-time password is good for 1 to %d seconds", MAX_TTL);
 	if (!provider->check(prepared->settings, message, &complaint))
-		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, complaint.hint, "%s", complaint.message);
+		return fail(error,
+					complaint.unsupported ? ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_INVALID_PARAMETER_VALUE,
+					complaint.hint, "%s", complaint.message);
 	return true;
 }
 

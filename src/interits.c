@@ -177,6 +177,7 @@ const Provider interits_provider = {
 	.name = "interits",
 	.base_url = "https://cpaas.interits.com",
 	.calls = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_BULK) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_CHECK_OTP),
+	.identified = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_BULK),
 	.max_phones = 1000,
 	.options = interits_options,
 	.check = interits_check,

@@ -89,6 +89,7 @@ complain(Complaint *complaint, const char *hint, const char *format, ...)
 	vsnprintf(complaint->message, sizeof(complaint->message), format, args);
 	va_end(args);
 	complaint->hint = hint;
+	complaint->unsupported = false;
 	return false;
 }
 

@@ -152,14 +152,16 @@ typedef struct Complaint
 {
 	char message[256];
 	const char *hint; /* static, or NULL */
+	bool unsupported; /* the gateway is not set up for this kind of message */
 } Complaint;
 
 typedef struct Provider
 {
 	const char *name; /* also the foreign-data wrapper's */
 	const char *base_url;
-	unsigned calls; /* CALL_BITs */
-	int max_phones; /* receivers of one CALL_BULK */
+	unsigned calls;      /* CALL_BITs */
+	unsigned identified; /* CALL_BITs of those whose request carries a request_id */
+	int max_phones;      /* receivers of one CALL_BULK */
 	const OptionDef *options;
 
 	/* Can this ever be sent?  Fills the complaint and returns false if not. */
