@@ -593,16 +593,29 @@ start_ready(void)
 	}
 }
 
+static void
+set_rate_limit(GatewayQueue *queue, double limit)
+{
+	if (queue->rate_limit == limit)
+		return;
+	queue->rate_limit = limit;
+	queue->next_start = Max(queue->next_start, now_ms());
+}
+
 /*
  * May a request that is not a message be made within a gateway's rate limit?  Takes its place
  * if so; else says when to ask again.  It gets what messages leave, and a hundredth.
  */
 bool
-engine_spare_request(const char *gateway, double now, double *again)
+engine_spare_request(const Gateway *gateway, double now, double *again)
 {
-	GatewayQueue *queue = find_queue(gateway);
+	GatewayQueue *queue = find_queue(gateway->name);
+	bool waiting = queue->nready > 0;
 
-	*again = queue->nready > 0 ? Max(queue->next_start, queue->next_aside) : queue->next_start;
+	for (int i = 0; i < engine->nlanes && !waiting; i++)
+		waiting = !engine->lanes[i].drained && strcmp(NameStr(engine->lanes[i].gateway), gateway->name) == 0;
+	set_rate_limit(queue, gateway->rate_limit);
+	*again = waiting ? Max(queue->next_start, queue->next_aside) : queue->next_start;
 	if (queue->rate_limit <= 0)
 		return true;
 	if (*again > now)
@@ -634,11 +647,7 @@ add_ready(OutboxItem *item)
 	queue->repeat_safe =
 		item->gateway->resend_uncertain ||
 		item->gateway->provider->repeat_safe(item->prepared.settings, &item->prepared.message);
-	if (queue->rate_limit != item->gateway->rate_limit)
-	{
-		queue->rate_limit = item->gateway->rate_limit;
-		queue->next_start = Max(queue->next_start, now_ms());
-	}
+	set_rate_limit(queue, item->gateway->rate_limit);
 	dlist_reverse_foreach (iter, &queue->ready)
 	{
 		if (dlist_container(OutboxItem, node, iter.cur)->priority >= item->priority)
@@ -1256,15 +1265,8 @@ notice_news(double now)
 {
 	TimestampTz due = worker_take_wake();
 
-	/*
-	 * A pause or its end is told by such a wake as well as by an invalidation,
-	 * which is sent a moment later.
-	 */
 	if (due != DT_NOEND)
-	{
 		look_back(due);
-		pauses_stale = true;
-	}
 	if (now >= engine->look_at)
 	{
 		look_back(DT_NOBEGIN);

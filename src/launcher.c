@@ -33,6 +33,7 @@
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -91,6 +92,7 @@ static bool callback_registered = false;
 static WorkerSlot *my_slot = NULL;
 static bool wake_armed = false;
 static bool start_armed = false;
+static bool committed = false; /* and not told yet */
 static TimestampTz armed_due;
 
 /* ------------------------------------------------------------------------
@@ -203,17 +205,27 @@ static void
 on_transaction_end(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (!wake_armed && !start_armed)
-		return;
-	if (event == XACT_EVENT_COMMIT && my_slot != NULL)
-	{
-		if (wake_armed)
-			wake_worker(my_slot, armed_due);
-		if (start_armed)
-			want_worker(my_slot);
-	}
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+	if (event == XACT_EVENT_COMMIT)
+		committed = wake_armed || start_armed;
+	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		wake_armed = start_armed = false;
+}
+
+/*
+ * The transaction has committed, and its invalidation messages are sent and its locks
+ * released: whoever is woken now sees all that it did.
+ */
+static void
+on_locks_released(ResourceReleasePhase phase, bool commit, bool top, void *arg)
+{
+	(void) arg;
+	if (!committed || phase != RESOURCE_RELEASE_LOCKS || !commit || !top)
+		return;
+	if (wake_armed && my_slot != NULL)
+		wake_worker(my_slot, armed_due);
+	if (start_armed && my_slot != NULL)
+		want_worker(my_slot);
+	wake_armed = start_armed = committed = false;
 }
 
 static bool
@@ -224,6 +236,7 @@ arm(void)
 	if (!callback_registered)
 	{
 		RegisterXactCallback(on_transaction_end, NULL);
+		RegisterResourceReleaseCallback(on_locks_released, NULL);
 		callback_registered = true;
 	}
 	if (my_slot == NULL || pg_atomic_read_u32(&my_slot->database) != MyDatabaseId)

@@ -726,6 +726,7 @@ outbox_enter_worker(void)
 				 "ALTER EXTENSION sms_gateway UPDATE, and restart the server if the library was replaced.")));
 		return false;
 	}
+	home = HOME_UNKNOWN; /* a dump may be loaded while we run: that adds a row, and invalidates nothing */
 	if (!outbox_home(&origin))
 	{
 		ereport(LOG, (errmsg("the outbox of this database belongs to another one: nothing is sent"),

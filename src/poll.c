@@ -279,7 +279,12 @@ take_answer(Poll *poll, const HttpAnswer *http)
 	else
 	{
 		poll->call = CALL_STATUS_DETAIL;
-		if (!(provider->calls & CALL_BIT(CALL_STATUS_DETAIL)) || !start(poll))
+		if (provider->calls & CALL_BIT(CALL_STATUS_DETAIL))
+		{
+			dlist_push_head(&lane->ready, &poll->node);
+			lane->nready++;
+		}
+		else
 			add_outcome(poll, &poll->report, 0);
 	}
 }
@@ -289,7 +294,8 @@ static bool
 may_start(PollLane *lane, bool busy, double now)
 {
 	if (lane->nready == 0 || lane->in_flight >= (busy ? 1 : lane->slots) || lane->held_until > now ||
-		lane->next_start > now || !engine_spare_request(NameStr(lane->gateway), now, &lane->next_start))
+		lane->next_start > now ||
+		!engine_spare_request(dlist_head_element(Poll, node, &lane->ready)->gateway, now, &lane->next_start))
 		return false;
 	lane->next_start = busy ? now + 1000.0 / BUSY_RATE : now;
 	return true;
@@ -314,7 +320,11 @@ poll_turn(bool busy)
 			Poll *poll = dlist_container(Poll, node, dlist_pop_head_node(&lane->ready));
 
 			lane->nready--;
-			if (!start(poll))
+			if (start(poll))
+				continue;
+			if (poll->call == CALL_STATUS_DETAIL)
+				add_outcome(poll, &poll->report, 0);
+			else
 				add_outcome(poll, NULL, next_poll(poll->sent_at, poll->gateway->provider->status_window));
 		}
 	}

@@ -342,7 +342,7 @@ extern void poll_tell_balance(const char *gateway, const char *amount, double mi
 
 /* ---- in engine.c ---- */
 extern double now_ms(void);
-extern bool engine_spare_request(const char *gateway, double now, double *again);
+extern bool engine_spare_request(const Gateway *gateway, double now, double *again);
 extern void engine_run(bool in_session);
 extern bool engine_claimed(int64 id);
 
