@@ -741,6 +741,8 @@ outbox_enter_worker(void)
 	set_guc("session_replication_role", "origin", GUC_ACTION_LOCAL);
 	set_guc("lock_timeout", "200ms", GUC_ACTION_LOCAL);
 	set_guc("statement_timeout", "0", GUC_ACTION_LOCAL);
+	/* Deferred triggers would run at commit, as whoever we are then. */
+	AfterTriggerSetState(makeNode(ConstraintsSetStmt));
 	/* Claims have to be durable; remote_apply, if that is set, stays. */
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_ON)
 		set_guc("synchronous_commit", "on", GUC_ACTION_LOCAL);

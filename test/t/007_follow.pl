@@ -4,6 +4,8 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 use SmsTest;
+use HTTP::Tiny;
+use IPC::Run ();
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -155,6 +157,37 @@ is($node->safe_psql('postgres', "SELECT sms_delivery_report('shop', '$json')", e
 isnt($node->psql('postgres', "SELECT 1 FROM sms_outbox", extra_params => [ '-U', 'hook' ]), 0, '… for this and nothing else');
 ask("CREATE ROLE nobody LOGIN");
 isnt($node->psql('postgres', "SELECT sms_delivery_report('shop', '$json')", extra_params => [ '-U', 'nobody' ]), 0, 'others may not');
+
+# --- through a real web server: GET with query parameters, POST with JSON
+{
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	mkdir "$dir/cgi-bin";
+	symlink "$FindBin::RealBin/../lib/delivery_report.cgi", "$dir/cgi-bin/delivery_report.cgi";
+	my $web = do
+	{
+		local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGUSER => 'hook', PGDATABASE => 'postgres',
+			PATH => $node->config_data('--bindir') . ':/usr/bin:/bin');
+		IPC::Run::start([ 'busybox', 'httpd', '-f', '-p', "127.0.0.1:$port", '-h', $dir ]);
+	};
+	my $http = HTTP::Tiny->new(timeout => 10);
+	my $url = "http://127.0.0.1:$port/cgi-bin/delivery_report.cgi";
+	wait_until(sub { $http->get($url)->{status} != 599 });
+	my $got = text('shop', 'over GET');
+	my %query = (%esms, SMSID => column($got, 'smsid'), RequestId => column($got, 'request_id'), error_info => "kh\x{f4}ng & ' \" %");
+	my $answer = $http->get("$url/shop?" . $http->www_form_urlencode(\%query));
+	is("$answer->{status} $answer->{content}", "200 {\"id\":$got}\n", 'eSMS calls back over HTTP, with query parameters');
+	is(column($got, "status || ' ' || (details->>'delivery_message')"), "delivered kh\xc3\xb4ng & ' \" %", '… and is heard, to the letter');
+	my $posted = text('cpaas', 'over POST');
+	$answer = $http->post("$url/cpaas", { content => encode_json({ referentId => column($posted, 'referent_id'), status => 0, msisdn => '84901234567' }) });
+	is("$answer->{status} $answer->{content}", "200 {\"id\":$posted}\n", 'Interits calls back over HTTP, with JSON');
+	is(column($posted, 'status'), 'delivered', '… and is heard');
+	$answer = $http->post("$url/cpaas", { content => encode_json({ referentId => 'nobody', status => 0 }) });
+	is("$answer->{status} $answer->{content}", "200 {\"id\":null}\n", 'a report of nobody');
+	is($http->post("$url/cpaas", { content => '[1]' })->{status}, 400, 'no report at all');
+	is($http->get("$url/nobody?SMSID=1&SendStatus=5")->{status}, 403, 'no such gateway');
+	$web->kill_kill;
+}
 
 # --- users' triggers on what is learnt
 ask("CREATE TABLE told (id bigint, status text);
