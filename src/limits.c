@@ -28,12 +28,13 @@
 #include "utils/timestamp.h"
 
 #define LARGEST_PIECE 1000
-#define SPARE_SHARE   16 /* a piece is at most this part of what is left */
+#define A_DAY         (-1) /* for a number of seconds: to the end of the day */
+#define SPARE_SHARE   16   /* a piece is at most this part of what is left */
 
 typedef struct TakingKey
 {
 	NameData gateway;
-	char subject[128];
+	char subject[NAMEDATALEN + 8];
 	bool direct; /* for a message that is sent at once, and no rollback takes back */
 } TakingKey;
 
@@ -58,6 +59,7 @@ typedef struct TakingEntry
 
 /* In TopMemoryContext: they outlive the transaction. */
 static Taking *takings = NULL;
+static int ngiven = 0;      /* of them are to be given back */
 static HTAB *by_key = NULL; /* the last taking of each key */
 
 typedef struct Request
@@ -100,6 +102,18 @@ forget(Taking *taking)
 	pfree(taking);
 }
 
+/* Has a taking given back, with what its messages took unless they keep it. */
+static void
+mark(Taking *taking, bool keep)
+{
+	if (taking->given)
+		return;
+	if (keep)
+		taking->taken = 0;
+	taking->given = true;
+	ngiven++;
+}
+
 /* Gives back what is marked so, and forgets it. */
 static void
 give_back(void)
@@ -107,7 +121,7 @@ give_back(void)
 	Taking **link = &takings;
 	Relation table = NULL;
 
-	while (*link != NULL)
+	while (*link != NULL && ngiven > 0)
 	{
 		Taking *taking = *link;
 		Return back = {taking->until, taking->taken + taking->spare};
@@ -120,6 +134,7 @@ give_back(void)
 		if (table == NULL && OidIsValid(outbox_relation_or_none("sms_gateway_usage")))
 			table = table_open(outbox_relation("sms_gateway_usage"), RowExclusiveLock);
 		*link = taking->next;
+		ngiven--;
 		if (table != NULL && back.count > 0)
 			counter_change(table, &taking->tid, false, put_back, &back);
 		forget(taking);
@@ -133,12 +148,7 @@ static void
 settle(void)
 {
 	for (Taking *taking = takings; taking != NULL; taking = taking->next)
-	{
-		if (taking->given)
-			continue;
-		taking->taken = 0;
-		taking->given = true;
-	}
+		mark(taking, true);
 	give_back();
 }
 
@@ -152,13 +162,9 @@ on_transaction_end(XactEvent event, void *arg)
 		settle();
 	else if (event == XACT_EVENT_ABORT)
 	{
+		/* What was being sent at once may have gone. */
 		for (Taking *taking = takings; taking != NULL; taking = taking->next)
-		{
-			/* It was being sent: it may have gone. */
-			if (taking->key.direct)
-				taking->taken = 0;
-			taking->given = true;
-		}
+			mark(taking, taking->key.direct);
 	}
 }
 
@@ -176,10 +182,10 @@ on_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 	{
 		if (taking->given || taking->level < level)
 			continue;
-		if (taking->key.direct && event == SUBXACT_EVENT_ABORT_SUB)
-			taking->taken = 0;
-		taking->level = level - 1;
-		taking->given = event == SUBXACT_EVENT_ABORT_SUB;
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+			mark(taking, taking->key.direct);
+		else
+			taking->level = level - 1;
 	}
 }
 
@@ -297,10 +303,10 @@ find_counter(Relation table, const char *gateway, const char *subject)
  * again, if it has not so many left.
  */
 static bool
-take_from(const TakingKey *key, int64 limit, TimestampTz until, int n, TimestampTz *again)
+take_from(const TakingKey *key, int64 limit, int seconds, int n, TimestampTz *again)
 {
 	Taking *taking = find_taking(key);
-	Request request = {.limit = limit, .wanted = n, .until = until};
+	Request request = {.limit = limit, .wanted = n};
 	Relation table;
 
 	if (taking != NULL && taking->spare >= n && taking->until > GetCurrentTimestamp())
@@ -309,11 +315,12 @@ take_from(const TakingKey *key, int64 limit, TimestampTz until, int n, Timestamp
 		taking->taken += n;
 		return true;
 	}
+	request.until = seconds == A_DAY ? end_of_day() : GetCurrentTimestamp() + seconds * USECS_PER_SEC;
 	table = table_open(outbox_relation("sms_gateway_usage"), RowExclusiveLock);
 	if (taking != NULL && taking->until <= GetCurrentTimestamp())
 	{
 		/* Its window is over: what was taken from it is of no account any more. */
-		taking->given = true;
+		mark(taking, true);
 		taking = NULL;
 	}
 	if (taking == NULL)
@@ -361,12 +368,12 @@ limits_take(const Gateway *gateway, const Message *message, bool direct)
 		int n;
 		bool by_day;
 	} limits[] = {
-		{"otp_per_phone", "otp", message->call == CALL_OTP ? gateway->otp_per_phone : no_rate, 1, false},
-		{"per_phone", "phone", gateway->per_phone, 1, false},
-		{"per_role", "role", gateway->per_role, message->nphones, false},
+		{"otp_per_phone", "otp ", message->call == CALL_OTP ? gateway->otp_per_phone : no_rate, 1, false},
+		{"per_phone", "phone ", gateway->per_phone, 1, false},
+		{"per_role", "role ", gateway->per_role, message->nphones, false},
 		{"daily_budget",
 		 "day",
-		 {gateway->daily_budget, gateway->daily_budget > 0 ? 1 : 0},
+		 {gateway->daily_budget, gateway->daily_budget > 0 ? A_DAY : 0},
 		 message->nphones,
 		 true},
 	};
@@ -382,20 +389,18 @@ limits_take(const Gateway *gateway, const Message *message, bool direct)
 		for (int r = 0; r < receivers; r++)
 		{
 			TakingKey key;
-			TimestampTz until = limits[i].by_day
-									? end_of_day()
-									: GetCurrentTimestamp() + limits[i].rate.seconds * USECS_PER_SEC;
-			TimestampTz again = until;
+			TimestampTz again = 0;
 
 			memset(&key, 0, sizeof(key));
 			namestrcpy(&key.gateway, gateway->name);
 			key.direct = direct;
-			snprintf(key.subject, sizeof(key.subject), "%s%s%s", limits[i].subject,
-					 limits[i].by_day ? "" : " ",
-					 by_phone           ? message->phones[r]
-					 : limits[i].by_day ? ""
-										: GetUserNameFromId(GetUserId(), false));
-			if (take_from(&key, limits[i].rate.messages, until, limits[i].n, &again))
+			/* For each row that is queued: no snprintf. */
+			strlcpy(key.subject, limits[i].subject, sizeof(key.subject));
+			if (by_phone)
+				strlcat(key.subject, message->phones[r], sizeof(key.subject));
+			else if (!limits[i].by_day)
+				strlcat(key.subject, GetUserNameFromId(GetUserId(), false), sizeof(key.subject));
+			if (take_from(&key, limits[i].rate.messages, limits[i].rate.seconds, limits[i].n, &again))
 				continue;
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -419,11 +424,8 @@ limits_keep(bool sent)
 {
 	for (Taking *taking = takings; taking != NULL; taking = taking->next)
 	{
-		if (taking->given || !taking->key.direct)
-			continue;
-		if (sent)
-			taking->taken = taking->spare = 0;
-		taking->given = true;
+		if (taking->key.direct)
+			mark(taking, sent);
 	}
 	give_back();
 }

@@ -82,3 +82,16 @@ SELECT id, gateway, kind, phone, status, result_code AS code,
   FROM sms_outbox ORDER BY id;
 SELECT name, provider, state, queued, in_flight FROM sms_gateways ORDER BY name;
 \set ECHO none
+
+\echo
+\echo '--- Followed to the end: the worker asks after 15 s; here we ask now, and a provider calls back'
+\set ECHO queries
+SELECT sms_check_status(min(id)) AS "order 41" FROM sms_outbox;
+SELECT sms_delivery_report('omni', jsonb_build_object('idOmniMess', id_omni_mess, 'status', 'SUCCESS', 'mtcount', 1)) AS "the message called back about"
+  FROM sms_outbox WHERE kind = 'omni';
+SELECT id, gateway, status, price, parts, details->>'telco' AS operator
+  FROM sms_outbox WHERE delivered_at IS NOT NULL ORDER BY id;
+SELECT sms_balance('shop') AS "left on the account";
+SELECT * FROM sms_parts('Đơn hàng 42 đã được giao');
+SELECT sms_unaccent('Đơn hàng 42 đã được giao'), (sms_parts(sms_unaccent('Đơn hàng 42 đã được giao'))).*;
+\set ECHO none
