@@ -28,7 +28,7 @@ SHLIB_LINK = -lcurl -ljson-c -Wl,-Bsymbolic
 # Bitcode for the JIT compiler would only slow the build: nothing here is inlined into queries.
 override with_llvm = no
 
-EXTRA_CLEAN = test/output_iso test/simulator/simulator test/unit/run_unit \
+EXTRA_CLEAN = test/fuzz/found $(FUZZ_TARGETS:%=test/fuzz/fuzz_%) test/output_iso test/simulator/simulator test/unit/run_unit \
 	$(wildcard src/*.bc) results regression.diffs regression.out
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -51,6 +51,22 @@ test/unit/run_unit: $(wildcard test/unit/*.c) $(PURE:%=src/%.c) $(wildcard src/*
 	$(CC) -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -fsanitize=address,undefined -Isrc -o $@ \
 		test/unit/*.c $(PURE:%=src/%.c) -lcmocka -ljson-c -lm
 
+FUZZ_TARGETS = answers reports texts phones json dates
+FUZZ_SECONDS ?= 600
+test/fuzz/fuzz_%: test/fuzz/fuzz.c $(PURE:%=src/%.c) $(wildcard src/*.h)
+	clang -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -DTARGET=$* -Wno-unused-function \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Isrc -o $@ $< $(PURE:%=src/%.c) -ljson-c -lm
+fuzz-build: $(FUZZ_TARGETS:%=test/fuzz/fuzz_%)
+# Each target for FUZZ_SECONDS, beginning with the corpus in the repository; what it finds stays in test/fuzz/found.
+fuzz:
+	@test/setup test
+	@$(MAKE) -s fuzz-build
+	@mkdir -p test/fuzz/found
+	@for target in $(FUZZ_TARGETS); do echo "== $$target, $(FUZZ_SECONDS) s"; \
+		new=$$(mktemp -d); test/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -rss_limit_mb=1024 -print_final_stats=1 \
+			-artifact_prefix=test/fuzz/found/$$target- $$new test/fuzz/corpus/$$target 2>$$new.log || { tail -40 $$new.log; exit 1; }; \
+		grep -E "number_of_executed_units|average_exec" $$new.log; rm -rf $$new $$new.log; done
+
 demo:
 	@test/setup demo
 	@test/demo
@@ -66,4 +82,4 @@ soak:
 	@test/setup test
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 TESTS="crash soak" test/run
 
-.PHONY: demo test bench soak simulator unit
+.PHONY: demo test bench soak simulator unit fuzz fuzz-build

@@ -160,9 +160,9 @@ COMMENT ON COLUMN sms_outbox.id IS 'number of the message';
 COMMENT ON COLUMN sms_outbox.gateway IS 'foreign server to send through; left out: sms_gateway.default_gateway, else the one server that can';
 COMMENT ON COLUMN sms_outbox.kind IS 'text, otp (content holds {OTP}; options may hold ttl, length, digits_only) or omni (template_code, list_param, routerule)';
 COMMENT ON COLUMN sms_outbox.phone IS 'receiver; stored as digits with the country code';
-COMMENT ON COLUMN sms_outbox.content IS 'the text';
+COMMENT ON COLUMN sms_outbox.content IS 'the text; blanked when a one-time password has ended, and any message with the server option redact';
 COMMENT ON COLUMN sms_outbox.template_code IS 'omni: the template';
-COMMENT ON COLUMN sms_outbox.list_param IS 'omni: the template''s variables, an object';
+COMMENT ON COLUMN sms_outbox.list_param IS 'omni: the template''s variables, an object (eSMS, Zalo and then SMS: an array); blanked like content';
 COMMENT ON COLUMN sms_outbox.routerule IS 'omni: channels in turn, of 1 (ZNS), 2 (automatic call), 3 (SMS); left out: the server''s';
 COMMENT ON COLUMN sms_outbox.options IS 'options of the gateway for this message alone';
 COMMENT ON COLUMN sms_outbox.priority IS 'higher goes first';
@@ -298,11 +298,15 @@ CREATE FUNCTION sms_gateway_results(
         OUT next_attempt_at timestamptz, OUT smsid text, OUT id_omni_mess text,
         OUT referent_id text, OUT result_code text, OUT result_message text,
         OUT http_status int, OUT sent_at timestamptz, OUT details jsonb,
-        OUT unsure_since timestamptz, OUT poll_at timestamptz) RETURNS SETOF record
+        OUT unsure_since timestamptz, OUT poll_at timestamptz, OUT blank boolean) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION sms_gateway_results() IS
     'internal: outcomes that the engine of this session is recording';
 
+CREATE FUNCTION sms_gateway_redacts(gateway name, kind text) RETURNS boolean
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_gateway_redacts(name, text) IS
+    'internal: is the text of such a message blanked when it has ended?';
 CREATE FUNCTION sms_gateway_reports(
         OUT id bigint, OUT status sms_status, OUT delivered_at timestamptz, OUT price numeric,
         OUT parts int, OUT smsid text, OUT id_omni_mess text, OUT referent_id text,
@@ -353,7 +357,7 @@ COMMENT ON FUNCTION sms_cancel(bigint) IS
 CREATE FUNCTION sms_retry(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_retry(bigint) IS
-    'queues a failed, expired, canceled or uncertain message of yours again, due now, with its request_id; false for any other. An uncertain message may be sent a second time. Errors as sms_cancel';
+    'queues a failed, expired, canceled or uncertain message of yours again, due now, with its request_id; false for any other. An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked';
 CREATE FUNCTION sms_resolve(id bigint, status sms_status) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_resolve(bigint, sms_status) IS
@@ -370,6 +374,10 @@ CREATE FUNCTION sms_wait(timeout interval = '30s') RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_wait(interval) IS
     'waits until no message is due or on its way; false if that took longer than timeout. It sees what is committed, and rows of its own transaction, which cannot be sent before it commits';
+CREATE FUNCTION sms_adopt_outbox(states sms_status[] = '{queued,sent,uncertain}') RETURNS bigint
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
+    'for a copy (restored dump, CREATE DATABASE … TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
 CREATE PROCEDURE sms_drain()
     AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON PROCEDURE sms_drain() IS
@@ -419,8 +427,8 @@ REVOKE ALL ON sms_outbox, sms_gateway_lease, sms_gateway_identity, sms_gateway_s
     sms_gateway_otp, sms_gateway_usage, sms_gateways FROM PUBLIC;
 REVOKE ALL ON FUNCTION esms_validator(text[], oid), etelecom_validator(text[], oid),
     interits_validator(text[], oid), sms_outbox_insert(), sms_gateway_claimed(bigint),
-    sms_gateway_results(), sms_gateway_reports(), sms_resolve(bigint, sms_status), sms_pause(name, text),
-    sms_resume(name), sms_delivery_report(name, jsonb) FROM PUBLIC;
+    sms_gateway_results(), sms_gateway_reports(), sms_gateway_redacts(name, text), sms_resolve(bigint, sms_status), sms_pause(name, text),
+    sms_resume(name), sms_delivery_report(name, jsonb), sms_adopt_outbox(sms_status[]) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE sms_drain() FROM PUBLIC;
 GRANT SELECT ON sms_gateways TO pg_monitor;
 

@@ -33,6 +33,7 @@ PG_FUNCTION_INFO_V1(sms_drain);
 PG_FUNCTION_INFO_V1(sms_balance);
 PG_FUNCTION_INFO_V1(sms_parts);
 PG_FUNCTION_INFO_V1(sms_unaccent);
+PG_FUNCTION_INFO_V1(sms_adopt_outbox);
 PG_FUNCTION_INFO_V1(sms_gateway_created);
 
 /* ------------------------------------------------------------------------
@@ -583,6 +584,19 @@ sms_drain(PG_FUNCTION_ARGS)
 	engine_run(true);
 	SPI_finish();
 	PG_RETURN_VOID();
+}
+
+Datum
+sms_adopt_outbox(PG_FUNCTION_ARGS)
+{
+	OwnerScope scope;
+	int64 adopted;
+
+	outbox_enter(&scope);
+	adopted = outbox_adopt(PG_GETARG_DATUM(0), scope.user);
+	outbox_leave(&scope);
+	start_worker_at_commit();
+	PG_RETURN_INT64(adopted);
 }
 
 /* Called once by CREATE EXTENSION. */

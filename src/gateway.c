@@ -49,12 +49,16 @@ enum
 	COMMON_POLL_DELIVERY,
 	COMMON_NOTIFY,
 	COMMON_UNACCENT,
+	COMMON_REDACT,
 	COMMON_MIN_BALANCE,
 	COMMON_OTP_PER_PHONE,
 	COMMON_PER_PHONE,
 	COMMON_PER_ROLE,
 	COMMON_DAILY_BUDGET,
 	COMMON_CA_FILE,
+	COMMON_SSL_CERT,
+	COMMON_SSL_KEY,
+	COMMON_PROXY,
 	COMMON_ALLOW_HTTP,
 	COMMON_TTL,
 	COMMON_LENGTH,
@@ -79,12 +83,16 @@ static const OptionDef common_options[] = {
 	[COMMON_NOTIFY] = {"notify", OPTION_SERVER, OPTION_CHOICE, "failures",
 					   .choices = {"failures", "final", "off"}},
 	[COMMON_UNACCENT] = {"unaccent", OPTION_SERVER | OPTION_MESSAGE, OPTION_BOOL, .initial = NULL},
+	[COMMON_REDACT] = {"redact", OPTION_SERVER, OPTION_BOOL, .initial = NULL},
 	[COMMON_MIN_BALANCE] = {"min_balance", OPTION_SERVER, OPTION_NUMBER, .min = 0, .max = 1e15},
 	[COMMON_OTP_PER_PHONE] = {"otp_per_phone", OPTION_SERVER, OPTION_RATE, .initial = "5/hour"},
 	[COMMON_PER_PHONE] = {"per_phone", OPTION_SERVER, OPTION_RATE, .initial = "off"},
 	[COMMON_PER_ROLE] = {"per_role", OPTION_SERVER, OPTION_RATE, .initial = "off"},
 	[COMMON_DAILY_BUDGET] = {"daily_budget", OPTION_SERVER, OPTION_INT, .min = 1, .max = 1000000000},
 	[COMMON_CA_FILE] = {"ca_file", OPTION_SERVER, OPTION_FILE, .superuser = true},
+	[COMMON_SSL_CERT] = {"ssl_cert", OPTION_SERVER, OPTION_FILE, .superuser = true},
+	[COMMON_SSL_KEY] = {"ssl_key", OPTION_SERVER, OPTION_FILE, .superuser = true},
+	[COMMON_PROXY] = {"proxy", OPTION_SERVER, OPTION_URL, .superuser = true},
 	[COMMON_ALLOW_HTTP] = {"allow_http", OPTION_SERVER, OPTION_BOOL, .superuser = true},
 	[COMMON_TTL] = {"ttl", OPTION_MESSAGE, OPTION_DURATION, .min = 1000, .max = 86400000},
 	[COMMON_LENGTH] = {"length", OPTION_MESSAGE, OPTION_INT, .min = 4, .max = 10},
@@ -641,6 +649,13 @@ gateway_events(const char *name)
 	return EVENTS_FAILURES;
 }
 
+/* Are texts of a gateway's messages blanked when they have ended? */
+bool
+gateway_redacts(const char *name)
+{
+	return setting_is_true(server_option(name, &common_options[COMMON_REDACT]));
+}
+
 /* Do the delivery reports of a gateway's messages carry tokens? */
 bool
 gateway_uses_tokens(const char *name)
@@ -795,6 +810,9 @@ build_gateway(ForeignServer *server, const Provider *provider, Oid role, List *u
 	g->endpoint.timeout_ms = atoi(common[COMMON_TIMEOUT]);
 	g->endpoint.connect_timeout_ms = atoi(common[COMMON_CONNECT_TIMEOUT]);
 	g->endpoint.ca_file = common[COMMON_CA_FILE];
+	g->endpoint.ssl_cert = common[COMMON_SSL_CERT];
+	g->endpoint.ssl_key = common[COMMON_SSL_KEY];
+	g->endpoint.proxy = common[COMMON_PROXY];
 	g->max_in_flight = atoi(common[COMMON_MAX_IN_FLIGHT]);
 	g->rate_limit = atof(common[COMMON_RATE_LIMIT]);
 	g->max_attempts = atoi(common[COMMON_MAX_ATTEMPTS]);
@@ -806,6 +824,7 @@ build_gateway(ForeignServer *server, const Provider *provider, Oid role, List *u
 		(provider->calls & CALL_BIT(CALL_STATUS)) &&
 		(common[COMMON_POLL_DELIVERY] == NULL || setting_is_true(common[COMMON_POLL_DELIVERY]));
 	g->events = gateway_events(server->servername);
+	g->redact = setting_is_true(common[COMMON_REDACT]);
 	g->unaccent = setting_is_true(common[COMMON_UNACCENT]);
 	g->min_balance = common[COMMON_MIN_BALANCE] && (provider->calls & CALL_BIT(CALL_BALANCE))
 						 ? atof(common[COMMON_MIN_BALANCE])

@@ -482,6 +482,15 @@ configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 		curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
 	if (endpoint->ca_file != NULL)
 		curl_easy_setopt(easy, CURLOPT_CAINFO, endpoint->ca_file);
+	if (endpoint->ssl_cert != NULL)
+		curl_easy_setopt(easy, CURLOPT_SSLCERT, endpoint->ssl_cert);
+	if (endpoint->ssl_key != NULL)
+		curl_easy_setopt(easy, CURLOPT_SSLKEY, endpoint->ssl_key);
+	if (endpoint->proxy != NULL)
+	{
+		curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+		curl_easy_setopt(easy, CURLOPT_PROXY, endpoint->proxy);
+	}
 	t->endpoint = endpoint->id;
 	t->timeout_ms = endpoint->timeout_ms;
 	t->connect_timeout_ms = endpoint->connect_timeout_ms;

@@ -62,6 +62,16 @@ static Taking *takings = NULL;
 static int ngiven = 0;      /* of them are to be given back */
 static HTAB *by_key = NULL; /* the last taking of each key */
 
+/* The takings of the limits that all rows of a statement share, found without a look-up. */
+typedef struct Recent
+{
+	Oid server;
+	Oid role;
+	Taking *taking;
+} Recent;
+
+static Recent recents[2]; /* per_role, daily_budget */
+
 typedef struct Request
 {
 	int64 limit;
@@ -99,6 +109,11 @@ forget(Taking *taking)
 
 	if (entry != NULL && entry->last == taking)
 		hash_search(by_key, &taking->key, HASH_REMOVE, NULL);
+	for (int i = 0; i < (int) lengthof(recents); i++)
+	{
+		if (recents[i].taking == taking)
+			recents[i].taking = NULL;
+	}
 	pfree(taking);
 }
 
@@ -298,6 +313,18 @@ find_counter(Relation table, const char *gateway, const char *subject)
 	return tuple->t_self;
 }
 
+/* Takes n messages from what a taking has to spare; false if that is not enough. */
+static bool
+take_spare(Taking *taking, int n)
+{
+	if (taking == NULL || taking->given || taking->level != GetCurrentTransactionNestLevel() ||
+		taking->spare < n || taking->until <= GetCurrentTimestamp())
+		return false;
+	taking->spare -= n;
+	taking->taken += n;
+	return true;
+}
+
 /*
  * Takes n messages from one limit.  Returns false, with the time at which to try
  * again, if it has not so many left.
@@ -309,12 +336,8 @@ take_from(const TakingKey *key, int64 limit, int seconds, int n, TimestampTz *ag
 	Request request = {.limit = limit, .wanted = n};
 	Relation table;
 
-	if (taking != NULL && taking->spare >= n && taking->until > GetCurrentTimestamp())
-	{
-		taking->spare -= n;
-		taking->taken += n;
+	if (take_spare(taking, n))
 		return true;
-	}
 	request.until = seconds == A_DAY ? end_of_day() : GetCurrentTimestamp() + seconds * USECS_PER_SEC;
 	table = table_open(outbox_relation("sms_gateway_usage"), RowExclusiveLock);
 	if (taking != NULL && taking->until <= GetCurrentTimestamp())
@@ -383,8 +406,12 @@ limits_take(const Gateway *gateway, const Message *message, bool direct)
 	{
 		bool by_phone = i < 2;
 		int receivers = by_phone ? message->nphones : 1;
+		Recent *recent = by_phone || direct ? NULL : &recents[i - 2];
 
 		if (limits[i].rate.seconds == 0)
+			continue;
+		if (recent != NULL && recent->server == gateway->server && recent->role == GetUserId() &&
+			take_spare(recent->taking, limits[i].n))
 			continue;
 		for (int r = 0; r < receivers; r++)
 		{
@@ -401,7 +428,11 @@ limits_take(const Gateway *gateway, const Message *message, bool direct)
 			else if (!limits[i].by_day)
 				strlcat(key.subject, GetUserNameFromId(GetUserId(), false), sizeof(key.subject));
 			if (take_from(&key, limits[i].rate.messages, limits[i].rate.seconds, limits[i].n, &again))
+			{
+				if (recent != NULL)
+					*recent = (Recent){gateway->server, GetUserId(), find_taking(&key)};
 				continue;
+			}
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 					 errmsg("the limit %s of gateway \"%s\" is reached", limits[i].option, gateway->name),

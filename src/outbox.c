@@ -51,6 +51,7 @@
 PG_FUNCTION_INFO_V1(sms_gateway_results);
 PG_FUNCTION_INFO_V1(sms_gateway_claimed);
 PG_FUNCTION_INFO_V1(sms_gateway_reports);
+PG_FUNCTION_INFO_V1(sms_gateway_redacts);
 
 /* Columns of a claimed message, in the order in which read_item() takes them. */
 #define ITEM_COLUMNS                                                                                         \
@@ -64,6 +65,12 @@ PG_FUNCTION_INFO_V1(sms_gateway_reports);
  * else walk through from end to end while the table has no statistics.
  */
 #define STILL_QUEUED "(o.status OPERATOR(pg_catalog.=) 'queued' OR o.status OPERATOR(pg_catalog.=) 'sending')"
+
+/* Blanks the text of a message "o" that ends, where it has to be. */
+#define BLANK(condition)                                                                                     \
+	"content = CASE WHEN " condition " THEN NULL ELSE o.content END, "                                       \
+	"list_param = CASE WHEN " condition " THEN NULL ELSE o.list_param END"
+#define REDACTED "@sms_gateway_redacts(o.gateway, o.kind)"
 
 typedef enum Statement
 {
@@ -88,6 +95,9 @@ typedef enum Statement
 	PLAN_PAUSE,
 	PLAN_RESUME,
 	PLAN_IDENTITY,
+	PLAN_IDENTITIES,
+	PLAN_IDENTITY_CLEAR,
+	PLAN_ADOPT,
 	PLAN_LOCK_ROW,
 	PLAN_LEASED_AT,
 	PLAN_SET_STATUS,
@@ -162,9 +172,11 @@ static const struct
 		 "id_omni_mess = coalesce(r.id_omni_mess, o.id_omni_mess), "
 		 "referent_id = coalesce(r.referent_id, o.referent_id), result_code = r.result_code, "
 		 "result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
-		 "details = coalesce(r.details, o.details), unsure_since = r.unsure_since, poll_at = r.poll_at "
-		 "FROM @sms_gateway_results() r WHERE o.id OPERATOR(pg_catalog.=) r.id "
-		 "AND " STILL_QUEUED,
+		 "details = coalesce(r.details, o.details), unsure_since = r.unsure_since, poll_at = "
+		 "r.poll_at, " BLANK(
+			 "r.blank") " "
+						"FROM @sms_gateway_results() r WHERE o.id OPERATOR(pg_catalog.=) r.id "
+						"AND " STILL_QUEUED,
 		 {InvalidOid}},
 	[PLAN_ROW_FREE] = {"SELECT 1 FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED", {INT8OID}},
 	[PLAN_ORPHANS] = {"SELECT " ITEM_COLUMNS ", l.claimed_at "
@@ -182,8 +194,10 @@ static const struct
 		 {TIMESTAMPTZOID, INT8OID}},
 	[PLAN_EXPIRE] =
 		{"UPDATE @sms_outbox o SET next_attempt_at = NULL, "
-		 "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status "
-		 "WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) AND " STILL_QUEUED,
+		 "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, " BLANK(
+			 "o.unsure_since IS NULL AND " REDACTED) " "
+													 "WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) "
+													 "AND " STILL_QUEUED,
 		 {INT8ARRAYOID}},
 	[PLAN_EXPIRE_NEXT] = {"SELECT o.expires_at FROM @sms_outbox o WHERE o.status = 'queued' "
 						  "AND o.expires_at IS NOT NULL AND o.expires_at > $1 ORDER BY o.expires_at LIMIT 1",
@@ -209,16 +223,25 @@ static const struct
 		{"INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid, secret) "
 		 "VALUES ($1, $2, $3, $4)",
 		 {INT8OID, INT8OID, OIDOID, BYTEAOID}},
-	[PLAN_LOCK_ROW] = {"SELECT status::text, created_by FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
+	[PLAN_IDENTITIES] = {"SELECT instance, secret, system_identifier = $1 AND database_oid = $2 "
+						 "FROM @sms_gateway_identity ORDER BY 3 DESC, created_at DESC",
+						 {INT8OID, OIDOID}},
+	[PLAN_IDENTITY_CLEAR] = {"DELETE FROM @sms_gateway_identity", {InvalidOid}},
+	[PLAN_ADOPT] =
+		{"UPDATE @sms_outbox SET origin = $1 WHERE origin <> $1 AND status = ANY ($2::@sms_status[])",
+		 {INT8OID, TEXTOID}},
+	[PLAN_LOCK_ROW] = {"SELECT status::text, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
+					   "ELSE content IS NULL END FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
 					   {INT8OID}},
 	[PLAN_LEASED_AT] =
 		{"SELECT l.claimed_at, o.next_attempt_at <= l.claimed_at FROM @sms_gateway_lease l, "
 		 "@sms_outbox o WHERE o.id = $1 AND o.id = ANY (l.ids) ORDER BY l.claimed_at DESC LIMIT 1",
 		 {INT8OID}},
-	[PLAN_SET_STATUS] = {"UPDATE @sms_outbox SET status = $2::@sms_status, next_attempt_at = NULL, "
+	[PLAN_SET_STATUS] = {"UPDATE @sms_outbox o SET status = $2::@sms_status, next_attempt_at = NULL, "
 						 "sent_at = CASE WHEN $2 OPERATOR(pg_catalog.=) 'sent' "
-						 "THEN coalesce(sent_at, pg_catalog.clock_timestamp()) ELSE sent_at END "
-						 "WHERE id OPERATOR(pg_catalog.=) $1",
+						 "THEN coalesce(o.sent_at, pg_catalog.clock_timestamp()) ELSE o.sent_at END, " BLANK(
+							 REDACTED) " "
+									   "WHERE o.id OPERATOR(pg_catalog.=) $1",
 						 {INT8OID, TEXTOID}},
 	[PLAN_REQUEUE] = {"UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
 					  "expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
@@ -230,18 +253,28 @@ static const struct
 		 "delivered_at = CASE WHEN r.open THEN r.delivered_at ELSE o.delivered_at END, "
 		 "sent_at = coalesce(o.sent_at, CASE WHEN r.status IS NOT NULL THEN pg_catalog.clock_timestamp() "
 		 "END), "
-		 "unsure_since = CASE WHEN r.status IS NULL THEN o.unsure_since END, "
-		 "price = coalesce(r.price, o.price), parts = coalesce(r.parts, o.parts), "
-		 "smsid = coalesce(o.smsid, r.smsid), id_omni_mess = coalesce(o.id_omni_mess, r.id_omni_mess), "
-		 "referent_id = coalesce(o.referent_id, r.referent_id), "
-		 "details = CASE WHEN r.details IS NULL OR NOT r.open THEN o.details "
-		 "ELSE coalesce(o.details, '{}') OPERATOR(pg_catalog.||) r.details END, "
-		 "poll_at = CASE WHEN r.poll_at OPERATOR(pg_catalog.=) '-infinity' THEN o.poll_at ELSE r.poll_at END "
-		 "FROM (SELECT f.*, "
-		 "x.status OPERATOR(pg_catalog.=) ANY ('{sent,uncertain}'::@sms_status[]) AS open "
-		 "FROM @sms_gateway_reports() f JOIN @sms_outbox x ON x.id OPERATOR(pg_catalog.=) f.id) r "
-		 "WHERE o.id OPERATOR(pg_catalog.=) r.id "
-		 "AND o.status OPERATOR(pg_catalog.=) ANY ('{sent,uncertain,delivered,undelivered}'::@sms_status[])",
+		 "unsure_since = CASE WHEN r.status IS NULL THEN o.unsure_since END, " BLANK(
+			 "r.status IS NOT NULL AND " REDACTED) ", "
+												   "price = coalesce(r.price, o.price), parts = "
+												   "coalesce(r.parts, o.parts), "
+												   "smsid = coalesce(o.smsid, r.smsid), id_omni_mess = "
+												   "coalesce(o.id_omni_mess, r.id_omni_mess), "
+												   "referent_id = coalesce(o.referent_id, r.referent_id), "
+												   "details = CASE WHEN r.details IS NULL OR NOT r.open THEN "
+												   "o.details "
+												   "ELSE coalesce(o.details, '{}') OPERATOR(pg_catalog.||) "
+												   "r.details END, "
+												   "poll_at = CASE WHEN r.poll_at OPERATOR(pg_catalog.=) "
+												   "'-infinity' THEN o.poll_at ELSE r.poll_at END "
+												   "FROM (SELECT f.*, "
+												   "x.status OPERATOR(pg_catalog.=) ANY "
+												   "('{sent,uncertain}'::@sms_status[]) AS open "
+												   "FROM @sms_gateway_reports() f JOIN @sms_outbox x ON x.id "
+												   "OPERATOR(pg_catalog.=) f.id) r "
+												   "WHERE o.id OPERATOR(pg_catalog.=) r.id "
+												   "AND o.status OPERATOR(pg_catalog.=) ANY "
+												   "('{sent,uncertain,delivered,undelivered}'::@sms_status[]"
+												   ")",
 		 {InvalidOid}},
 	[PLAN_FOLLOW_ENDS] =
 		{"SELECT o.id, o.gateway, r.status::text, r.details ->> 'delivery_code' "
@@ -461,11 +494,11 @@ outbox_require_home(void)
 						errmsg("sending messages is switched off"),
 						errhint("It is switched on with sms_gateway.enabled.")));
 	if (!outbox_home(&origin))
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("this database is a copy, and copies send no messages"),
-						errdetail("The outbox belongs to another cluster or database."),
-						errhint("If this database takes the place of the original: DROP EXTENSION "
-								"sms_gateway and create it again.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database is a copy, and copies send no messages"),
+				 errdetail("The outbox belongs to another cluster or database."),
+				 errhint("If this database takes the place of the original: SELECT sms_adopt_outbox().")));
 }
 
 /* Makes a request_id that no other message of any database has. */
@@ -1158,12 +1191,20 @@ set_time(Datum *value, bool *isnull, TimestampTz time)
 	*value = TimestampTzGetDatum(time);
 }
 
+/* Is the text of a message blanked by its outcome? */
+static bool
+is_blanked(const OutboxItem *item)
+{
+	return strcmp(item->new_status, "queued") != 0 && strcmp(item->new_status, "uncertain") != 0 &&
+		   item->gateway != NULL && (item->gateway->redact || item->prepared.message.call == CALL_OTP);
+}
+
 /* Adds one outcome; *status_oid is that of *status, and changes with it. */
 static void
 put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, Oid *status_oid)
 {
-	Datum values[15] = {0};
-	bool nulls[15] = {0};
+	Datum values[16] = {0};
+	bool nulls[16] = {0};
 	NameData gateway;
 	const Answer *answer = item->answer;
 
@@ -1191,6 +1232,7 @@ put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, 
 		values[12] = DirectFunctionCall1(jsonb_in, CStringGetDatum(item->new_details));
 	set_time(&values[13], &nulls[13], item->unsure_since);
 	set_time(&values[14], &nulls[14], item->poll_at);
+	values[15] = BoolGetDatum(is_blanked(item));
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -1493,6 +1535,14 @@ put_followup(ReturnSetInfo *rsinfo, const FollowUp *followup)
 	}
 	set_time(&values[9], &nulls[9], followup->poll_at);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+Datum
+sms_gateway_redacts(PG_FUNCTION_ARGS)
+{
+	char *kind = TextDatumGetCString(PG_GETARG_DATUM(1));
+
+	PG_RETURN_BOOL(strcmp(kind, kind_name(CALL_OTP)) == 0 || gateway_redacts(NameStr(*PG_GETARG_NAME(0))));
 }
 
 /* What outbox_follow() is recording, as rows; else none. */
@@ -2034,7 +2084,7 @@ check_manages(int64 id, Oid creator, Oid role)
  * owner.  Returns its status.
  */
 static char *
-lock_message(int64 id, Oid role)
+lock_message(int64 id, Oid role, bool *blanked)
 {
 	Datum values[] = {Int64GetDatum(id)};
 	bool isnull;
@@ -2046,6 +2096,7 @@ lock_message(int64 id, Oid role)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));
 	status = text_column(0, 1);
+	*blanked = DatumGetBool(column(0, 3, &isnull));
 	creator = get_role_oid(NameStr(*DatumGetName(column(0, 2, &isnull))), true);
 	SPI_freetuptable(SPI_tuptable);
 	check_manages(id, creator, role);
@@ -2119,8 +2170,9 @@ bool
 outbox_cancel(int64 id, Oid role)
 {
 	bool on_its_way;
+	bool blanked;
 
-	if (strcmp(lock_message(id, role), "queued") != 0)
+	if (strcmp(lock_message(id, role, &blanked), "queued") != 0)
 		return false;
 	leased_at(id, &on_its_way);
 	if (on_its_way)
@@ -2133,7 +2185,8 @@ outbox_cancel(int64 id, Oid role)
 bool
 outbox_retry(int64 id, Oid role)
 {
-	const char *status = lock_message(id, role);
+	bool blanked;
+	const char *status = lock_message(id, role, &blanked);
 	bool on_its_way;
 	TimestampTz due;
 	Datum values[2];
@@ -2142,6 +2195,9 @@ outbox_retry(int64 id, Oid role)
 		strcmp(status, "uncertain") != 0)
 		return false;
 
+	if (blanked)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("message %lld cannot be sent again: its text was blanked", (long long) id)));
 	/* Past any lease that still names it, or it would look as if on its way. */
 	due = Max(leased_at(id, &on_its_way) + 1, GetCurrentTimestamp());
 	values[0] = Int64GetDatum(id);
@@ -2155,10 +2211,43 @@ outbox_retry(int64 id, Oid role)
 bool
 outbox_resolve(int64 id, const char *status, Oid role)
 {
-	if (strcmp(lock_message(id, role), "uncertain") != 0)
+	bool blanked;
+
+	if (strcmp(lock_message(id, role, &blanked), "uncertain") != 0)
 		return false;
 	set_status(id, status, role);
 	return true;
+}
+
+static int64
+random_instance(void)
+{
+	int64 instance;
+
+	if (!pg_strong_random(&instance, sizeof(instance)))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+	return instance;
+}
+
+/* Writes down that this is the database the outbox belongs to; a NULL secret: a new one. */
+static void
+write_identity(int64 instance, bytea *secret)
+{
+	Datum values[4];
+
+	if (secret == NULL)
+	{
+		secret = palloc(VARHDRSZ + OUTBOX_SECRET_SIZE);
+		SET_VARSIZE(secret, VARHDRSZ + OUTBOX_SECRET_SIZE);
+		if (!pg_strong_random(VARDATA(secret), OUTBOX_SECRET_SIZE))
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+	}
+	values[0] = Int64GetDatum(instance);
+	values[1] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[2] = ObjectIdGetDatum(MyDatabaseId);
+	values[3] = PointerGetDatum(secret);
+	run(PLAN_IDENTITY, values);
+	home = HOME_UNKNOWN;
 }
 
 /* Writes down, at CREATE EXTENSION, which database this is. */
@@ -2166,20 +2255,57 @@ void
 outbox_create_identity(void)
 {
 	OwnerScope scope;
-	int64 instance;
-	bytea *secret = palloc(VARHDRSZ + OUTBOX_SECRET_SIZE);
-	Datum values[4];
 
-	SET_VARSIZE(secret, VARHDRSZ + OUTBOX_SECRET_SIZE);
-	if (!pg_strong_random(&instance, sizeof(instance)) ||
-		!pg_strong_random(VARDATA(secret), OUTBOX_SECRET_SIZE))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
 	outbox_enter(&scope);
-	values[0] = Int64GetDatum(instance);
-	values[1] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[2] = ObjectIdGetDatum(MyDatabaseId);
-	values[3] = PointerGetDatum(secret);
-	run(PLAN_IDENTITY, values);
+	write_identity(random_instance(), NULL);
 	outbox_leave(&scope);
-	home = HOME_UNKNOWN;
+}
+
+/*
+ * Makes a copy's outbox belong to this database: its identity alone remains, and
+ * messages in the given states (an array of sms_status) become its own.  The original's secret
+ * goes on, so its callback tokens and one-time passwords stay good.  Returns how many messages.
+ */
+int64
+outbox_adopt(Datum states, Oid role)
+{
+	Datum here[] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};
+	Oid outbox = get_relname_relid("sms_outbox", plans_schema);
+	int64 instance = random_instance();
+	bytea *secret = NULL;
+	bool original = false;
+	int64 adopted;
+	bool isnull;
+	Datum values[2];
+
+	if (!compat_owns_table(outbox, role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table sms_outbox")));
+	if (RecoveryInProgress())
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby sends no messages")));
+
+	run(PLAN_IDENTITIES, here);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool own = DatumGetBool(column((int) i, 3, &isnull));
+
+		if (own)
+			instance = DatumGetInt64(column((int) i, 1, &isnull));
+		/* Of several originals, the one that was made last. */
+		if (!original)
+			secret = DatumGetByteaPCopy(column((int) i, 2, &isnull));
+		original = original || !own;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	run(PLAN_IDENTITY_CLEAR, NULL);
+	write_identity(instance, secret);
+
+	values[0] = Int64GetDatum(instance);
+	values[1] = CStringGetTextDatum(OidOutputFunctionCall(F_ARRAY_OUT, states));
+	/* Nothing has happened to these messages: nobody's trigger is called. */
+	set_guc("session_replication_role", "replica", GUC_ACTION_SAVE);
+	run(PLAN_ADOPT, values);
+	adopted = (int64) SPI_processed;
+	CacheInvalidateRelcacheByRelid(get_relname_relid("sms_gateway_identity", plans_schema));
+	return adopted;
 }

@@ -87,6 +87,7 @@ typedef struct Gateway
 	bool poll_delivery;
 	Events events;
 	bool unaccent;
+	bool redact;
 	double min_balance; /* NaN: none */
 	Rate otp_per_phone;
 	Rate per_phone;
@@ -137,6 +138,7 @@ extern void gateway_hold(Gateway *gateway);
 extern const Provider *gateway_provider(const char *name);
 extern Events gateway_events(const char *name);
 extern bool gateway_uses_tokens(const char *name);
+extern bool gateway_redacts(const char *name);
 extern const char *gateway_setting(const Provider *provider, Settings settings, const char *name);
 extern bool gateway_query(const Gateway *gateway, Call call, const char *reference, HttpRequest *request);
 extern List *gateway_names(void);
@@ -219,6 +221,7 @@ typedef struct GatewayPause
 extern bool outbox_home(int64 *origin);
 extern void outbox_create_identity(void);
 extern void outbox_require_home(void);
+extern int64 outbox_adopt(Datum states, Oid role);
 extern bool outbox_enter_worker(void);
 extern void outbox_leave_worker(void);
 extern Oid outbox_status_label(Oid type, const char *label);

@@ -15,7 +15,10 @@ typedef struct HttpEndpoint
 	const char *base_url;
 	int timeout_ms;
 	int connect_timeout_ms;
-	const char *ca_file; /* NULL: the system's */
+	const char *ca_file;  /* NULL: the system's */
+	const char *ssl_cert; /* of ours, for servers that ask for one; NULL: none */
+	const char *ssl_key;
+	const char *proxy; /* NULL: none */
 } HttpEndpoint;
 
 typedef struct HttpTransfer HttpTransfer;

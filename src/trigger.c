@@ -151,6 +151,14 @@ check_message(Row *row)
 
 		draft.list_param = JsonbToCString(NULL, &json->root, VARSIZE(json));
 	}
+	/* A message that has ended may be blanked: NULL says that it was. */
+	if (row->nulls[COL_LIST_PARAM] && draft.call == CALL_OMNI)
+		set(row, COL_LIST_PARAM, DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	if (draft.content == NULL && draft.call == CALL_OTP)
+	{
+		draft.content = OTP_PLACE;
+		set(row, COL_CONTENT, CStringGetTextDatum(OTP_PLACE));
+	}
 	if (!row->nulls[COL_ROUTERULE])
 		draft.routerule = outbox_join_routerule(DatumGetArrayTypeP(row->values[COL_ROUTERULE]));
 	if (!row->nulls[COL_OPTIONS])

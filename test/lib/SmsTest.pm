@@ -49,7 +49,7 @@ sub simulator
 		last if $out =~ /\n/;
 		sleep 0.02;
 	}
-	$out =~ /^(http:\S+)/ or die "the simulator did not start";
+	$out =~ m{^(https?:\S+)} or die "the simulator did not start";
 	return { url => $1, process => $process, stdin => $in };
 }
 

@@ -1090,10 +1090,27 @@ static void
 usage(FILE *out)
 {
 	fputs("usage: simulator [--port N] [--key K] [--secret S] [--username U] [--password P] [--log FILE]\n"
+		  "                 [--tls-cert FILE --tls-key FILE]\n"
 		  "Plays the gateways of eSMS, eTelecom Omni and Interits on 127.0.0.1 (port 0: any free one)\n"
 		  "and prints its URL.  Credentials are demo/demo unless told.  It ends with its standard input\n"
 		  "(--stay: with SIGTERM).  How to make it misbehave stands at the top of simulator.c.\n",
 		  out);
+}
+
+/* A whole file, which is small. */
+static const char *
+read_file(const char *name)
+{
+	FILE *file = fopen(name, "r");
+	char *text = need(calloc(1, 65536));
+
+	if (file == NULL || fread(text, 1, 65535, file) == 0)
+	{
+		fprintf(stderr, "simulator: %s: %s\n", name, strerror(errno));
+		exit(1);
+	}
+	fclose(file);
+	return text;
 }
 
 int
@@ -1106,10 +1123,15 @@ main(int argc, char **argv)
 		{"username", required_argument, NULL, 'u'},
 		{"password", required_argument, NULL, 'w'},
 		{"log", required_argument, NULL, 'l'},
+		{"tls-cert", required_argument, NULL, 'c'},
+		{"tls-key", required_argument, NULL, 'K'},
 		{"stay", no_argument, NULL, 'S'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
+	const char *certificate = NULL;
+	const char *private_key = NULL;
+	struct MHD_OptionItem tls[3] = {{MHD_OPTION_END, 0, NULL}};
 	struct MHD_Daemon *daemon;
 	struct sockaddr_in address = {0};
 	pthread_condattr_t attributes;
@@ -1148,6 +1170,12 @@ main(int argc, char **argv)
 				}
 				setlinebuf(log_file);
 				break;
+			case 'c':
+				certificate = read_file(optarg);
+				break;
+			case 'K':
+				private_key = read_file(optarg);
+				break;
 			case 'S':
 				stay = true;
 				break;
@@ -1172,17 +1200,25 @@ main(int argc, char **argv)
 	address.sin_family = AF_INET;
 	address.sin_port = htons((uint16_t) port);
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-							  on_request, NULL, MHD_OPTION_SOCK_ADDR, (struct sockaddr *) &address,
-							  MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
-							  12000u, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_LISTEN_BACKLOG_SIZE,
-							  4096u, MHD_OPTION_END);
+	if (certificate != NULL && private_key != NULL)
+	{
+		tls[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, (void *) certificate};
+		tls[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, (void *) private_key};
+		tls[2] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+	}
+	daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+								  (certificate != NULL ? MHD_USE_TLS : 0),
+							  0, NULL, NULL, on_request, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_SOCK_ADDR,
+							  (struct sockaddr *) &address, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+							  MHD_OPTION_CONNECTION_LIMIT, 12000u, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+							  MHD_OPTION_LISTEN_BACKLOG_SIZE, 4096u, MHD_OPTION_END);
 	if (daemon == NULL || pthread_create(&thread, NULL, resume_delayed, NULL) != 0)
 	{
 		fprintf(stderr, "simulator: cannot listen on 127.0.0.1:%d\n", port);
 		return 1;
 	}
-	printf("http://127.0.0.1:%u\n", (unsigned) MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_BIND_PORT)->port);
+	printf("http%s://127.0.0.1:%u\n", certificate != NULL ? "s" : "",
+		   (unsigned) MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_BIND_PORT)->port);
 	fflush(stdout);
 	if (stay)
 		sigwait(&signals, &got);

@@ -86,7 +86,20 @@ ask("SELECT sms_resume('shop')");
 ok(wait_until(sub { ask("SELECT count(*) FROM sms_outbox WHERE status = 'sent'") eq '2' }, 15), 'the original sends');
 sleep 2;
 is(join(',', map { $_->{content} } requests($simulator)), 'dumped', 'the restored one does not');
-ask('DROP DATABASE restored');
+my ($rc, $stdout, $stderr) = $node->psql('restored', "SELECT sms_send('0901234567', 'x', 'shop')");
+like($stderr, qr/this database is a copy.*\n.*\n.*sms_adopt_outbox/, 'nor does sms_send there, and says what to do');
+ask("CREATE ROLE stranger LOGIN; GRANT EXECUTE ON FUNCTION sms_adopt_outbox(sms_status[]) TO stranger", 'restored');
+isnt($node->psql('restored', 'SELECT sms_adopt_outbox()', extra_params => [ '-U', 'stranger' ]), 0, 'only the owner may adopt');
+my $before = () = requests($simulator);
+is(ask("SELECT sms_adopt_outbox('{sent}')", 'restored'), 1, 'adopted: what was sent, to be followed');
+ok(wait_until(sub { ask("SELECT status FROM sms_outbox WHERE content = 'new in the restored'", 'restored') eq 'sent' }, 15), 'now it sends what is new there');
+is(ask("SELECT status FROM sms_outbox WHERE content = 'dumped'", 'restored'), 'queued', "… but not the original's");
+is(ask("SELECT sms_adopt_outbox()", 'restored'), 1, '… until that is adopted as well');
+ok(wait_until(sub { ask("SELECT status FROM sms_outbox WHERE content = 'dumped'", 'restored') eq 'sent' }, 15), '… and sent');
+my @after = requests($simulator);
+is(join(',', sort map { $_->{content} } grep { $_->{path} =~ /SendMultiple/ } @after[ $before .. $#after ]), 'dumped,new in the restored', '… each once');
+is(ask("SELECT result_code FROM sms_outbox WHERE content = 'dumped'", 'restored'), '124', '… with its request_id, which eSMS knew already: nobody got a second text');
+ask('DROP DATABASE restored WITH (FORCE)');
 
 # --- a standby sends nothing; promoted, it sends what was committed
 $node->backup('base');

@@ -47,7 +47,7 @@ for my $gateway ('shop', 'omni', 'cpaas')
 	like($code, qr/^[0-9A-Z]{10}$/, "$gateway: ten characters arrived");
 	$codes{$code} = 1;
 	is(ask("SELECT sms_check_otp('$local', '" . ($gateway eq 'shop' ? $code : lc $code) . "', '$gateway')"), 't', "$gateway: it is right");
-	is(ask("SELECT content FROM sms_outbox WHERE id = $id"), '{OTP} is your code', "$gateway: the row holds no code");
+	is(ask("SELECT content IS NULL AND list_param IS NULL FROM sms_outbox WHERE id = $id"), 't', "$gateway: the row holds no text any more");
 }
 is(scalar(keys %codes), 6, 'codes differ');
 
@@ -167,6 +167,20 @@ for my $limit (sort keys %limited)
 	ask("ALTER SERVER shop OPTIONS (DROP $limit)");
 	ask("DELETE FROM sms_gateway_usage; DELETE FROM sms_outbox WHERE content = '$limit'");
 }
+
+# --- redact: texts are blanked when they have ended
+ask("SELECT sms_resume('shop'); ALTER SERVER shop OPTIONS (ADD redact 'true'); ALTER SERVER omni OPTIONS (ADD redact 'true')");
+ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'a secret text')");
+ask("INSERT INTO sms_outbox (kind, gateway, phone, template_code, list_param) VALUES ('omni', 'omni', '0901234567', 'T', '{\"pin\": \"9876543\"}')");
+ask("INSERT INTO sms_outbox (gateway, phone, content, send_after) VALUES ('shop', '0901234567', 'a secret canceled', now() + interval '1 h')");
+ask("INSERT INTO sms_outbox (gateway, phone, content, send_after, expires_at) VALUES ('shop', '0901234567', 'a secret expired', now() + interval '1 h', now() + interval '0.2 s')");
+ask("SELECT sms_cancel(id) FROM sms_outbox WHERE content = 'a secret canceled'");
+fault($simulator, fault => 'code', text => '104', match => '/MainService', count => 1);
+ok(wait_until(sub { ask("SELECT count(*) FROM sms_outbox WHERE content LIKE 'a secret%' OR list_param::text LIKE '%9876543%'") == 0 }), 'texts that have ended are blanked, however they ended');
+no_faults($simulator);
+($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT sms_retry(max(id)) FROM sms_outbox WHERE status = 'canceled'");
+like($err, qr/55000: message \d+ cannot be sent again: its text was blanked/, '… and are not sent empty');
+ask("ALTER SERVER shop OPTIONS (DROP redact); ALTER SERVER omni OPTIONS (DROP redact)");
 
 # --- a window ends
 ask("ALTER SERVER shop OPTIONS (ADD per_phone '2/second')");

@@ -1,0 +1,205 @@
+/*
+ * fuzz.c
+ *		libFuzzer targets for all that reads what others wrote: answers and reports of
+ *		each provider, texts, phone numbers, JSON, dates.  Built once for each target,
+ *		with -DTARGET=answers and so on; "make fuzz" runs them.
+ *
+ * Beside what the sanitizers find, each target checks what callers rely on.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "details.h"
+#include "json.h"
+#include "provider.h"
+
+#define MUST(condition)                                                                                      \
+	do                                                                                                       \
+	{                                                                                                        \
+		if (!(condition))                                                                                    \
+		{                                                                                                    \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                  \
+			abort();                                                                                         \
+		}                                                                                                    \
+	} while (0)
+
+/* Is it valid UTF-8 without control characters, as what goes into rows has to be? */
+static void
+must_be_clean(const char *text, size_t size)
+{
+	size_t len = strnlen(text, size);
+
+	MUST(len < size);
+	for (size_t at = 0; at < len;)
+	{
+		unsigned c;
+		int n = utf8_decode(text + at, len - at, &c);
+
+		MUST(n > 0 && c >= 0x20 && c != 0x7F);
+		at += (size_t) n;
+	}
+}
+
+static char *
+copy_text(const uint8_t *data, size_t len)
+{
+	char *text = malloc(len + 1);
+
+	memcpy(text, data, len);
+	text[len] = '\0';
+	return text;
+}
+
+/* The first three bytes choose provider, call and HTTP status; the rest is the body. */
+static void
+answers(const uint8_t *data, size_t len)
+{
+	static const int statuses[] = {200, 201, 302, 400, 401, 429, 500, 503};
+	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
+	const Provider *provider;
+	char *body;
+	HttpAnswer http = {.progress = HTTP_ANSWERED, .retry_after = -1};
+	Message message = {0};
+	Answer answer;
+	char amount[40];
+
+	if (len < 3)
+		return;
+	provider = providers[data[0] % 3];
+	message.call = (Call) (data[1] % (CALL_BALANCE + 1));
+	for (int i = 0; provider->options[i].name != NULL; i++)
+		settings[i] = provider->options[i].initial;
+	body = copy_text(data + 3, len - 3);
+	http.status = statuses[data[2] % 8];
+	http.body = body;
+	http.len = len - 3;
+	provider_read(provider, settings, &message, &http, &answer);
+	MUST(answer.verdict <= VERDICT_UNCERTAIN);
+	must_be_clean(answer.code, sizeof(answer.code));
+	must_be_clean(answer.message, sizeof(answer.message));
+	must_be_clean(answer.smsid, sizeof(answer.smsid));
+	must_be_clean(answer.id_omni_mess, sizeof(answer.id_omni_mess));
+	must_be_clean(answer.referent_id, sizeof(answer.referent_id));
+	must_be_clean(answer.token, sizeof(answer.token));
+	if (provider->balance != NULL && provider->balance(&http, amount, sizeof(amount)))
+		must_be_clean(amount, sizeof(amount));
+	free(body);
+}
+
+static void
+reports(const uint8_t *data, size_t len)
+{
+	Report report = {0};
+	char *json;
+
+	if (len < 1)
+		return;
+	json = copy_text(data + 1, len - 1);
+	providers[data[0] % 3]->report(json, len - 1, &report);
+	MUST(report.delivery <= DELIVERY_UNDELIVERED && report.parts >= 0);
+	must_be_clean(report.code, sizeof(report.code));
+	must_be_clean(report.message, sizeof(report.message));
+	must_be_clean(report.smsid, sizeof(report.smsid));
+	must_be_clean(report.id_omni_mess, sizeof(report.id_omni_mess));
+	must_be_clean(report.referent_id, sizeof(report.referent_id));
+	must_be_clean(report.request_id, sizeof(report.request_id));
+	must_be_clean(report.token, sizeof(report.token));
+	must_be_clean(report.price, sizeof(report.price));
+	must_be_clean(report.telco, sizeof(report.telco));
+	free(details_of_report(&report));
+	free(json);
+}
+
+static void
+texts(const uint8_t *data, size_t len)
+{
+	char *text = copy_text(data, len);
+	char small[16];
+	TextShape by_text;
+	TextShape ucs2;
+	TextShape plain;
+	char *with_code;
+
+	utf8_copy(small, sizeof(small), text, len);
+	must_be_clean(small, sizeof(small));
+	if (text_shape(text, strlen(text), CODING_BY_TEXT, &by_text))
+	{
+		MUST(text_shape(text, strlen(text), CODING_UCS2, &ucs2));
+		MUST(by_text.parts <= ucs2.parts);
+		MUST((by_text.parts == 0) == (text[0] == '\0'));
+		with_code = replace_place(text, OTP_PLACE, "123456");
+		MUST(with_code != NULL && strstr(with_code, OTP_PLACE) == NULL);
+		free(with_code);
+		MUST(text_unaccent(text));
+		MUST(text_shape(text, strlen(text), CODING_BY_TEXT, &plain));
+		MUST(plain.characters <= by_text.characters && plain.parts <= by_text.parts);
+	}
+	else
+		MUST(!text_unaccent(text));
+	free(text);
+}
+
+static void
+phones(const uint8_t *data, size_t len)
+{
+	char *text = copy_text(data, len);
+	char msisdn[MSISDN_SIZE];
+	char again[MSISDN_SIZE];
+
+	if (phone_normalise(text, "84", msisdn) == PHONE_OK)
+	{
+		MUST(strspn(msisdn, "0123456789") == strlen(msisdn) && strlen(msisdn) >= 8);
+		if (strncmp(msisdn, "84", 2) == 0)
+		{
+			MUST(phone_normalise(msisdn, "84", again) == PHONE_OK);
+			MUST(strcmp(msisdn, again) == 0);
+		}
+	}
+	free(text);
+}
+
+static void
+json(const uint8_t *data, size_t len)
+{
+	char *text = copy_text(data, len);
+	struct json_object *object = json_read_object(text, len);
+	char value[64];
+	char *written;
+
+	if (object != NULL)
+	{
+		json_text(object, "a", value, sizeof(value));
+		must_be_clean(value, sizeof(value));
+		written = details_with_failure(text, "g1", "code", "message", "g2");
+		if (written != NULL)
+		{
+			struct json_object *again = json_read_object(written, strlen(written));
+
+			MUST(again != NULL || strlen(text) < len || strlen(written) > 0);
+			json_object_put(again);
+		}
+		free(written);
+	}
+	json_object_put(object);
+	free(text);
+}
+
+static void
+dates(const uint8_t *data, size_t len)
+{
+	char *text = copy_text(data, len);
+	long long ms;
+
+	if (parse_iso_date(text, 7 * 3600, &ms))
+		MUST(ms > -86400000LL && ms < 253500000000000LL);
+	free(text);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	TARGET(data, len);
+	return 0;
+}
