@@ -1025,7 +1025,7 @@ read_item(int row, MemoryContext parent)
 		draft.routerule = outbox_join_routerule(DatumGetArrayTypeP(datum));
 	datum = column(row, 14, &isnull);
 	if (!isnull)
-		draft.options = (Jsonb *) DatumGetPointer(PG_DETOAST_DATUM_COPY(datum));
+		draft.options = (Jsonb *) PG_DETOAST_DATUM_COPY(datum);
 	draft.request_id = text_column(row, 15);
 	draft.digits_only = true;
 	/* An MSISDN with a plus reads the same whatever the country code is. */
