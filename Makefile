@@ -74,6 +74,10 @@ test:
 	@test/setup test
 	@test/run
 
+# On every supported version of PostgreSQL, in chroots.
+test-matrix:
+	@test/matrix
+
 bench:
 	@test/setup demo
 	@test/bench/run
@@ -82,4 +86,4 @@ soak:
 	@test/setup test
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 TESTS="crash soak" test/run
 
-.PHONY: demo test bench soak simulator unit fuzz fuzz-build
+.PHONY: demo test test-matrix bench soak simulator unit fuzz fuzz-build

@@ -423,6 +423,12 @@ CREATE POLICY own_messages ON sms_outbox
     WITH CHECK (created_by OPERATOR(pg_catalog.=) CURRENT_USER);
 COMMENT ON POLICY own_messages ON sms_outbox IS 'a role sees the messages that it queued';
 
+-- Monitors see all rows, but neither phone nor text.  Who may read texts, of his own messages, does not
+-- see others' by being a monitor as well.
+CREATE POLICY monitors ON sms_outbox FOR SELECT TO pg_monitor
+    USING (NOT pg_catalog.has_column_privilege(CURRENT_USER, '@extschema@.sms_outbox'::pg_catalog.regclass, 'content', 'SELECT'));
+COMMENT ON POLICY monitors ON sms_outbox IS 'members of pg_monitor see all messages, without phone and text';
+
 REVOKE ALL ON sms_outbox, sms_gateway_lease, sms_gateway_identity, sms_gateway_state, sms_gateway_report,
     sms_gateway_otp, sms_gateway_usage, sms_gateways FROM PUBLIC;
 REVOKE ALL ON FUNCTION esms_validator(text[], oid), etelecom_validator(text[], oid),
@@ -431,6 +437,9 @@ REVOKE ALL ON FUNCTION esms_validator(text[], oid), etelecom_validator(text[], o
     sms_resume(name), sms_delivery_report(name, jsonb), sms_adopt_outbox(sms_status[]) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE sms_drain() FROM PUBLIC;
 GRANT SELECT ON sms_gateways TO pg_monitor;
+GRANT SELECT (id, gateway, kind, template_code, routerule, priority, send_after, expires_at, request_id, created_by, created_at,
+    status, attempts, next_attempt_at, smsid, id_omni_mess, referent_id, result_code, http_status, sent_at,
+    delivered_at, price, parts, unsure_since, origin, poll_at) ON sms_outbox TO pg_monitor;
 
 SELECT pg_catalog.pg_extension_config_dump('sms_outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('sms_outbox_id_seq', '');

@@ -57,6 +57,7 @@
 #define REPEAT_MARGIN     600   /* s before the end of a repeat window */
 #define PURGE_PERIOD      10000.0
 #define TIDY_PERIOD       60000.0
+#define LEAVE_WITHIN      4500.0 /* ms for requests under way when the server goes down */
 
 /* What the engine knows of one gateway while it runs. */
 typedef struct GatewayQueue
@@ -112,7 +113,9 @@ typedef struct Engine
 	double tidy_at;  /* no reason by itself for a round */
 	double retry_at; /* after an error */
 	double error_wait;
-	bool gone; /* the extension is */
+	bool gone;       /* the extension is */
+	bool leaving;    /* this process was told to end: nothing new is started … */
+	double leave_at; /* … and what is under way has until then */
 } Engine;
 
 typedef struct ItemEntry
@@ -549,7 +552,7 @@ hand_back_resting(double now)
 {
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
-		bool rests = queue->held_until > now + 1000 ||
+		bool rests = engine->leaving || queue->held_until > now + 1000 ||
 					 (queue->paused && (queue->paused_by_user || queue->probe_at > now));
 
 		while (rests && queue->nready > 0)
@@ -566,7 +569,7 @@ static void
 start_ready(void)
 {
 	double now = now_ms();
-	bool any = guc_enabled;
+	bool any = guc_enabled && !engine->leaving;
 
 	hand_back_resting(now);
 	while (any)
@@ -1052,7 +1055,7 @@ do_round(MemoryContext claim_context, int64 *lease_id)
 	}
 	else if (engine->look)
 		outbox_match_reports(false);
-	if (!guc_enabled)
+	if (!guc_enabled || engine->leaving)
 		return NIL;
 	poll_round();
 	if (engine->look || wall >= engine->next_expiry)
@@ -1208,7 +1211,7 @@ round_needed(double now, TimestampTz wall)
 		return true;
 	if (engine->noutcomes > 0 && now >= record_time())
 		return true;
-	if (!guc_enabled)
+	if (!guc_enabled || engine->leaving)
 		return false;
 	if (wall >= engine->next_expiry || (guc_retention > 0 && now >= engine->purge_at))
 		return true;
@@ -1236,6 +1239,8 @@ time_to_wait(double now, TimestampTz wall)
 {
 	double wait = Max(engine->look_at - now, 0);
 
+	if (engine->leaving)
+		return engine->noutcomes > 0 ? (long) ceil(Max(record_time() - now, 0)) : 100;
 	if (engine->noutcomes > 0)
 		wait = Min(wait, record_time() - now);
 	wait = Min(wait, until(engine->next_expiry, wall));
@@ -1313,13 +1318,34 @@ turn(void)
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 		measure_flow(queue, now);
 	start_ready();
-	poll_turn(engine->nready > 0);
+	if (!engine->leaving)
+		poll_turn(engine->nready > 0);
 	now = now_ms();
 	if (round_needed(now, GetCurrentTimestamp()))
 	{
 		engine->gone = !round_once();
 		start_ready();
 	}
+}
+
+/*
+ * Was the worker told to end, and has nothing under way any more, or no more time
+ * for it?  What is under way then is settled by the next one.
+ */
+static bool
+may_leave(void)
+{
+	double now = now_ms();
+
+	if (engine->in_session || !worker_asked_to_leave())
+		return false;
+	if (!engine->leaving)
+	{
+		engine->leaving = true;
+		engine->leave_at = now + LEAVE_WITHIN;
+	}
+	return worker_must_hurry() || now >= engine->leave_at || !engine->started ||
+		   (engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0);
 }
 
 static void
@@ -1438,13 +1464,16 @@ engine_run(bool in_session)
 			return;
 	}
 	else
+	{
 		lock_engine(true);
+		worker_leaves_gently();
+	}
 
 	PG_TRY();
 	{
 		create_engine(in_session);
 		turn();
-		while (!engine->gone && !(in_session && nothing_left()))
+		while (!engine->gone && !(in_session && nothing_left()) && !may_leave())
 		{
 			double now = now_ms();
 

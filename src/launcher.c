@@ -295,6 +295,13 @@ worker_attach(void)
 	return true;
 }
 
+/* Does somebody want this database alone, and wait for its worker to end? */
+bool
+worker_must_hurry(void)
+{
+	return my_slot != NULL && (TimestampTz) pg_atomic_read_u64(&my_slot->not_before) > GetCurrentTimestamp();
+}
+
 /* Says that this database needs no worker any more; the caller exits. */
 void
 worker_detach(void)

@@ -744,6 +744,8 @@ outbox_enter_worker(void)
 	char *version;
 	int64 origin;
 
+	/* Nobody else's lock holds us up for long: we come back. */
+	set_guc("lock_timeout", "200ms", GUC_ACTION_LOCAL);
 	if (!find_extension(&extension, &schema, &version))
 		return false;
 	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
@@ -772,7 +774,6 @@ outbox_enter_worker(void)
 	pin_planner(GUC_ACTION_LOCAL);
 	set_guc("default_transaction_read_only", "off", GUC_ACTION_LOCAL);
 	set_guc("session_replication_role", "origin", GUC_ACTION_LOCAL);
-	set_guc("lock_timeout", "200ms", GUC_ACTION_LOCAL);
 	set_guc("statement_timeout", "0", GUC_ACTION_LOCAL);
 	/* Deferred triggers would run at commit, as whoever we are then. */
 	AfterTriggerSetState(makeNode(ConstraintsSetStmt));

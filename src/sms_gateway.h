@@ -349,6 +349,10 @@ extern bool engine_spare_request(const Gateway *gateway, double now, double *aga
 extern void engine_run(bool in_session);
 extern bool engine_claimed(int64 id);
 
+/* ---- in worker.c ---- */
+extern void worker_leaves_gently(void);
+extern bool worker_asked_to_leave(void);
+
 /* ---- in launcher.c ---- */
 
 /* A due time that wakes the worker without having it look back. */
@@ -359,6 +363,7 @@ extern void wake_at_commit(TimestampTz due);
 extern void start_worker_at_commit(void);
 extern bool worker_attach(void);
 extern void worker_detach(void);
+extern bool worker_must_hurry(void);
 extern TimestampTz worker_take_wake(void);
 
 #endif /* SMS_GATEWAY_H */

@@ -26,7 +26,35 @@ on_sigint(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
-/* SIGTERM ends it at the next wait. */
+static volatile sig_atomic_t asked_to_leave = false;
+
+/*
+ * Asked to end, it lets requests under way come to their end for a while.  Asked again, it ends at
+ * the next chance.
+ */
+static void
+on_sigterm(SIGNAL_ARGS)
+{
+	if (asked_to_leave)
+		die(postgres_signal_arg);
+	asked_to_leave = true;
+	SetLatch(MyLatch);
+}
+
+/* From now on there may be requests under way. */
+void
+worker_leaves_gently(void)
+{
+	pqsignal(SIGTERM, on_sigterm);
+}
+
+/* Has this worker been told to end? */
+bool
+worker_asked_to_leave(void)
+{
+	return asked_to_leave;
+}
+
 void
 sms_gateway_worker_main(Datum arg)
 {
@@ -40,6 +68,10 @@ sms_gateway_worker_main(Datum arg)
 	if (!worker_attach())
 		proc_exit(0);
 	engine_run(false);
+
+	/* As after any SIGTERM: the launcher starts another, unless the server goes down. */
+	if (asked_to_leave)
+		proc_exit(1);
 
 	/* The engine returns when the extension is gone, or never was here. */
 	worker_detach();

@@ -98,6 +98,7 @@ sleep 0.4;
 $node->restart;
 is(ask("SELECT sms_wait('60s')"), 't', 'all is done in the end');
 account('fast shutdown', 2 * $each);
+is(ask("SELECT count(*) FROM sms_outbox WHERE status = 'uncertain'"), 0, 'a fast shutdown lets what is under way come to its end: nothing is in doubt');
 
 # --- sms_drain is canceled in the middle, in a server without workers
 $node->append_conf('postgresql.conf', "sms_gateway.databases = 'none'");
