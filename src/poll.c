@@ -63,8 +63,9 @@ typedef struct PollLane
 	TimestampTz after_due; /* read from the outbox up to here … */
 	int64 after_id;
 	TimestampTz next_due;
-	bool sent;     /* since the balance was asked for */
-	Poll *balance; /* the question under way */
+	bool no_detail; /* CALL_STATUS_DETAIL is refused */
+	bool sent;      /* since the balance was asked for */
+	Poll *balance;  /* the question under way */
 	double balance_at;
 	double min_balance;
 	Oid role;      /* of the message sent last: its credentials ask for the balance */
@@ -261,8 +262,10 @@ take_answer(Poll *poll, const HttpAnswer *http)
 	lane->in_flight--;
 	if (poll->answer.verdict == VERDICT_ACCEPTED || poll->answer.verdict == VERDICT_PERMANENT)
 		lane->failures = 0;
-	else
+	else if (poll->call == CALL_STATUS || poll->answer.verdict != VERDICT_GATEWAY)
 		rest(lane, &poll->answer);
+	if (poll->call == CALL_STATUS_DETAIL && poll->answer.verdict == VERDICT_GATEWAY)
+		lane->no_detail = true; /* this account, or this server, has no such call */
 	if (poll->call == CALL_BALANCE)
 	{
 		if (poll->answer.verdict == VERDICT_ACCEPTED && provider->balance(http, amount, sizeof(amount)))
@@ -279,7 +282,7 @@ take_answer(Poll *poll, const HttpAnswer *http)
 	else
 	{
 		poll->call = CALL_STATUS_DETAIL;
-		if (provider->calls & CALL_BIT(CALL_STATUS_DETAIL))
+		if ((provider->calls & CALL_BIT(CALL_STATUS_DETAIL)) && !lane->no_detail)
 		{
 			dlist_push_head(&lane->ready, &poll->node);
 			lane->nready++;

@@ -234,6 +234,15 @@ like($events, qr/\{"id":$unsure,"gateway":"cpaas","status":"delivered"/, 'delive
 unlike($events, qr/"id":$called,/, '… and not elsewhere');
 like($events, qr/"event":"low_balance"/, 'a low balance is told');
 
+# --- a provider that does not tell the operator
+fault($simulator, fault => 'http', value => 404, match => '/MainService.svc/json/GetSmsReceiverStatus');
+my @modest = map { text('shop', "modest $_") } 1 .. 5;
+ask("UPDATE sms_outbox SET poll_at = now() WHERE id IN (" . join(',', @modest) . ")");
+$node->restart;
+worker_pid($node);
+ok(wait_until(sub { ask("SELECT count(*) FROM sms_outbox WHERE content LIKE 'modest%' AND status = 'delivered'") == 5 }, 10), 'no operator, but the end');
+no_faults($simulator);
+
 # --- polling survives a restart, and a gateway that does not answer
 outcome('pending');
 my $survivor = text('shop', 'survivor');
