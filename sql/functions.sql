@@ -16,7 +16,9 @@ SELECT gateway, status, smsid, result_code, http_status, request_id LIKE 'sgw-%'
   FROM sms_send('0901234567', 'hello');
 SELECT status, result_code, request_id FROM sms_send('0901234567', 'hello', request_id => 'mine');
 SELECT status, result_code FROM sms_send_otp('0901234567');
+\set VERBOSITY terse
 SELECT sms_check_otp('0901234567', '123456');
+\set VERBOSITY default
 
 -- phones
 SELECT * FROM sms_send('', 'hello');
