@@ -12,14 +12,19 @@ my $dir = PostgreSQL::Test::Utils::tempdir();
 sub openssl { system_or_bail('openssl', @_); return; }
 openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', "$dir/ca.key", '-out', "$dir/ca.crt", '-days', '2', '-subj', '/CN=Test CA');
 
-# A certificate of our CA for a name, valid for so many days from so many days ago.
+# A certificate of our CA for a name, valid for a day from so many days ago.
+system_or_bail('gcc', '-std=gnu11', '-O2', '-shared', '-fPIC', '-o', "$dir/clockshift.so", "$FindBin::RealBin/../lib/clockshift.c");
 sub certificate
 {
-	my ($name, $subject, @dates) = @_;
+	my ($name, $subject, $days_ago) = @_;
 	append_to_file("$dir/$name.cnf", "subjectAltName = $subject\n");
 	openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', "$dir/$name.key", '-out', "$dir/$name.csr", '-subj', '/CN=gateway');
-	openssl('x509', '-req', '-in', "$dir/$name.csr", '-CA', "$dir/ca.crt", '-CAkey', "$dir/ca.key", '-CAcreateserial', '-out', "$dir/$name.crt",
-		'-extfile', "$dir/$name.cnf", @dates);
+	append_to_file("$dir/$name.shift", pack('q', -86400 * $days_ago));
+	{
+		local %ENV = (%ENV, LD_PRELOAD => "$dir/clockshift.so", CLOCKSHIFT_FILE => "$dir/$name.shift");
+		openssl('x509', '-req', '-in', "$dir/$name.csr", '-CA', "$dir/ca.crt", '-CAkey', "$dir/ca.key", '-CAcreateserial', '-out', "$dir/$name.crt",
+			'-extfile', "$dir/$name.cnf", '-days', '1');
+	}
 	return simulator('--tls-cert', "$dir/$name.crt", '--tls-key', "$dir/$name.key");
 }
 my $node = server('tls');
@@ -34,13 +39,13 @@ sub gateway
 }
 my $ca = ", ca_file '$dir/ca.crt'";
 
-my $good = certificate('good', 'IP:127.0.0.1', '-days', '2');
+my $good = certificate('good', 'IP:127.0.0.1', 0);
 like(gateway('good', $good->{url}, $ca), qr/^sent\|100\|/, 'a certificate of a CA that we were told');
 my $unknown = gateway('unknown', $good->{url});
 like($unknown, qr/^failed\|tls\|.*(certificate|issuer)/i, 'a CA that the system does not know: failed, for certain');
-my $wrong = certificate('wrong', 'DNS:other.example', '-days', '2');
+my $wrong = certificate('wrong', 'DNS:other.example', 0);
 like(gateway('wrong', $wrong->{url}, $ca), qr/^failed\|tls\|/, "another server's certificate");
-my $expired = certificate('expired', 'IP:127.0.0.1', '-days', '-1');
+my $expired = certificate('expired', 'IP:127.0.0.1', 10);
 like(gateway('expired', $expired->{url}, $ca), qr/^failed\|tls\|.*expired/i, 'an expired certificate');
 my $plain = simulator();
 like(gateway('plain', $plain->{url} =~ s/http:/https:/r, $ca), qr/^failed\|tls\|/, 'no TLS at all');
