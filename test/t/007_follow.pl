@@ -16,7 +16,7 @@ my $simulator = simulator();
 my $node = server('follow');
 sub ask { my ($sql) = @_; return scalar_of($node, $sql); }
 sub row { my ($id) = @_; return ask("SELECT status, delivered_at IS NOT NULL, price, parts, details->>'telco' FROM sms_outbox WHERE id = $id"); }
-gateways($node, $simulator, omni => "template_code 'TPL'", cpaas => "notify 'final'");
+gateways($node, $simulator, poll => 1, omni => "template_code 'TPL'", cpaas => "notify 'final'");
 worker_pid($node);
 
 sub outcome { SmsTest::control('POST', $simulator, 'delivery', { outcome => $_[0] }); return; }
