@@ -9,7 +9,9 @@ die() { printf '%s\n' "$*" >&2; exit 1; }
 find_pg_config() {
 	local candidate
 	for candidate in ${PG_CONFIG:-} $(ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -rV); do
-		if [ -x "$("$candidate" --bindir 2>/dev/null)/initdb" ] && [ -f "$("$candidate" --pgxs)" ]; then
+		# Debian's client package alone brings pg_config and PGXS, without a header.
+		if [ -x "$("$candidate" --bindir 2>/dev/null)/initdb" ] && [ -f "$("$candidate" --pgxs)" ] &&
+			[ -f "$("$candidate" --includedir-server)/postgres.h" ]; then
 			echo "$candidate"
 			return
 		fi
