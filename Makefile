@@ -7,7 +7,7 @@ EXTENSION_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" sms_gat
 MODULE_big = sms_gateway
 
 # Pure: neither PostgreSQL nor libcurl; the unit tests link these alone.
-PURE = message json details provider esms etelecom interits
+PURE = message json details options scrub provider esms etelecom interits
 SERVER = sms_gateway functions trigger follow gateway encoding http outbox engine poll otp limits counter mac worker launcher
 OBJS = $(PURE:%=src/%.o) $(SERVER:%=src/%.o)
 
@@ -47,25 +47,26 @@ test/simulator/simulator: test/simulator/simulator.c $(PURE:%=src/%.c) $(wildcar
 
 unit: test/unit/run_unit
 	test/unit/run_unit
-test/unit/run_unit: $(wildcard test/unit/*.c) $(PURE:%=src/%.c) $(wildcard src/*.h)
+test/unit/run_unit: $(wildcard test/unit/*.c) test/lib/option_parsers.c $(PURE:%=src/%.c) $(wildcard src/*.h)
 	$(CC) -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -fsanitize=address,undefined -Isrc -o $@ \
-		test/unit/*.c $(PURE:%=src/%.c) -lcmocka -ljson-c -lm
+		test/unit/*.c test/lib/option_parsers.c $(PURE:%=src/%.c) -lcmocka -ljson-c -lm
 
-FUZZ_TARGETS = answers reports texts phones json dates
+FUZZ_TARGETS = answers reports texts phones json dates options scrub
 FUZZ_SECONDS ?= 600
-test/fuzz/fuzz_%: test/fuzz/fuzz.c $(PURE:%=src/%.c) $(wildcard src/*.h)
+test/fuzz/fuzz_%: test/fuzz/fuzz.c test/lib/option_parsers.c $(PURE:%=src/%.c) $(wildcard src/*.h)
 	clang -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -DTARGET=$* -Wno-unused-function \
-		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Isrc -o $@ $< $(PURE:%=src/%.c) -ljson-c -lm
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Isrc -o $@ $< test/lib/option_parsers.c $(PURE:%=src/%.c) -ljson-c -lm
 fuzz-build: $(FUZZ_TARGETS:%=test/fuzz/fuzz_%)
 # Each target for FUZZ_SECONDS, beginning with the corpus in the repository; what it finds stays in test/fuzz/found.
 fuzz:
 	@test/setup test
-	@$(MAKE) -s fuzz-build
+	@$(MAKE) -s fuzz-run
+fuzz-run: fuzz-build
 	@mkdir -p test/fuzz/found
-	@for target in $(FUZZ_TARGETS); do echo "== $$target, $(FUZZ_SECONDS) s"; \
-		new=$$(mktemp -d); test/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -rss_limit_mb=1024 -print_final_stats=1 \
-			-artifact_prefix=test/fuzz/found/$$target- $$new test/fuzz/corpus/$$target 2>$$new.log || { tail -40 $$new.log; exit 1; }; \
-		grep -E "number_of_executed_units|average_exec" $$new.log; rm -rf $$new $$new.log; done
+	@for target in $(FUZZ_TARGETS); do \
+		new=$$(mktemp -d); test/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -rss_limit_mb=1024 \
+			-artifact_prefix=test/fuzz/found/$$target- $$new test/fuzz/corpus/$$target >$$new.log 2>&1 || { tail -40 $$new.log; exit 1; }; \
+		echo "$$target: $$(sed -n 's/^Done \([0-9]*\) runs.*/\1 runs/p' $$new.log)"; rm -rf $$new $$new.log; done
 
 demo:
 	@test/setup demo
@@ -73,6 +74,12 @@ demo:
 test:
 	@test/setup test
 	@test/run
+
+# The server's tests under a PostgreSQL that finds misuse of memory.
+test-asan test-valgrind:
+	@test/setup test
+	@test/setup instrumented
+	@test/instrumented $(@:test-%=%)
 
 # On every supported version of PostgreSQL, in chroots.
 test-matrix:
@@ -84,6 +91,6 @@ bench:
 
 soak:
 	@test/setup test
-	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 TESTS="crash soak" test/run
+	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 TESTS="crash soak promotion" test/run
 
-.PHONY: demo test test-matrix bench soak simulator unit fuzz fuzz-build
+.PHONY: demo test test-asan test-valgrind test-matrix bench soak simulator unit fuzz fuzz-build fuzz-run

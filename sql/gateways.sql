@@ -47,6 +47,7 @@ CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (base_url 'https://user:pw@res
 CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (base_url 'https://rest.esms.vn/?a=b');
 CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (base_url 'http://rest.esms.vn');
 CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (base_url 'http://rest.esms.vn', allow_http 'false');
+CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (base_url 'http://127.evil.example'); -- no address of this machine
 CREATE SERVER plain FOREIGN DATA WRAPPER esms OPTIONS (base_url 'http://rest.esms.vn', allow_http 'true');
 ALTER SERVER plain OPTIONS (DROP allow_http);
 ALTER SERVER bare OPTIONS (ADD timeout 'soon');

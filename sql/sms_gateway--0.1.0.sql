@@ -35,7 +35,7 @@ CREATE TYPE sms_status AS ENUM (
     'queued', 'sending', 'sent', 'delivered', 'undelivered',
     'failed', 'uncertain', 'expired', 'canceled');
 COMMENT ON TYPE sms_status IS
-    'what became of a message: queued (waits, or is on its way) → sent (the provider has it) → delivered | undelivered; or failed, uncertain (the provider may have it), expired, canceled';
+    'what became of a message: queued (waits, or is on its way) -> sent (the provider has it) -> delivered | undelivered; or failed, uncertain (the provider may have it), expired, canceled';
 
 CREATE TYPE sms_result AS (
     gateway name,
@@ -142,7 +142,7 @@ CREATE INDEX sms_outbox_due ON sms_outbox (gateway, priority, next_attempt_at, i
     WHERE status = 'queued';
 CREATE INDEX sms_outbox_expiry ON sms_outbox (expires_at)
     WHERE status = 'queued' AND expires_at IS NOT NULL;
--- Ids made here (sgw-…) are unique by construction and would cost a random write each.
+-- Ids made here (sgw-...) are unique by construction and would cost a random write each.
 CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id)
     WHERE NOT request_id OPERATOR(pg_catalog.^@) 'sgw-';
 
@@ -344,7 +344,7 @@ COMMENT ON FUNCTION sms_parts(text, bool) IS
 CREATE FUNCTION sms_unaccent(content text) RETURNS text
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION sms_unaccent(text) IS
-    'Vietnamese without diacritics, đ included, from any normalisation form; other characters stay. Error 22021 if it is not valid UTF-8';
+    'Vietnamese without diacritics, the letter d with stroke included, from any normalisation form; other characters stay. Error 22021 if it is not valid UTF-8';
 
 -- ---------------------------------------------------------------------------
 -- Managing messages and gateways
@@ -377,7 +377,7 @@ COMMENT ON FUNCTION sms_wait(interval) IS
 CREATE FUNCTION sms_adopt_outbox(states sms_status[] = '{queued,sent,uncertain}') RETURNS bigint
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
-    'for a copy (restored dump, CREATE DATABASE … TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
+    'for a copy (restored dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
 CREATE PROCEDURE sms_drain()
     AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON PROCEDURE sms_drain() IS

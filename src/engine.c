@@ -113,9 +113,9 @@ typedef struct Engine
 	double tidy_at;  /* no reason by itself for a round */
 	double retry_at; /* after an error */
 	double error_wait;
-	bool gone;       /* the extension is */
-	bool leaving;    /* this process was told to end: nothing new is started … */
-	double leave_at; /* … and what is under way has until then */
+	OutboxState state; /* as the last round found it */
+	bool leaving;      /* this process was told to end: nothing new is started … */
+	double leave_at;   /* … and what is under way has until then */
 } Engine;
 
 typedef struct ItemEntry
@@ -252,8 +252,8 @@ add_outcome(OutboxItem *item, const char *status, TimestampTz next_attempt_at)
 {
 	item->new_status = status;
 	item->next_attempt_at = next_attempt_at;
-	item->recorded = false;
-	dlist_push_tail(&engine->outcomes, &item->node);
+	item->row.recorded = false;
+	dlist_push_tail(&engine->outcomes, &item->row.node);
 	if (engine->noutcomes++ == 0)
 		engine->record_at = now_ms() + RECORD_DELAY;
 }
@@ -438,7 +438,7 @@ decide(OutboxItem *item)
 static void
 hand_back(OutboxItem *item)
 {
-	item->handed_back = true;
+	item->row.unchanged = true;
 	add_outcome(item, "queued", item->due);
 }
 
@@ -557,7 +557,7 @@ hand_back_resting(double now)
 
 		while (rests && queue->nready > 0)
 		{
-			hand_back(dlist_container(OutboxItem, node, dlist_pop_head_node(&queue->ready)));
+			hand_back(dlist_container(OutboxItem, row.node, dlist_pop_head_node(&queue->ready)));
 			queue->nready--;
 			engine->nready--;
 		}
@@ -581,7 +581,7 @@ start_ready(void)
 
 			if (!may_start(queue, now))
 				continue;
-			item = dlist_container(OutboxItem, node, dlist_pop_head_node(&queue->ready));
+			item = dlist_container(OutboxItem, row.node, dlist_pop_head_node(&queue->ready));
 			queue->nready--;
 			engine->nready--;
 			if (queue->rate_limit > 0 && !item->gateway->stale)
@@ -653,13 +653,13 @@ add_ready(OutboxItem *item)
 	set_rate_limit(queue, item->gateway->rate_limit);
 	dlist_reverse_foreach (iter, &queue->ready)
 	{
-		if (dlist_container(OutboxItem, node, iter.cur)->priority >= item->priority)
+		if (dlist_container(OutboxItem, row.node, iter.cur)->priority >= item->priority)
 		{
 			after = iter.cur;
 			break;
 		}
 	}
-	dlist_insert_after(after, &item->node);
+	dlist_insert_after(after, &item->row.node);
 	queue->nready++;
 	engine->nready++;
 }
@@ -671,11 +671,11 @@ ready_from(GatewayQueue *queue, int priority)
 	int n = 0;
 	dlist_iter iter;
 
-	if (queue->nready == 0 || dlist_tail_element(OutboxItem, node, &queue->ready)->priority >= priority)
+	if (queue->nready == 0 || dlist_tail_element(OutboxItem, row.node, &queue->ready)->priority >= priority)
 		return queue->nready;
 	dlist_foreach (iter, &queue->ready)
 	{
-		if (dlist_container(OutboxItem, node, iter.cur)->priority < priority)
+		if (dlist_container(OutboxItem, row.node, iter.cur)->priority < priority)
 			break;
 		n++;
 	}
@@ -781,12 +781,11 @@ discover_lanes(void)
 	}
 }
 
-/* Claims from all lanes, the highest priority of all gateways first. */
+/* Claims what is due at "wall" from all lanes, the highest priority of all gateways first. */
 static List *
-claim(MemoryContext parent)
+claim(MemoryContext parent, TimestampTz wall)
 {
 	double now = now_ms();
-	TimestampTz wall = GetCurrentTimestamp();
 	List *claimed = NIL;
 	int last = PG_INT16_MAX + 1;
 
@@ -824,7 +823,7 @@ claim(MemoryContext parent)
 				OutboxItem *item = llast(items);
 
 				lane->after_due = item->due;
-				lane->after_id = item->id;
+				lane->after_id = item->row.id;
 			}
 			lane->drained = list_length(items) < limit;
 			lane->next_due = lane->drained ? outbox_lane_due(lane, wall) : DT_NOBEGIN;
@@ -896,14 +895,14 @@ settle_orphans(void)
 		snprintf(item->answer->code, sizeof(item->answer->code), "crash");
 		snprintf(item->answer->message, sizeof(item->answer->message),
 				 "the server or its worker stopped while this message was being sent");
-		dlist_push_tail(&outcomes, &item->node);
+		dlist_push_tail(&outcomes, &item->row.node);
 	}
 	if (orphans != NIL)
 	{
 		outbox_record(&outcomes);
 		foreach (lc, orphans)
 		{
-			if (!((OutboxItem *) lfirst(lc))->recorded)
+			if (!((OutboxItem *) lfirst(lc))->row.recorded)
 				ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 								errmsg("a message that was being sent is locked")));
 		}
@@ -922,9 +921,9 @@ settle_leases(void)
 
 	dlist_foreach (iter, &engine->outcomes)
 	{
-		OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
+		OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
 
-		if (!item->recorded)
+		if (!item->row.recorded)
 			continue;
 		item->lease->settled++;
 		if (strcmp(item->new_status, "queued") == 0)
@@ -946,7 +945,7 @@ settle_leases(void)
 			hash_seq_init(&status, engine->items);
 			while ((entry = hash_seq_search(&status)) != NULL)
 			{
-				if (entry->item->lease == lease && !entry->item->recorded)
+				if (entry->item->lease == lease && !entry->item->row.recorded)
 					ids[n++] = Int64GetDatum(entry->id);
 			}
 			outbox_lease_set(lease->id, ids, n);
@@ -962,16 +961,16 @@ forget_recorded(void)
 
 	dlist_foreach_modify (iter, &engine->outcomes)
 	{
-		OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
+		OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
 
-		if (!item->recorded)
+		if (!item->row.recorded)
 			continue;
 		if (strcmp(item->new_status, "queued") == 0)
 			expect_due(item->new_gateway ? item->new_gateway : item->gateway_name, item->priority,
 					   item->next_attempt_at);
 		dlist_delete(iter.cur);
 		engine->noutcomes--;
-		hash_search(engine->items, &item->id, HASH_REMOVE, NULL);
+		hash_search(engine->items, &item->row.id, HASH_REMOVE, NULL);
 		outbox_free_item(item);
 	}
 	dlist_foreach_modify (iter, &engine->leases)
@@ -999,7 +998,7 @@ unmark_recorded(void)
 	dlist_iter iter;
 
 	dlist_foreach (iter, &engine->outcomes)
-		dlist_container(OutboxItem, node, iter.cur)->recorded = false;
+		dlist_container(OutboxItem, row.node, iter.cur)->row.recorded = false;
 	dlist_foreach (iter, &engine->leases)
 	{
 		Lease *lease = dlist_container(Lease, node, iter.cur);
@@ -1026,7 +1025,7 @@ adopt_claimed(List *claimed, int64 lease_id)
 	foreach (lc, claimed)
 	{
 		OutboxItem *item = lfirst(lc);
-		ItemEntry *entry = hash_search(engine->items, &item->id, HASH_ENTER, NULL);
+		ItemEntry *entry = hash_search(engine->items, &item->row.id, HASH_ENTER, NULL);
 
 		entry->item = item;
 		item->lease = lease;
@@ -1074,7 +1073,9 @@ do_round(MemoryContext claim_context, int64 *lease_id)
 	}
 	if (engine->look)
 		discover_lanes();
-	claimed = claim(claim_context);
+	/* A lease is of messages that were due when it was taken: orphans are known by that. */
+	wall = GetCurrentTimestamp();
+	claimed = claim(claim_context, wall);
 	if (claimed != NIL)
 		*lease_id = outbox_lease_add(claimed, wall);
 	return claimed;
@@ -1088,11 +1089,11 @@ end_transaction(void)
 }
 
 /*
- * One transaction.  Returns false if the extension is gone.  An error in a
+ * One transaction.  Notes if there is nothing to drain any more.  An error in a
  * session goes to the user; in the worker it is logged, and the round is tried
  * again after a while, with nothing lost.
  */
-static bool
+static void
 round_once(void)
 {
 	MemoryContext claim_context =
@@ -1100,7 +1101,6 @@ round_once(void)
 	MemoryContext scratch = engine->scratch;
 	List *volatile claimed = NIL;
 	int64 lease_id = 0;
-	volatile bool ok = true;
 	volatile bool failed = false;
 	Oid user;
 	int security;
@@ -1116,8 +1116,8 @@ round_once(void)
 	PG_TRY();
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
-		ok = outbox_enter_worker();
-		if (ok)
+		engine->state = outbox_enter_worker(engine->in_session ? ERROR : LOG);
+		if (engine->state == OUTBOX_READY)
 		{
 			MemoryContextSwitchTo(scratch);
 			claimed = do_round(claim_context, &lease_id);
@@ -1160,7 +1160,7 @@ round_once(void)
 		engine->error_wait = Min(Max(engine->error_wait * 2, ERROR_FIRST), ERROR_MAX);
 		engine->retry_at = now_ms() + engine->error_wait;
 		look_back(DT_NOBEGIN);
-		return true;
+		return;
 	}
 	engine->error_wait = 0;
 	if (engine->full_look)
@@ -1172,7 +1172,7 @@ round_once(void)
 		engine->look_at = now_ms() + Max(SAFETY_POLL, (now_ms() - began) * FULL_LOOK_SHARE);
 		engine->full_look = false;
 	}
-	if (ok)
+	if (engine->state == OUTBOX_READY)
 	{
 		engine->started = true;
 		engine->look = false;
@@ -1181,7 +1181,6 @@ round_once(void)
 		adopt_claimed(claimed, lease_id);
 	}
 	MemoryContextDelete(claim_context);
-	return ok;
 }
 
 /* ------------------------------------------------------------------------
@@ -1323,7 +1322,16 @@ turn(void)
 	now = now_ms();
 	if (round_needed(now, GetCurrentTimestamp()))
 	{
-		engine->gone = !round_once();
+		round_once();
+		/*
+		 * A wait for a synchronous standby that ends because we are to die, or the postmaster has
+		 * died, looks like a commit.  But who is promoted may know nothing of the claim.
+		 */
+		if (ProcDiePending)
+		{
+			InterruptPending = true; /* the postmaster's death sets only the other */
+			CHECK_FOR_INTERRUPTS();
+		}
 		start_ready();
 	}
 }
@@ -1449,19 +1457,20 @@ wait_for_turn(void)
 }
 
 /*
- * Drains the outbox.  As the worker, for good: it returns when the extension is
- * gone.  In a session, until nothing is due or on its way; the caller is
- * connected to SPI in a way that lets it commit.
+ * Drains the outbox.  As the worker, for good: it returns when the extension is gone, or
+ * the outbox is held (and then true).  In a session, until nothing is due or on its way; the caller
+ * is connected to SPI in a way that lets it commit.
  */
-void
+bool
 engine_run(bool in_session)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	volatile bool held = false;
 
 	if (in_session)
 	{
 		if (!wait_for_turn())
-			return;
+			return false;
 	}
 	else
 	{
@@ -1473,7 +1482,7 @@ engine_run(bool in_session)
 	{
 		create_engine(in_session);
 		turn();
-		while (!engine->gone && !(in_session && nothing_left()) && !may_leave())
+		while (engine->state == OUTBOX_READY && !(in_session && nothing_left()) && !may_leave())
 		{
 			double now = now_ms();
 
@@ -1483,13 +1492,15 @@ engine_run(bool in_session)
 			CHECK_FOR_INTERRUPTS();
 			turn();
 		}
+		held = engine->state == OUTBOX_HELD;
 	}
 	PG_FINALLY();
 	{
+		MemoryContextSwitchTo(caller);
 		if (engine != NULL)
 			destroy_engine();
 		unlock_engine();
-		MemoryContextSwitchTo(caller);
 	}
 	PG_END_TRY();
+	return held;
 }

@@ -107,7 +107,7 @@ esms_check_omni(Settings settings, const Message *message, Complaint *complaint)
 
 	if (settings[ESMS_OAID] == NULL)
 	{
-		complain(complaint, "For Zalo: ALTER SERVER … OPTIONS (ADD oaid '…').",
+		complain(complaint, "For Zalo: ALTER SERVER ... OPTIONS (ADD oaid '...').",
 				 "this eSMS gateway cannot send messages of kind \"omni\" without the option \"oaid\"");
 		complaint->unsupported = true;
 		return false;
@@ -125,7 +125,7 @@ esms_check_omni(Settings settings, const Message *message, Complaint *complaint)
 						"Give it as the message's option \"sms_content\", or in the column content.",
 						"the SMS behind the Zalo message needs a text");
 	if (settings[ESMS_BRANDNAME] == NULL)
-		return complain(complaint, "ALTER SERVER … OPTIONS (ADD brandname '…').",
+		return complain(complaint, "ALTER SERVER ... OPTIONS (ADD brandname '...').",
 						"this message needs the option \"brandname\"");
 	params = json_read_value(message->list_param);
 	ordered = params == NULL || !json_object_is_type(params, json_type_object) ||
@@ -171,7 +171,7 @@ esms_check(Settings settings, const Message *message, Complaint *complaint)
 	}
 	if (settings[ESMS_BRANDNAME] != NULL)
 		return true;
-	return complain(complaint, "ALTER SERVER … OPTIONS (ADD brandname '…'), or use sms_type '8'.",
+	return complain(complaint, "ALTER SERVER ... OPTIONS (ADD brandname '...'), or use sms_type '8'.",
 					"this message needs the option \"brandname\"");
 }
 
@@ -300,7 +300,7 @@ zalo_pairs(struct json_object *params)
 	return pairs;
 }
 
-/* The template's variables as ["…", "…"]. */
+/* The template's variables as ["...", "..."]. */
 static struct json_object *
 zalo_values(struct json_object *params)
 {
@@ -606,6 +606,8 @@ const Provider esms_provider = {
 	.identified = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_BULK),
 	.max_phones = MAX_ADVERTISED,
 	.options = esms_options,
+	.needs = {[CALL_OMNI] = &esms_options[ESMS_OAID]},
+	.by_name_only = CALL_BIT(CALL_BULK), /* it is advertising */
 	.check = esms_check,
 	.build = esms_build,
 	.read = esms_read,
@@ -615,6 +617,6 @@ const Provider esms_provider = {
 	.balance = esms_balance,
 	.status_window = 7 * 24 * 3600,
 	.ordered_params = true,
-	.unicode_option = "unicode",
-	.callback_option = "callback_url",
+	.unicode_option = &esms_options[ESMS_UNICODE],
+	.callback_option = &esms_options[ESMS_CALLBACK_URL],
 };

@@ -52,7 +52,7 @@ etelecom_check(Settings settings, const Message *message, Complaint *complaint)
 {
 	if (template_of(settings, message) == NULL && message->call == CALL_OTP)
 	{
-		complain(complaint, "ALTER SERVER … OPTIONS (ADD template_code '…').",
+		complain(complaint, "ALTER SERVER ... OPTIONS (ADD template_code '...').",
 				 "this eTelecom gateway cannot send one-time passwords without the option \"template_code\"");
 		complaint->unsupported = true;
 		return false;
@@ -192,6 +192,8 @@ const Provider etelecom_provider = {
 	.base_url = "https://omni.incom.vn",
 	.calls = CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_CHECK_OTP) | CALL_BIT(CALL_STATUS),
 	.options = etelecom_options,
+	.needs = {[CALL_OTP] = &etelecom_options[ETELECOM_TEMPLATE_CODE],
+			  [CALL_CHECK_OTP] = &etelecom_options[ETELECOM_TEMPLATE_CODE]},
 	.check = etelecom_check,
 	.build = etelecom_build,
 	.read = etelecom_read,

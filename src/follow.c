@@ -6,7 +6,6 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "executor/spi.h"
 #include "sms_gateway.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -36,16 +35,9 @@ check_token(const char *gateway, const Report *report)
 static void
 record(FollowUp *followup)
 {
-	dlist_head one;
-
-	if (followup->report->delivery == DELIVERY_PENDING)
-		followup->poll_at = DT_NOBEGIN;
-	dlist_init(&one);
-	dlist_push_tail(&one, &followup->node);
-	outbox_follow(&one);
-	if (!followup->recorded)
+	if (!outbox_follow_one(followup))
 		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-						errmsg("message %lld could not be updated", (long long) followup->id)));
+						errmsg("message %lld could not be updated", (long long) followup->row.id)));
 }
 
 /* Records a report; returns the message's id, 0 if it is of none that is known to be sent. */
@@ -56,12 +48,13 @@ take_report(const char *gateway, const Report *report, const char *json, int64 b
 	bool by_id_only;
 	char *status;
 
-	followup.id = outbox_find_message(gateway, report, by_token, &followup.role, &status, &by_id_only);
-	if (followup.id == 0 && by_token != 0)
+	followup.row.id =
+		outbox_find_message(gateway, report, by_token, &followup.row.role, &status, &by_id_only);
+	if (followup.row.id == 0 && by_token != 0)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("the delivery report for gateway \"%s\" carries the token of another message",
 							   gateway)));
-	if (followup.id == 0 || strcmp(status, "queued") == 0)
+	if (followup.row.id == 0 || strcmp(status, "queued") == 0)
 	{
 		/* Its answer may be on the way yet. */
 		outbox_keep_report(gateway, report, json, 0);
@@ -72,8 +65,8 @@ take_report(const char *gateway, const Report *report, const char *json, int64 b
 
 	/* So that it is known again once the message has left the index of those awaited. */
 	if (by_id_only)
-		outbox_keep_report(gateway, report, json, followup.id);
-	return followup.id;
+		outbox_keep_report(gateway, report, json, followup.row.id);
+	return followup.row.id;
 }
 
 Datum
@@ -186,8 +179,7 @@ ask_provider(const Follow *follow, Asked *asked)
 		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
 						  errmsg("gateway \"%s\" did not say what became of message %lld", gateway->name,
 								 (long long) follow->id),
-						  errdetail("%s%s%s", from_utf8(asked->answer.code),
-									asked->answer.message[0] ? ": " : "", from_utf8(asked->answer.message))));
+						  errdetail("%s", answer_text(&asked->answer))));
 	return asked->told;
 }
 
@@ -220,7 +212,7 @@ sms_check_status(PG_FUNCTION_ARGS)
 	int64 id = PG_GETARG_INT64(0);
 	Follow *follow;
 	Asked asked;
-	FollowUp followup = {.id = id, .report = &asked.report};
+	FollowUp followup = {.row.id = id, .report = &asked.report};
 	OwnerScope scope;
 
 	if (RecoveryInProgress())
@@ -234,7 +226,7 @@ sms_check_status(PG_FUNCTION_ARGS)
 		return status_datum(fcinfo, follow->status);
 
 	/* No lock was held while the network was awaited. */
-	followup.role = follow->role;
+	followup.row.role = follow->role;
 	outbox_enter(&scope);
 	record(&followup);
 	outbox_leave(&scope);

@@ -89,6 +89,14 @@ take_answer(const HttpAnswer *http, void *arg)
 				  http, exchange->answer);
 }
 
+/* What a provider answered, as a DETAIL. */
+char *
+answer_text(const Answer *answer)
+{
+	return psprintf("%s%s%s", from_utf8(answer->code), answer->message[0] ? ": " : "",
+					from_utf8(answer->message));
+}
+
 /* Raises 23505 if a message with this request_id is in the outbox. */
 static void
 check_request_id(const Gateway *gateway, const char *request_id)
@@ -119,16 +127,6 @@ find_gateway(const char *name, Call call)
 	return gateway;
 }
 
-static int64
-random_number(void)
-{
-	int64 random;
-
-	if (!pg_strong_random(&random, sizeof(random)))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
-	return random;
-}
-
 /*
  * Checks a draft for a gateway, and completes it with what is made for each
  * message: a request_id, the code of a one-time password.  The gateway stays valid for the
@@ -143,7 +141,7 @@ prepare_now(Gateway *gateway, Draft *draft, Prepared *prepared)
 	if (draft->request_id == NULL && (gateway->provider->identified & CALL_BIT(draft->call)))
 	{
 		outbox_home(&origin);
-		draft->request_id = outbox_request_id(origin, random_number() & 0xFFFFFFFF, GetCurrentTimestamp());
+		draft->request_id = outbox_request_id(origin, random_int64() & 0xFFFFFFFF, GetCurrentTimestamp());
 	}
 	else if (draft->request_id != NULL)
 		check_request_id(gateway, draft->request_id);
@@ -349,8 +347,7 @@ sms_check_otp(PG_FUNCTION_ARGS)
 	ereport(WARNING,
 			(errcode(ERRCODE_FDW_ERROR),
 			 errmsg("gateway \"%s\" did not say whether the one-time password is right", gateway->name),
-			 errdetail("%s%s%s", from_utf8(answer.code), answer.message[0] ? ": " : "",
-					   from_utf8(answer.message))));
+			 errdetail("%s", answer_text(&answer))));
 	PG_RETURN_NULL();
 }
 
@@ -393,11 +390,9 @@ sms_balance(PG_FUNCTION_ARGS)
 		(void) strtod(balance.amount, &end);
 	if (!balance.told || end == balance.amount || *end != '\0')
 	{
-		ereport(WARNING,
-				(errcode(ERRCODE_FDW_ERROR),
-				 errmsg("gateway \"%s\" did not say what is left on the account", gateway->name),
-				 errdetail("%s%s%s", from_utf8(balance.answer.code), balance.answer.message[0] ? ": " : "",
-						   from_utf8(balance.answer.message))));
+		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
+						  errmsg("gateway \"%s\" did not say what is left on the account", gateway->name),
+						  errdetail("%s", answer_text(&balance.answer))));
 		PG_RETURN_NULL();
 	}
 	if (!isnan(gateway->min_balance) && strtod(balance.amount, NULL) < gateway->min_balance)
@@ -605,6 +600,10 @@ sms_gateway_created(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	outbox_create_identity();
+	if (!launcher_is_there())
+		ereport(WARNING, (errmsg("no background worker will send the messages of sms_outbox"),
+						  errdetail("sms_gateway is not in shared_preload_libraries."),
+						  errhint("Add it and restart the server, or CALL sms_drain() from time to time.")));
 	start_worker_at_commit();
 	PG_RETURN_VOID();
 }

@@ -22,6 +22,7 @@
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "mb/pg_wchar.h"
+#include "options.h"
 #include "sms_gateway.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -176,67 +177,16 @@ option_names(const Provider *provider, unsigned where)
 	return names.data;
 }
 
-/* Is it a list such as '0, 200' (or, for routes, '1,3')? */
-static bool
-is_int_list(const char *value, bool route)
+bool
+option_parse_bool(const char *value, bool *flag)
 {
-	const char *p = value;
-	char *end;
-	bool seen[MAX_ROUTES + 1] = {false};
-
-	for (;;)
-	{
-		long n = strtol(p, &end, 10);
-
-		if (end == p)
-			return false;
-		if (route && (n < 1 || n > MAX_ROUTES || seen[n]))
-			return false;
-		if (route)
-			seen[n] = true;
-		p = end + strspn(end, " ");
-		if (*p == '\0')
-			return true;
-		if (*p++ != ',')
-			return false;
-	}
+	return parse_bool(value, flag);
 }
 
-/*
- * Reads '5/hour' or '100/15min' into "5 3600": messages and seconds.  'off' is
- * "0 0".
- */
-static const char *
-rate_value(const char *value, const char **detail)
+bool
+option_parse_time(const char *value, bool milliseconds, int *time)
 {
-	static const struct
-	{
-		const char *name;
-		int seconds;
-	} units[] = {{"second", 1}, {"minute", 60}, {"hour", 3600}, {"day", 86400}};
-	char *end;
-	long n;
-	int seconds = 0;
-
-	if (strcmp(value, "off") == 0)
-		return "0 0";
-	errno = 0;
-	n = strtol(value, &end, 10);
-	if (end == value || errno != 0 || n < 0 || n > 1000000000 || *end != '/')
-		*detail = "It is not a number of messages in a time, such as 5/hour, 100/15min or off.";
-	else
-	{
-		for (int i = 0; i < (int) lengthof(units); i++)
-		{
-			if (strcmp(end + 1, units[i].name) == 0)
-				seconds = units[i].seconds;
-		}
-		if (seconds == 0 && !parse_int(end + 1, &seconds, GUC_UNIT_S, NULL))
-			*detail = "Its time is none of second, minute, hour, day, and not one such as 15min.";
-		else if (seconds < 1 || seconds > 31 * 86400)
-			*detail = "Its time is not between a second and 31 days.";
-	}
-	return *detail == NULL ? psprintf("%ld %d", n, seconds) : value;
+	return parse_int(value, time, milliseconds ? GUC_UNIT_MS : GUC_UNIT_S, NULL);
 }
 
 /*
@@ -246,88 +196,18 @@ rate_value(const char *value, const char **detail)
 static const char *
 option_value(const OptionDef *option, const char *value, const char **detail)
 {
-	bool flag;
-	int ms;
-	double number;
-	char *end;
-	const char *wrong;
+	OptionValue read;
+	const char *result;
+	bool plain_remote;
 
-	*detail = NULL;
-	switch (option->type)
+	if (option->type == OPTION_URL)
 	{
-		case OPTION_TEXT:
-		case OPTION_SERVER_NAME:
-		case OPTION_DATE:
-			if (value[0] == '\0')
-				*detail = "It is empty.";
-			else if (option->max > 0 && strlen(value) > option->max)
-				*detail = psprintf("It is longer than %.0f bytes.", option->max);
-			for (const char *p = value; *p && *detail == NULL; p++)
-			{
-				if ((unsigned char) *p < 0x20 || *p == 0x7F)
-					*detail = "It holds a control character.";
-			}
-			break;
-		case OPTION_BOOL:
-			if (!parse_bool(value, &flag))
-				*detail = "It is neither true nor false.";
-			else
-				value = flag ? "true" : "false";
-			break;
-		case OPTION_INT:
-		case OPTION_NUMBER:
-			errno = 0;
-			number = strtod(value, &end);
-			if (end == value || *end != '\0' || errno != 0 || isnan(number) ||
-				(option->type == OPTION_INT && number != rint(number)))
-				*detail = option->type == OPTION_INT ? "It is not a whole number." : "It is not a number.";
-			else if (number < option->min || number > option->max)
-				*detail = psprintf("It is not between %.0f and %.0f.", option->min, option->max);
-			else
-				value = psprintf(option->type == OPTION_INT ? "%.0f" : "%.15g", number);
-			break;
-		case OPTION_DURATION:
-			if (!parse_int(value, &ms, GUC_UNIT_MS, NULL))
-				*detail = "It is not a time such as 500ms, 10s or 2min.";
-			else if (ms < option->min || ms > option->max)
-				*detail = psprintf("It is not between %.0f and %.0f ms.", option->min, option->max);
-			else
-				value = psprintf("%d", ms);
-			break;
-		case OPTION_CHOICE:
-			for (int i = 0; i < (int) lengthof(option->choices) && option->choices[i]; i++)
-			{
-				if (strcmp(value, option->choices[i]) == 0)
-					return value;
-			}
-			/* true and false may be written as for any Boolean */
-			if (strcmp(option->choices[0], "auto") == 0 && parse_bool(value, &flag))
-				return flag ? "true" : "false";
-			*detail = psprintf("It is none of %s, %s%s%s.", option->choices[0], option->choices[1],
-							   option->choices[2] ? ", " : "", option->choices[2] ? option->choices[2] : "");
-			break;
-		case OPTION_URL:
-			wrong = http_check_url(value, &flag);
-			if (wrong != NULL)
-				*detail = wrong;
-			break;
-		case OPTION_FILE:
-			if (!is_absolute_path(value))
-				*detail = "It is not an absolute path.";
-			break;
-		case OPTION_INT_LIST:
-		case OPTION_ROUTE:
-			if (!is_int_list(value, option->type == OPTION_ROUTE))
-				*detail = option->type == OPTION_ROUTE ? "It is not a list of 1, 2 and 3, each at most once."
-													   : "It is not a list of whole numbers.";
-			break;
-		case OPTION_RATE:
-			value = rate_value(value, detail);
-			break;
-		case OPTION_JSON:
-			break;
+		*detail = http_check_url(value, &plain_remote);
+		return *detail == NULL ? value : NULL;
 	}
-	return *detail == NULL ? value : NULL;
+	result = option_read(option, value, &read);
+	*detail = result == NULL ? pstrdup(read.detail) : NULL;
+	return result == read.text ? pstrdup(result) : result;
 }
 
 /* A value of options that are in the database; the caller checked them. */
@@ -572,6 +452,7 @@ kind_name(Call call)
 		case CALL_STATUS_DETAIL:
 			return "status";
 		case CALL_TEXT:
+		case CALL_COUNT:
 			break;
 	}
 	return "text";
@@ -594,31 +475,15 @@ kind_from_name(const char *name, Call *call)
 
 /*
  * Is a server set up for a call, as far as the choice of a default goes?  Some
- * calls make sense only with an option that most servers of the wrapper lack; an
- * advertisement is nothing to be sent by default.
+ * calls make sense only with an option that most servers of the wrapper lack.
  */
 static bool
 is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
 {
-	static const struct
-	{
-		const Provider *provider;
-		Call call;
-		const char *option; /* NULL: not by default */
-	} needs[] = {
-		{&esms_provider, CALL_OMNI, "oaid"},
-		{&esms_provider, CALL_BULK, NULL},
-		{&etelecom_provider, CALL_OTP, "template_code"},
-		{&etelecom_provider, CALL_CHECK_OTP, "template_code"},
-	};
+	const OptionDef *needed = provider->needs[call];
 
-	for (int i = 0; i < (int) lengthof(needs); i++)
-	{
-		if (needs[i].provider == provider && needs[i].call == call &&
-			(needs[i].option == NULL || given_value(server->options, needs[i].option) == NULL))
-			return false;
-	}
-	return (provider->calls & CALL_BIT(call)) != 0;
+	return (provider->calls & ~provider->by_name_only & CALL_BIT(call)) &&
+		   (needed == NULL || given_value(server->options, needed->name) != NULL);
 }
 
 /* An option of a gateway's server, checked; NULL if neither given nor defaulted. */
@@ -634,12 +499,10 @@ server_option(const char *name, const OptionDef *option)
 	return given != NULL ? given : option->initial;
 }
 
-/* Which events of a gateway's messages are told. */
-Events
-gateway_events(const char *name)
+static Events
+read_events(const char *value)
 {
 	const OptionDef *option = &common_options[COMMON_NOTIFY];
-	const char *value = server_option(name, option);
 
 	for (int i = 0; i < (int) lengthof(option->choices) && option->choices[i]; i++)
 	{
@@ -647,6 +510,13 @@ gateway_events(const char *name)
 			return (Events) i;
 	}
 	return EVENTS_FAILURES;
+}
+
+/* Which events of a gateway's messages are told. */
+Events
+gateway_events(const char *name)
+{
+	return read_events(server_option(name, &common_options[COMMON_NOTIFY]));
 }
 
 /* Are texts of a gateway's messages blanked when they have ended? */
@@ -661,9 +531,7 @@ bool
 gateway_uses_tokens(const char *name)
 {
 	const Provider *provider = gateway_provider(name);
-	const OptionDef *option = provider != NULL && provider->callback_option != NULL
-								  ? find_option(provider->options, provider->callback_option, OPTION_SERVER)
-								  : NULL;
+	const OptionDef *option = provider != NULL ? provider->callback_option : NULL;
 	const char *url = option != NULL ? server_option(name, option) : NULL;
 
 	return url != NULL && strstr(url, TOKEN_PLACE) != NULL;
@@ -773,7 +641,7 @@ check_credentials(const Gateway *gateway, GatewayError *error)
 	for (int i = 0; options[i].name != NULL; i++)
 	{
 		if ((options[i].where & OPTION_USER) && gateway->settings[i] == NULL)
-			return fail(error, ERRCODE_UNDEFINED_OBJECT, "ALTER USER MAPPING … OPTIONS (ADD …).",
+			return fail(error, ERRCODE_UNDEFINED_OBJECT, "ALTER USER MAPPING ... OPTIONS (ADD ...).",
 						"the user mapping for gateway \"%s\" lacks the option \"%s\"", gateway->name,
 						options[i].name);
 	}
@@ -823,7 +691,7 @@ build_gateway(ForeignServer *server, const Provider *provider, Oid role, List *u
 	g->poll_delivery =
 		(provider->calls & CALL_BIT(CALL_STATUS)) &&
 		(common[COMMON_POLL_DELIVERY] == NULL || setting_is_true(common[COMMON_POLL_DELIVERY]));
-	g->events = gateway_events(server->servername);
+	g->events = read_events(common[COMMON_NOTIFY]);
 	g->redact = setting_is_true(common[COMMON_REDACT]);
 	g->unaccent = setting_is_true(common[COMMON_UNACCENT]);
 	g->min_balance = common[COMMON_MIN_BALANCE] && (provider->calls & CALL_BIT(CALL_BALANCE))
@@ -861,7 +729,7 @@ gateway_get(const char *name, Oid role, GatewayError *error)
 	{
 		if (compat_has_server_usage(g->server, role))
 			return g;
-		fail(error, ERRCODE_INSUFFICIENT_PRIVILEGE, "GRANT USAGE ON FOREIGN SERVER … TO ….",
+		fail(error, ERRCODE_INSUFFICIENT_PRIVILEGE, "GRANT USAGE ON FOREIGN SERVER ... TO ....",
 			 "permission denied for gateway %s", name);
 		return NULL;
 	}
@@ -883,7 +751,7 @@ gateway_get(const char *name, Oid role, GatewayError *error)
 	}
 	if (!compat_has_server_usage(server->serverid, role))
 	{
-		fail(error, ERRCODE_INSUFFICIENT_PRIVILEGE, "GRANT USAGE ON FOREIGN SERVER … TO ….",
+		fail(error, ERRCODE_INSUFFICIENT_PRIVILEGE, "GRANT USAGE ON FOREIGN SERVER ... TO ....",
 			 "permission denied for gateway %s", name);
 		return NULL;
 	}
@@ -891,7 +759,8 @@ gateway_get(const char *name, Oid role, GatewayError *error)
 	if (!found)
 	{
 		fail(error, ERRCODE_UNDEFINED_OBJECT,
-			 "CREATE USER MAPPING FOR PUBLIC (or for the role) SERVER … OPTIONS (…) holds the credentials.",
+			 "CREATE USER MAPPING FOR PUBLIC (or for the role) SERVER ... OPTIONS (...) holds the "
+			 "credentials.",
 			 "there is no user mapping of role \"%s\" for gateway \"%s\"", GetUserNameFromId(role, true),
 			 name);
 		return NULL;
@@ -1035,10 +904,8 @@ prepare_phones(const Gateway *gateway, const Draft *draft, Prepared *prepared, G
 
 /* The value of an option that not every provider has; NULL if this one has not. */
 const char *
-gateway_setting(const Provider *provider, Settings settings, const char *name)
+gateway_setting(const Provider *provider, Settings settings, const OptionDef *option)
 {
-	const OptionDef *option = name != NULL ? find_option(provider->options, name, ~0U) : NULL;
-
 	return option != NULL ? settings[option - provider->options] : NULL;
 }
 
@@ -1108,7 +975,7 @@ prepare_omni(Message *message, const Draft *draft, bool ordered, GatewayError *e
 	if (list != NULL && strlen(list) > MAX_LIST_PARAM)
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "list_param is longer than %d bytes",
 					MAX_LIST_PARAM);
-	if (draft->routerule != NULL && !is_int_list(draft->routerule, true))
+	if (draft->routerule != NULL && !option_is_list(draft->routerule, true))
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE,
 					"1 is ZNS, 2 an automatic call, 3 SMS; each at most once.", "invalid routerule: {%s}",
 					draft->routerule);

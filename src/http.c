@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -26,6 +27,7 @@
 
 #include "compat.h"
 #include "portability/instr_time.h"
+#include "scrub.h"
 #include "storage/fd.h"
 #include "transport.h"
 
@@ -35,6 +37,7 @@
 /* A buffer larger than this is not kept for the next transfer. */
 #define KEEP_BODY      (16 * 1024)
 #define EVENTS_AT_ONCE 128
+#define MAX_TRACE      8192 /* bytes of libcurl's words about one request */
 
 /*
  * Seconds that an idle connection may be reused after.  Where a repeat is not
@@ -65,6 +68,9 @@ struct HttpTransfer
 	CURLcode result;
 	HttpQueue *queue; /* where it goes when finished */
 	void *tag;
+	char *trace; /* what libcurl tells, scrubbed; NULL: nobody wants to know */
+	size_t trace_len;
+	char **secrets;     /* what must not be in it; ends with NULL */
 	HttpTransfer *next; /* in a queue, or in the free list */
 	char errbuf[CURL_ERROR_SIZE];
 };
@@ -244,6 +250,60 @@ on_send(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_p
 	return t->repeated ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
+/* One of libcurl's lines about a request; of bodies only the length is told. */
+static void
+add_trace(HttpTransfer *t, const char *prefix, ScrubLine kind, const char *line, size_t len)
+{
+	size_t left = MAX_TRACE - t->trace_len;
+	char scrubbed[512];
+
+	if (!scrub_line(kind, line, len, (const char *const *) t->secrets, scrubbed, sizeof(scrubbed)))
+		return;
+	if (strlen(prefix) + strlen(scrubbed) + 2 > left)
+		return;
+	t->trace_len +=
+		snprintf(t->trace + t->trace_len, left, "%s%s%s", t->trace_len > 0 ? "\n" : "", prefix, scrubbed);
+}
+
+static int
+on_debug(CURL *easy, curl_infotype type, char *data, size_t len, void *arg)
+{
+	HttpTransfer *t = arg;
+	char size[32];
+
+	(void) easy;
+	if (t->trace == NULL)
+		return 0;
+	switch (type)
+	{
+		case CURLINFO_TEXT:
+			add_trace(t, "* ", SCRUB_INFO, data, len);
+			break;
+		case CURLINFO_HEADER_IN:
+			add_trace(t, "< ", SCRUB_HEADER, data, len);
+			break;
+		case CURLINFO_HEADER_OUT:
+			while (len > 0)
+			{
+				char *end = memchr(data, '\n', len);
+				size_t line = end != NULL ? (size_t) (end - data) + 1 : len;
+
+				add_trace(t, "> ", SCRUB_HEADER, data, line);
+				data += line;
+				len -= line;
+			}
+			break;
+		case CURLINFO_DATA_IN:
+		case CURLINFO_DATA_OUT:
+			snprintf(size, sizeof(size), "(%zu bytes)", len);
+			add_trace(t, type == CURLINFO_DATA_IN ? "< " : "> ", SCRUB_INFO, size, strlen(size));
+			break;
+		default:
+			break;
+	}
+	return 0;
+}
+
 /*
  * libcurl's resolver threads inherit the signal mask: they must get no signal.
  * They are started by curl_multi_socket_action(), not by curl_multi_add_handle().
@@ -329,6 +389,17 @@ http_reserve(int transfers)
 	return limit.rlim_cur > 2 * other ? (int) (limit.rlim_cur - other) : 16;
 }
 
+/* Is a URL's host this machine?  A name that begins with 127. is none. */
+static bool
+is_loopback(const char *host)
+{
+	struct in_addr address;
+
+	if (inet_pton(AF_INET, host, &address) == 1)
+		return ntohl(address.s_addr) >> 24 == 127;
+	return strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0;
+}
+
 /*
  * Is this a URL that requests may go to?  Returns NULL if so, else what is
  * wrong with it, as a DETAIL.  Sets *loopback_only when the scheme is http and
@@ -370,8 +441,7 @@ http_check_url(const char *url, bool *plain_remote)
 			curl_free(part);
 			part = NULL;
 		}
-		*plain_remote = strcmp(scheme, "http") == 0 && strcmp(host, "localhost") != 0 &&
-						strncmp(host, "127.", 4) != 0 && strcmp(host, "[::1]") != 0;
+		*plain_remote = strcmp(scheme, "http") == 0 && !is_loopback(host);
 	}
 	curl_free(scheme);
 	curl_free(host);
@@ -496,6 +566,50 @@ configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 	t->connect_timeout_ms = endpoint->connect_timeout_ms;
 }
 
+static void
+stop_trace(HttpTransfer *t)
+{
+	for (char **secret = t->secrets; secret != NULL && *secret != NULL; secret++)
+		free(*secret);
+	free(t->secrets);
+	t->secrets = NULL;
+	if (t->trace != NULL)
+		curl_easy_setopt(t->easy, CURLOPT_VERBOSE, 0L);
+	free(t->trace);
+	t->trace = NULL;
+	t->trace_len = 0;
+}
+
+/* Has libcurl tell what it does.  Where memory is out, it does not. */
+static void
+start_trace(HttpTransfer *t, const HttpRequest *request)
+{
+	int n = 0;
+	bool ok;
+
+	t->secrets = calloc(2 * HTTP_MAX_QUERY + HTTP_MAX_HEADERS + 1, sizeof(char *));
+	ok = t->secrets != NULL;
+	for (int i = 0; ok && i < request->nquery; i++)
+	{
+		char *escaped = curl_easy_escape(t->easy, request->query[i].value, 0);
+
+		ok = escaped != NULL && (t->secrets[n++] = strdup(request->query[i].value)) != NULL &&
+			 (t->secrets[n++] = strdup(escaped)) != NULL;
+		curl_free(escaped);
+	}
+	for (int i = 0; ok && i < request->nheaders; i++)
+		ok = (t->secrets[n++] = strdup(request->header[i].value)) != NULL;
+	t->trace = ok ? calloc(1, MAX_TRACE) : NULL;
+	if (t->trace == NULL)
+	{
+		stop_trace(t);
+		return;
+	}
+	curl_easy_setopt(t->easy, CURLOPT_DEBUGFUNCTION, on_debug);
+	curl_easy_setopt(t->easy, CURLOPT_DEBUGDATA, t);
+	curl_easy_setopt(t->easy, CURLOPT_VERBOSE, 1L);
+}
+
 /* Gives a transfer back, whatever its state; its answer is gone with it. */
 void
 http_release(HttpTransfer *t)
@@ -509,6 +623,7 @@ http_release(HttpTransfer *t)
 		restore_signals(&saved);
 		t->running = false;
 	}
+	stop_trace(t);
 	free(t->request_body);
 	t->request_body = NULL;
 	if (t->size > KEEP_BODY)
@@ -584,6 +699,8 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 
 	configure(t, endpoint);
 	ok = set_target(t, endpoint, request);
+	if (guc_log_http)
+		start_trace(t, request);
 	if (t->request_body != NULL)
 	{
 		curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
@@ -750,6 +867,10 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 	queue->head = t->next;
 	if (queue->head == NULL)
 		queue->tail = NULL;
+
+	if (t->trace != NULL)
+		ereport(LOG_SERVER_ONLY,
+				(errmsg("HTTP request, as libcurl tells it"), errdetail_internal("%s", t->trace)));
 
 	memset(answer, 0, sizeof(*answer));
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);

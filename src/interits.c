@@ -48,7 +48,7 @@ interits_check(Settings settings, const Message *message, Complaint *complaint)
 
 	(void) message;
 	if (settings[INTERITS_SENDER] == NULL)
-		return complain(complaint, "ALTER SERVER … OPTIONS (ADD sender '…').",
+		return complain(complaint, "ALTER SERVER ... OPTIONS (ADD sender '...').",
 						"this message needs the option \"sender\"");
 	if (settings[INTERITS_SCHEDULED] != NULL && !parse_iso_date(settings[INTERITS_SCHEDULED], 0, &ms))
 		return complain(complaint, "Write it as 2026-12-31T08:00:00+07:00.",
@@ -186,5 +186,5 @@ const Provider interits_provider = {
 	.repeat_safe = interits_repeat_safe,
 	.report = interits_report,
 	.otp_is_local = true,
-	.unicode_option = "unicode",
+	.unicode_option = &interits_options[INTERITS_UNICODE],
 };

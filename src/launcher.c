@@ -39,12 +39,15 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
-#define MAX_DATABASES 128
-#define NO_WAKE       ((uint64) DT_NOEND)
-#define RESTART_MIN   1000 /* ms */
-#define RESTART_MAX   60000
-#define NAP           60000 /* ms between looks for databases that went */
-#define ROOM          6000  /* ms that a command waits at most for other sessions, and one more second */
+#define MAX_DATABASES  128
+#define NO_WAKE        ((uint64) DT_NOEND)
+#define RESTART_MIN    1000 /* ms */
+#define RESTART_MAX    60000
+#define NAP            60000 /* ms between looks for databases that went */
+#define ROOM           6000  /* ms that a command waits at most for other sessions, and one more second */
+#define GENTLE_EXIT    5000  /* ms that a worker takes at most to end while its requests do */
+#define HOLD           60000 /* ms until a worker looks again at an outbox that is not to be drained */
+#define RETRY_REGISTER 5000 /* ms until a worker is tried to be started again when there was no room for it */
 
 enum
 {
@@ -60,7 +63,8 @@ typedef struct WorkerSlot
 	pg_atomic_uint32 worker;     /* its process's number + 1; 0: none */
 	pg_atomic_uint32 left;       /* its last worker ended because there was nothing to do here */
 	pg_atomic_uint64 wake_due;   /* earliest due time among newly queued messages */
-	pg_atomic_uint64 not_before; /* no worker is started until then: somebody wants the database alone */
+	pg_atomic_uint64 hurry;      /* until then: somebody wants the database alone, and waits */
+	pg_atomic_uint64 not_before; /* no worker is started until then */
 } WorkerSlot;
 
 typedef struct Shared
@@ -76,6 +80,7 @@ typedef struct Start
 	BackgroundWorkerHandle *handle;
 	TimestampTz started;
 	TimestampTz not_before;
+	TimestampTz complained; /* that there is no room for it */
 	int pause_ms;
 } Start;
 
@@ -128,6 +133,7 @@ startup_shmem(void)
 			pg_atomic_init_u32(&shared->slots[i].worker, 0);
 			pg_atomic_init_u32(&shared->slots[i].left, 0);
 			pg_atomic_init_u64(&shared->slots[i].wake_due, NO_WAKE);
+			pg_atomic_init_u64(&shared->slots[i].hurry, 0);
 			pg_atomic_init_u64(&shared->slots[i].not_before, 0);
 		}
 	}
@@ -157,6 +163,7 @@ find_slot(Oid database)
 	{
 		pg_atomic_write_u32(&slot->state, SLOT_IDLE);
 		pg_atomic_write_u64(&slot->wake_due, NO_WAKE);
+		pg_atomic_write_u64(&slot->hurry, 0);
 		pg_atomic_write_u64(&slot->not_before, 0);
 		pg_atomic_write_u32(&slot->database, database);
 	}
@@ -224,7 +231,11 @@ on_locks_released(ResourceReleasePhase phase, bool commit, bool top, void *arg)
 	if (wake_armed && my_slot != NULL)
 		wake_worker(my_slot, armed_due);
 	if (start_armed && my_slot != NULL)
+	{
+		pg_atomic_write_u64(&my_slot->not_before, 0);
 		want_worker(my_slot);
+		set_latch_of(pg_atomic_read_u32(&shared->launcher));
+	}
 	wake_armed = start_armed = committed = false;
 }
 
@@ -257,7 +268,14 @@ wake_at_commit(TimestampTz due)
 	}
 }
 
-/* Has a worker started for this database once this transaction commits. */
+/* Is there a launcher, so that a worker will come? */
+bool
+launcher_is_there(void)
+{
+	return shared != NULL;
+}
+
+/* Has a worker started for this database once this transaction commits, whatever it was held for. */
 void
 start_worker_at_commit(void)
 {
@@ -299,12 +317,15 @@ worker_attach(void)
 bool
 worker_must_hurry(void)
 {
-	return my_slot != NULL && (TimestampTz) pg_atomic_read_u64(&my_slot->not_before) > GetCurrentTimestamp();
+	return my_slot != NULL && (TimestampTz) pg_atomic_read_u64(&my_slot->hurry) > GetCurrentTimestamp();
 }
 
-/* Says that this database needs no worker any more; the caller exits. */
+/*
+ * Says that this database needs no worker any more, or that it is held and needs none for a
+ * while; the caller exits.
+ */
 void
-worker_detach(void)
+worker_detach(bool held)
 {
 	WorkerSlot *slot = my_slot;
 
@@ -313,7 +334,11 @@ worker_detach(void)
 	pg_atomic_write_u32(&slot->state, SLOT_IDLE);
 	pg_atomic_write_u32(&slot->left, 1);
 	pg_atomic_write_u32(&slot->worker, 0);
-	pg_atomic_write_u32(&slot->database, InvalidOid);
+	if (held)
+		pg_atomic_write_u64(&slot->not_before,
+							(uint64) TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HOLD));
+	else
+		pg_atomic_write_u32(&slot->database, InvalidOid);
 	LWLockRelease(shared->lock);
 }
 
@@ -338,29 +363,47 @@ worker_take_wake(void)
 /*
  * Ends the worker of a database for a while: long enough for a command that
  * waits up to 5 s for other sessions to go.  What was on its way is settled by
- * the next worker, if there is a database for it then.
+ * the next worker, if there is a database for it then; or, if there is no hurry, the worker
+ * lets it come to its end.  Returns the slot, or NULL if nobody ran.
  */
-static void
-make_room(Oid database)
+static WorkerSlot *
+make_room(Oid database, bool hurry)
 {
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROOM);
+
 	if (shared == NULL || !OidIsValid(database))
-		return;
+		return NULL;
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
 		WorkerSlot *slot = &shared->slots[i];
 		uint32 worker = pg_atomic_read_u32(&slot->worker);
+		int pid;
 
 		if (pg_atomic_read_u32(&slot->database) != database)
 			continue;
-		pg_atomic_write_u64(&slot->not_before,
-							(uint64) TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROOM));
-		if (worker != 0)
-		{
-			int pid = ProcGlobal->allProcs[worker - 1].pid;
+		if (hurry)
+			pg_atomic_write_u64(&slot->hurry, (uint64) until);
+		pg_atomic_write_u64(&slot->not_before, (uint64) until);
+		pid = worker != 0 ? ProcGlobal->allProcs[worker - 1].pid : 0;
+		if (pid != 0)
+			kill(pid, SIGTERM);
+		return pid != 0 ? slot : NULL;
+	}
+	return NULL;
+}
 
-			if (pid != 0)
-				kill(pid, SIGTERM);
-		}
+/* The tables are about to change: lets the worker finish what it has under way, and go. */
+static void
+await_worker_exit(void)
+{
+	WorkerSlot *slot = make_room(MyDatabaseId, false);
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), GENTLE_EXIT);
+
+	while (slot != NULL && pg_atomic_read_u32(&slot->worker) != 0 && GetCurrentTimestamp() < end)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
 	}
 }
 
@@ -371,7 +414,7 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *
 	if (previous_access_hook)
 		previous_access_hook(access, class, object, sub, arg);
 	if (access == OAT_DROP && class == DatabaseRelationId)
-		make_room(object);
+		make_room(object, true);
 }
 
 static bool
@@ -428,15 +471,22 @@ on_utility(PlannedStmt *statement, const char *query, bool read_only_tree, Proce
 		   ParamListInfo params, QueryEnvironment *environment, DestReceiver *receiver,
 		   QueryCompletion *completion)
 {
-	if (IsA(statement->utilityStmt, RenameStmt) || IsA(statement->utilityStmt, AlterDatabaseStmt) ||
-		IsA(statement->utilityStmt, CreatedbStmt))
-		make_room(database_wanted_alone(statement->utilityStmt));
+	Node *node = statement->utilityStmt;
+	bool update = IsA(node, AlterExtensionStmt) &&
+				  strcmp(((AlterExtensionStmt *) node)->extname, EXTENSION_NAME) == 0 && superuser();
+
+	if (IsA(node, RenameStmt) || IsA(node, AlterDatabaseStmt) || IsA(node, CreatedbStmt))
+		make_room(database_wanted_alone(node), true);
+	if (update)
+		await_worker_exit();
 	if (previous_utility_hook)
 		previous_utility_hook(statement, query, read_only_tree, context, params, environment, receiver,
 							  completion);
 	else
 		standard_ProcessUtility(statement, query, read_only_tree, context, params, environment, receiver,
 								completion);
+	if (update)
+		start_worker_at_commit();
 }
 
 /* ------------------------------------------------------------------------
@@ -511,13 +561,20 @@ sweep(bool want_all)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
+	/* Who still points at a slot that is given to another database only wakes that one's worker. */
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
 		WorkerSlot *slot = &shared->slots[i];
 
 		if (!served[i] && pg_atomic_read_u32(&slot->database) != InvalidOid)
+		{
 			pg_atomic_write_u32(&slot->state, SLOT_REFUSED);
+			if (pg_atomic_read_u32(&slot->worker) == 0)
+				pg_atomic_write_u32(&slot->database, InvalidOid);
+		}
 	}
+	LWLockRelease(shared->lock);
 }
 
 /* May a worker be started here?  The database may have gone since it was wanted. */
@@ -623,12 +680,16 @@ start_workers(Start *starts)
 		start->started = now;
 		if (start_worker(database, &start->handle))
 			return 1000;
-		ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-						  errmsg("no background worker is free for the outbox of database %u", database),
-						  errhint("Raise max_worker_processes; the launcher goes on trying.")));
+		if (TimestampDifferenceExceeds(start->complained, now, RESTART_MAX))
+		{
+			ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+							  errmsg("no background worker is free for the outbox of database %u", database),
+							  errhint("Raise max_worker_processes; the launcher goes on trying.")));
+			start->complained = now;
+		}
 		start->handle = NULL;
-		start->not_before = TimestampTzPlusMilliseconds(now, RESTART_MAX);
-		nap = Min(nap, RESTART_MAX);
+		start->not_before = TimestampTzPlusMilliseconds(now, RETRY_REGISTER);
+		nap = Min(nap, RETRY_REGISTER);
 	}
 	return nap;
 }

@@ -12,6 +12,23 @@
 /* Characters of a MAC in a token: five bits each. */
 #define TOKEN_DIGITS 26
 
+/* Fills bytes with what nobody can guess; an error if the system has no such. */
+void
+strong_random(void *bytes, size_t n)
+{
+	if (!pg_strong_random(bytes, n))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+}
+
+int64
+random_int64(void)
+{
+	int64 random;
+
+	strong_random(&random, sizeof(random));
+	return random;
+}
+
 /*
  * HMAC-SHA-256 (RFC 2104) over a purpose and texts, each with its NUL, so that
  * neither can pass for another.

@@ -47,8 +47,7 @@ otp_make(int length, bool digits_only)
 	{
 		uint8 byte;
 
-		if (!pg_strong_random(&byte, 1))
-			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+		strong_random(&byte, 1);
 		if (byte < fair)
 			code[i++] = alphabet[byte % size];
 	}
@@ -83,8 +82,7 @@ otp_keep(const char *gateway, const char *phone, const char *code, int ttl)
 	uint8 salt[SALT_SIZE];
 	uint8 hash[MAC_SIZE];
 
-	if (!pg_strong_random(salt, sizeof(salt)))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+	strong_random(salt, sizeof(salt));
 	hash_code(salt, gateway, phone, code, hash);
 	outbox_otp_add(gateway, phone, bytes_datum(salt, SALT_SIZE), bytes_datum(hash, MAC_SIZE),
 				   GetCurrentTimestamp() + ttl * USECS_PER_SEC);

@@ -28,8 +28,8 @@
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "commands/extension.h"
-#include "details.h"
 #include "commands/trigger.h"
+#include "details.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -77,6 +77,7 @@ typedef enum Statement
 	PLAN_NEXT_LANE,
 	PLAN_CLAIM,
 	PLAN_LANE_DUE,
+	PLAN_ANY_DUE,
 	PLAN_LANE_FREE,
 	PLAN_LEASE_ADD,
 	PLAN_LEASE_DROP,
@@ -136,197 +137,228 @@ typedef enum Statement
 #define EXPIRE_AT_ONCE  1000
 #define PINNED_PATH     "pg_catalog, pg_temp"
 
-/* "@" stands for the extension's schema and a dot. */
+/* "@" stands for the extension's schema and a dot.  (A formatter does not know where SQL breaks.) */
+/* clang-format off */
 static const struct
 {
 	const char *sql;
 	Oid args[MAX_ARGS];
 } statements[PLAN_COUNT] = {
-	[PLAN_NEXT_LANE] = {"SELECT o.gateway, o.priority FROM @sms_outbox o "
-						"WHERE o.status = 'queued' AND (o.gateway, o.priority) > ($1, $2) "
-						"AND (o.gateway, o.priority) < ($3, $4) "
-						"ORDER BY o.gateway, o.priority LIMIT 1",
-						{NAMEOID, INT2OID, NAMEOID, INT2OID}},
-	[PLAN_CLAIM] = {"SELECT " ITEM_COLUMNS " FROM @sms_outbox o "
-					"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-					"AND (o.next_attempt_at, o.id) > ($3, $4) AND o.next_attempt_at <= $5 "
-					"AND o.origin = $6 AND NOT @sms_gateway_claimed(o.id) "
-					"ORDER BY o.next_attempt_at, o.id LIMIT $7 FOR NO KEY UPDATE OF o SKIP LOCKED",
-					{NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID}},
-	[PLAN_LANE_DUE] = {"SELECT o.next_attempt_at FROM @sms_outbox o "
-					   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-					   "AND o.next_attempt_at > $3 ORDER BY o.next_attempt_at LIMIT 1",
-					   {NAMEOID, INT2OID, TIMESTAMPTZOID}},
-	[PLAN_LANE_FREE] = {"SELECT 1 FROM @sms_outbox o "
-						"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-						"AND o.next_attempt_at <= $3 LIMIT 1 FOR SHARE OF o SKIP LOCKED",
-						{NAMEOID, INT2OID, TIMESTAMPTZOID}},
-	[PLAN_LEASE_ADD] = {"INSERT INTO @sms_gateway_lease (ids, claimed_at) VALUES ($1, $2) RETURNING id",
-						{INT8ARRAYOID, TIMESTAMPTZOID}},
-	[PLAN_LEASE_DROP] = {"DELETE FROM @sms_gateway_lease WHERE id = $1", {INT8OID}},
-	[PLAN_LEASE_SET] = {"UPDATE @sms_gateway_lease SET ids = $2 WHERE id = $1", {INT8OID, INT8ARRAYOID}},
-	[PLAN_LEASE_CLEAR] = {"DELETE FROM @sms_gateway_lease", {InvalidOid}},
-	[PLAN_RECORD] =
-		{"UPDATE @sms_outbox o SET status = r.status, gateway = r.gateway, attempts = r.attempts, "
-		 "next_attempt_at = r.next_attempt_at, smsid = coalesce(r.smsid, o.smsid), "
-		 "id_omni_mess = coalesce(r.id_omni_mess, o.id_omni_mess), "
-		 "referent_id = coalesce(r.referent_id, o.referent_id), result_code = r.result_code, "
-		 "result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
-		 "details = coalesce(r.details, o.details), unsure_since = r.unsure_since, poll_at = "
-		 "r.poll_at, " BLANK(
-			 "r.blank") " "
-						"FROM @sms_gateway_results() r WHERE o.id OPERATOR(pg_catalog.=) r.id "
-						"AND " STILL_QUEUED,
-		 {InvalidOid}},
-	[PLAN_ROW_FREE] = {"SELECT 1 FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED", {INT8OID}},
-	[PLAN_ORPHANS] = {"SELECT " ITEM_COLUMNS ", l.claimed_at "
-					  "FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), @sms_outbox o "
-					  "WHERE o.id = u.id AND " STILL_QUEUED " AND o.next_attempt_at <= l.claimed_at "
-					  "AND o.origin = $1 FOR NO KEY UPDATE OF o",
-					  {INT8OID}},
-	[PLAN_LATE] =
-		{"SELECT o.id, o.gateway, CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END, "
-		 "NULL::text, "
-		 "o.created_by FROM @sms_outbox o "
-		 "WHERE o.status = 'queued' AND o.expires_at IS NOT NULL AND o.expires_at <= $1 AND o.origin = $2 "
-		 "AND NOT @sms_gateway_claimed(o.id) ORDER BY o.expires_at LIMIT " CppAsString2(
-			 EXPIRE_AT_ONCE) " FOR NO KEY UPDATE OF o SKIP LOCKED",
-		 {TIMESTAMPTZOID, INT8OID}},
-	[PLAN_EXPIRE] =
-		{"UPDATE @sms_outbox o SET next_attempt_at = NULL, "
-		 "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, " BLANK(
-			 "o.unsure_since IS NULL AND " REDACTED) " "
-													 "WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) "
-													 "AND " STILL_QUEUED,
-		 {INT8ARRAYOID}},
-	[PLAN_EXPIRE_NEXT] = {"SELECT o.expires_at FROM @sms_outbox o WHERE o.status = 'queued' "
-						  "AND o.expires_at IS NOT NULL AND o.expires_at > $1 ORDER BY o.expires_at LIMIT 1",
-						  {TIMESTAMPTZOID}},
-	[PLAN_PURGE] = {"WITH page AS MATERIALIZED (SELECT o.id, o.created_at FROM @sms_outbox o "
-					"WHERE o.id > $1 ORDER BY o.id LIMIT 1000), "
-					"gone AS (DELETE FROM @sms_outbox o USING page WHERE o.id = page.id "
-					"AND o.created_at < $2 AND o.status IN "
-					"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled')) "
-					"SELECT max(id), bool_or(created_at >= $2) FROM page",
-					{INT8OID, TIMESTAMPTZOID}},
-	[PLAN_PAUSES] = {"SELECT gateway, by_user FROM @sms_gateway_state", {InvalidOid}},
-	[PLAN_PAUSED] = {"SELECT 1 FROM @sms_gateway_state WHERE gateway = $1", {NAMEOID}},
-	[PLAN_ANY_LEASE] = {"SELECT 1 FROM @sms_gateway_lease LIMIT 1", {InvalidOid}},
-	[PLAN_PAUSE] = {"INSERT INTO @sms_gateway_state AS s (gateway, reason, by_user, since) "
-					"VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
-					"SET reason = excluded.reason, by_user = excluded.by_user, since = excluded.since "
-					"WHERE excluded.by_user OR NOT s.by_user",
-					{NAMEOID, TEXTOID, BOOLOID}},
-	[PLAN_RESUME] = {"DELETE FROM @sms_gateway_state WHERE gateway = $1 AND (NOT by_user OR $2)",
-					 {NAMEOID, BOOLOID}},
-	[PLAN_IDENTITY] =
-		{"INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid, secret) "
-		 "VALUES ($1, $2, $3, $4)",
-		 {INT8OID, INT8OID, OIDOID, BYTEAOID}},
-	[PLAN_IDENTITIES] = {"SELECT instance, secret, system_identifier = $1 AND database_oid = $2 "
-						 "FROM @sms_gateway_identity ORDER BY 3 DESC, created_at DESC",
-						 {INT8OID, OIDOID}},
-	[PLAN_IDENTITY_CLEAR] = {"DELETE FROM @sms_gateway_identity", {InvalidOid}},
-	[PLAN_ADOPT] =
-		{"UPDATE @sms_outbox SET origin = $1 WHERE origin <> $1 AND status = ANY ($2::@sms_status[])",
-		 {INT8OID, TEXTOID}},
-	[PLAN_LOCK_ROW] = {"SELECT status::text, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
-					   "ELSE content IS NULL END FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
-					   {INT8OID}},
-	[PLAN_LEASED_AT] =
-		{"SELECT l.claimed_at, o.next_attempt_at <= l.claimed_at FROM @sms_gateway_lease l, "
-		 "@sms_outbox o WHERE o.id = $1 AND o.id = ANY (l.ids) ORDER BY l.claimed_at DESC LIMIT 1",
-		 {INT8OID}},
-	[PLAN_SET_STATUS] = {"UPDATE @sms_outbox o SET status = $2::@sms_status, next_attempt_at = NULL, "
-						 "sent_at = CASE WHEN $2 OPERATOR(pg_catalog.=) 'sent' "
-						 "THEN coalesce(o.sent_at, pg_catalog.clock_timestamp()) ELSE o.sent_at END, " BLANK(
-							 REDACTED) " "
-									   "WHERE o.id OPERATOR(pg_catalog.=) $1",
-						 {INT8OID, TEXTOID}},
-	[PLAN_REQUEUE] = {"UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
-					  "expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
-					  "unsure_since = NULL WHERE id OPERATOR(pg_catalog.=) $1",
-					  {INT8OID, TIMESTAMPTZOID}},
-	[PLAN_FOLLOW] =
-		{"UPDATE @sms_outbox o SET "
-		 "status = CASE WHEN r.open THEN coalesce(r.status, o.status) ELSE o.status END, "
-		 "delivered_at = CASE WHEN r.open THEN r.delivered_at ELSE o.delivered_at END, "
-		 "sent_at = coalesce(o.sent_at, CASE WHEN r.status IS NOT NULL THEN pg_catalog.clock_timestamp() "
-		 "END), "
-		 "unsure_since = CASE WHEN r.status IS NULL THEN o.unsure_since END, " BLANK(
-			 "r.status IS NOT NULL AND " REDACTED) ", "
-												   "price = coalesce(r.price, o.price), parts = "
-												   "coalesce(r.parts, o.parts), "
-												   "smsid = coalesce(o.smsid, r.smsid), id_omni_mess = "
-												   "coalesce(o.id_omni_mess, r.id_omni_mess), "
-												   "referent_id = coalesce(o.referent_id, r.referent_id), "
-												   "details = CASE WHEN r.details IS NULL OR NOT r.open THEN "
-												   "o.details "
-												   "ELSE coalesce(o.details, '{}') OPERATOR(pg_catalog.||) "
-												   "r.details END, "
-												   "poll_at = CASE WHEN r.poll_at OPERATOR(pg_catalog.=) "
-												   "'-infinity' THEN o.poll_at ELSE r.poll_at END "
-												   "FROM (SELECT f.*, "
-												   "x.status OPERATOR(pg_catalog.=) ANY "
-												   "('{sent,uncertain}'::@sms_status[]) AS open "
-												   "FROM @sms_gateway_reports() f JOIN @sms_outbox x ON x.id "
-												   "OPERATOR(pg_catalog.=) f.id) r "
-												   "WHERE o.id OPERATOR(pg_catalog.=) r.id "
-												   "AND o.status OPERATOR(pg_catalog.=) ANY "
-												   "('{sent,uncertain,delivered,undelivered}'::@sms_status[]"
-												   ")",
-		 {InvalidOid}},
-	[PLAN_FOLLOW_ENDS] =
-		{"SELECT o.id, o.gateway, r.status::text, r.details ->> 'delivery_code' "
-		 "FROM @sms_gateway_reports() r JOIN @sms_outbox o ON o.id = r.id "
-		 "WHERE r.status IN ('delivered', 'undelivered') AND o.status IN ('sent', 'uncertain')",
-		 {InvalidOid}},
-	[PLAN_POLLS] = {"SELECT " FOLLOW_COLUMNS
-					" FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
-					"AND (o.poll_at, o.id) > ($2, $3) AND o.poll_at <= $4 AND o.origin = $5 "
-					"ORDER BY o.poll_at, o.id LIMIT $6",
-					{NAMEOID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID}},
-	[PLAN_POLL_DUE] = {"SELECT o.poll_at FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
-					   "AND o.poll_at > $2 ORDER BY o.poll_at LIMIT 1",
-					   {NAMEOID, TIMESTAMPTZOID}},
-	[PLAN_SENT_MESSAGE] = {"SELECT " FOLLOW_COLUMNS " FROM @sms_outbox o WHERE o.id = $1", {INT8OID}},
-	[PLAN_FIND_ID] = {"SELECT o.status::text, o.request_id, o.smsid, o.created_by FROM @sms_outbox o "
-					  "WHERE o.id = $1 AND o.gateway = $2",
-					  {INT8OID, NAMEOID}},
-	[PLAN_FIND_REQUEST] = {"SELECT o.id FROM @sms_outbox o WHERE o.gateway = $1 AND o.request_id = $2 "
-						   "AND NOT o.request_id OPERATOR(pg_catalog.^@) 'sgw-'",
-						   {NAMEOID, TEXTOID}},
-	[PLAN_FIND_REFERENCE] =
-		{"SELECT o.id FROM @sms_outbox o "
-		 "WHERE coalesce(o.id_omni_mess, o.smsid, o.referent_id) = $2 "
-		 "AND coalesce(o.id_omni_mess, o.smsid, o.referent_id) IS NOT NULL "
-		 "AND (o.status IN ('sent', 'uncertain') OR o.kind <> 'text') AND o.gateway = $1 LIMIT 1",
-		 {NAMEOID, TEXTOID}},
-	[PLAN_FIND_REMEMBERED] = {"SELECT message FROM @sms_gateway_report WHERE gateway = $1 AND reference = $2 "
-							  "AND message IS NOT NULL",
-							  {NAMEOID, TEXTOID}},
-	[PLAN_KEEP_REPORT] = {"INSERT INTO @sms_gateway_report AS s (gateway, reference, message, report) "
-						  "VALUES ($1, $2, $3, $4) ON CONFLICT (gateway, reference) DO UPDATE SET "
-						  "message = coalesce(s.message, excluded.message), "
-						  "report = CASE WHEN $5 THEN excluded.report ELSE s.report END, "
-						  "received_at = excluded.received_at",
-						  {NAMEOID, TEXTOID, INT8OID, JSONBOID, BOOLOID}},
-	[PLAN_UNKNOWN_REPORTS] = {"SELECT gateway, reference, report::text FROM @sms_gateway_report "
-							  "WHERE message IS NULL AND received_at > $1 ORDER BY received_at DESC LIMIT $2",
-							  {TIMESTAMPTZOID, INT8OID}},
-	[PLAN_KNOW_REPORT] = {"UPDATE @sms_gateway_report SET message = $3 WHERE gateway = $1 AND reference = $2",
-						  {NAMEOID, TEXTOID, INT8OID}},
-	[PLAN_PURGE_REPORTS] = {"DELETE FROM @sms_gateway_report WHERE received_at < $1", {TIMESTAMPTZOID}},
-	[PLAN_PURGE_OTP] = {"DELETE FROM @sms_gateway_otp WHERE expires_at < $1", {TIMESTAMPTZOID}},
-	[PLAN_PURGE_USAGE] = {"DELETE FROM @sms_gateway_usage WHERE window_end < $1 "
-						  "AND (subject ^@ 'otp ' OR subject ^@ 'phone ')",
-						  {TIMESTAMPTZOID}},
-	[PLAN_OTP_ADD] = {"INSERT INTO @sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash) "
-					  "VALUES (0, $5, $1, $2, $3, $4)",
-					  {NAMEOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID}},
-	[PLAN_OTP_USE] = {"DELETE FROM @sms_gateway_otp WHERE gateway = $1 AND phone = $2 AND id <= $3",
-					  {NAMEOID, TEXTOID, INT8OID}},
+	[PLAN_NEXT_LANE] = {
+		"SELECT o.gateway, o.priority FROM @sms_outbox o "
+		"WHERE o.status = 'queued' AND (o.gateway, o.priority) > ($1, $2) "
+		"AND (o.gateway, o.priority) < ($3, $4) "
+		"ORDER BY o.gateway, o.priority LIMIT 1",
+		{NAMEOID, INT2OID, NAMEOID, INT2OID}},
+	[PLAN_CLAIM] = {
+		"SELECT " ITEM_COLUMNS " FROM @sms_outbox o "
+		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
+		"AND (o.next_attempt_at, o.id) > ($3, $4) AND o.next_attempt_at <= $5 "
+		"AND o.origin = $6 AND NOT @sms_gateway_claimed(o.id) "
+		"ORDER BY o.next_attempt_at, o.id LIMIT $7 FOR NO KEY UPDATE OF o SKIP LOCKED",
+		{NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID}},
+	[PLAN_LANE_DUE] = {
+		"SELECT o.next_attempt_at FROM @sms_outbox o "
+		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
+		"AND o.next_attempt_at > $3 ORDER BY o.next_attempt_at LIMIT 1",
+		{NAMEOID, INT2OID, TIMESTAMPTZOID}},
+	[PLAN_ANY_DUE] = {
+		"SELECT 1 FROM @sms_outbox o "
+		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
+		"AND o.next_attempt_at <= $3 AND o.origin = $4 LIMIT 1",
+		{NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID}},
+	[PLAN_LANE_FREE] = {
+		"SELECT 1 FROM @sms_outbox o "
+		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
+		"AND o.next_attempt_at <= $3 AND o.origin = $4 LIMIT 1 FOR SHARE OF o SKIP LOCKED",
+		{NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID}},
+	[PLAN_LEASE_ADD] = {
+		"INSERT INTO @sms_gateway_lease (ids, claimed_at) VALUES ($1, $2) RETURNING id",
+		{INT8ARRAYOID, TIMESTAMPTZOID}},
+	[PLAN_LEASE_DROP] = {
+		"DELETE FROM @sms_gateway_lease WHERE id = $1", {INT8OID}},
+	[PLAN_LEASE_SET] = {
+		"UPDATE @sms_gateway_lease SET ids = $2 WHERE id = $1", {INT8OID, INT8ARRAYOID}},
+	[PLAN_LEASE_CLEAR] = {
+		"DELETE FROM @sms_gateway_lease", {InvalidOid}},
+	[PLAN_RECORD] = {
+		"UPDATE @sms_outbox o SET status = r.status, gateway = r.gateway, attempts = r.attempts, "
+		"next_attempt_at = r.next_attempt_at, smsid = coalesce(r.smsid, o.smsid), "
+		"id_omni_mess = coalesce(r.id_omni_mess, o.id_omni_mess), "
+		"referent_id = coalesce(r.referent_id, o.referent_id), result_code = r.result_code, "
+		"result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
+		"details = coalesce(r.details, o.details), unsure_since = r.unsure_since, "
+		"poll_at = r.poll_at, " BLANK("r.blank") " "
+		"FROM @sms_gateway_results() r WHERE o.id OPERATOR(pg_catalog.=) r.id "
+		"AND " STILL_QUEUED,
+		{InvalidOid}},
+	[PLAN_ROW_FREE] = {
+		"SELECT 1 FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED", {INT8OID}},
+	[PLAN_ORPHANS] = {
+		"SELECT " ITEM_COLUMNS ", l.claimed_at "
+		"FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), @sms_outbox o "
+		"WHERE o.id = u.id AND " STILL_QUEUED " AND o.next_attempt_at <= l.claimed_at "
+		"AND o.origin = $1 FOR NO KEY UPDATE OF o",
+		{INT8OID}},
+	[PLAN_LATE] = {
+		"SELECT o.id, o.gateway, CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END, "
+		"NULL::text, o.created_by FROM @sms_outbox o "
+		"WHERE o.status = 'queued' AND o.expires_at IS NOT NULL AND o.expires_at <= $1 AND o.origin = $2 "
+		"AND NOT @sms_gateway_claimed(o.id) ORDER BY o.expires_at "
+		"LIMIT " CppAsString2(EXPIRE_AT_ONCE) " FOR NO KEY UPDATE OF o SKIP LOCKED",
+		{TIMESTAMPTZOID, INT8OID}},
+	[PLAN_EXPIRE] = {
+		"UPDATE @sms_outbox o SET next_attempt_at = NULL, "
+		"status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, "
+		BLANK("o.unsure_since IS NULL AND " REDACTED) " "
+		"WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND " STILL_QUEUED,
+		{INT8ARRAYOID}},
+	[PLAN_EXPIRE_NEXT] = {
+		"SELECT o.expires_at FROM @sms_outbox o WHERE o.status = 'queued' "
+		"AND o.expires_at IS NOT NULL AND o.expires_at > $1 ORDER BY o.expires_at LIMIT 1",
+		{TIMESTAMPTZOID}},
+	[PLAN_PURGE] = {
+		"WITH page AS MATERIALIZED (SELECT o.id, o.created_at FROM @sms_outbox o "
+		"WHERE o.id > $1 ORDER BY o.id LIMIT 1000), "
+		"gone AS (DELETE FROM @sms_outbox o USING page WHERE o.id = page.id "
+		"AND o.created_at < $2 AND o.status IN "
+		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled')) "
+		"SELECT max(id), bool_or(created_at >= $2) FROM page",
+		{INT8OID, TIMESTAMPTZOID}},
+	[PLAN_PAUSES] = {
+		"SELECT gateway, by_user FROM @sms_gateway_state", {InvalidOid}},
+	[PLAN_PAUSED] = {
+		"SELECT 1 FROM @sms_gateway_state WHERE gateway = $1", {NAMEOID}},
+	[PLAN_ANY_LEASE] = {
+		"SELECT 1 FROM @sms_gateway_lease LIMIT 1", {InvalidOid}},
+	[PLAN_PAUSE] = {
+		"INSERT INTO @sms_gateway_state AS s (gateway, reason, by_user, since) "
+		"VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
+		"SET reason = excluded.reason, by_user = excluded.by_user, since = excluded.since "
+		"WHERE excluded.by_user OR NOT s.by_user",
+		{NAMEOID, TEXTOID, BOOLOID}},
+	[PLAN_RESUME] = {
+		"DELETE FROM @sms_gateway_state WHERE gateway = $1 AND (NOT by_user OR $2)",
+		{NAMEOID, BOOLOID}},
+	[PLAN_IDENTITY] = {
+		"INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid, secret) "
+		"VALUES ($1, $2, $3, $4)",
+		{INT8OID, INT8OID, OIDOID, BYTEAOID}},
+	[PLAN_IDENTITIES] = {
+		"SELECT instance, secret, system_identifier = $1 AND database_oid = $2 "
+		"FROM @sms_gateway_identity ORDER BY 3 DESC, created_at DESC",
+		{INT8OID, OIDOID}},
+	[PLAN_IDENTITY_CLEAR] = {
+		"DELETE FROM @sms_gateway_identity", {InvalidOid}},
+	[PLAN_ADOPT] = {
+		"UPDATE @sms_outbox SET origin = $1 WHERE origin <> $1 AND status = ANY ($2::@sms_status[])",
+		{INT8OID, TEXTOID}},
+	[PLAN_LOCK_ROW] = {
+		"SELECT status::text, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
+		"ELSE content IS NULL END FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
+		{INT8OID}},
+	[PLAN_LEASED_AT] = {
+		"SELECT l.claimed_at, o.next_attempt_at <= l.claimed_at FROM @sms_gateway_lease l, "
+		"@sms_outbox o WHERE o.id = $1 AND o.id = ANY (l.ids) ORDER BY l.claimed_at DESC LIMIT 1",
+		{INT8OID}},
+	[PLAN_SET_STATUS] = {
+		"UPDATE @sms_outbox o SET status = $2::@sms_status, next_attempt_at = NULL, "
+		"sent_at = CASE WHEN $2 OPERATOR(pg_catalog.=) 'sent' "
+		"THEN coalesce(o.sent_at, pg_catalog.clock_timestamp()) ELSE o.sent_at END, "
+		BLANK(REDACTED) " "
+		"WHERE o.id OPERATOR(pg_catalog.=) $1",
+		{INT8OID, TEXTOID}},
+	[PLAN_REQUEUE] = {
+		"UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
+		"expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
+		"unsure_since = NULL WHERE id OPERATOR(pg_catalog.=) $1",
+		{INT8OID, TIMESTAMPTZOID}},
+	[PLAN_FOLLOW] = {
+		"UPDATE @sms_outbox o SET "
+		"status = CASE WHEN r.open THEN coalesce(r.status, o.status) ELSE o.status END, "
+		"delivered_at = CASE WHEN r.open THEN r.delivered_at ELSE o.delivered_at END, "
+		"sent_at = coalesce(o.sent_at, CASE WHEN r.status IS NOT NULL THEN pg_catalog.clock_timestamp() END), "
+		"unsure_since = CASE WHEN r.status IS NULL THEN o.unsure_since END, "
+		BLANK("r.status IS NOT NULL AND " REDACTED) ", "
+		"price = coalesce(r.price, o.price), parts = coalesce(r.parts, o.parts), "
+		"smsid = coalesce(o.smsid, r.smsid), "
+		"id_omni_mess = coalesce(o.id_omni_mess, r.id_omni_mess), "
+		"referent_id = coalesce(o.referent_id, r.referent_id), "
+		"details = CASE WHEN r.details IS NULL OR NOT r.open THEN o.details "
+		"ELSE coalesce(o.details, '{}') OPERATOR(pg_catalog.||) r.details END, "
+		"poll_at = CASE WHEN r.poll_at OPERATOR(pg_catalog.=) '-infinity' THEN o.poll_at ELSE r.poll_at END "
+		"FROM (SELECT f.*, x.status OPERATOR(pg_catalog.=) ANY ('{sent,uncertain}'::@sms_status[]) AS open "
+		"FROM @sms_gateway_reports() f JOIN @sms_outbox x ON x.id OPERATOR(pg_catalog.=) f.id) r "
+		"WHERE o.id OPERATOR(pg_catalog.=) r.id AND o.status OPERATOR(pg_catalog.=) "
+		"ANY ('{sent,uncertain,delivered,undelivered}'::@sms_status[])",
+		{InvalidOid}},
+	[PLAN_FOLLOW_ENDS] = {
+		"SELECT o.id, o.gateway, r.status::text, r.details ->> 'delivery_code' "
+		"FROM @sms_gateway_reports() r JOIN @sms_outbox o ON o.id = r.id "
+		"WHERE r.status IN ('delivered', 'undelivered') AND o.status IN ('sent', 'uncertain')",
+		{InvalidOid}},
+	[PLAN_POLLS] = {
+		"SELECT " FOLLOW_COLUMNS
+		" FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
+		"AND (o.poll_at, o.id) > ($2, $3) AND o.poll_at <= $4 AND o.origin = $5 "
+		"ORDER BY o.poll_at, o.id LIMIT $6",
+		{NAMEOID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID}},
+	[PLAN_POLL_DUE] = {
+		"SELECT o.poll_at FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
+		"AND o.poll_at > $2 ORDER BY o.poll_at LIMIT 1",
+		{NAMEOID, TIMESTAMPTZOID}},
+	[PLAN_SENT_MESSAGE] = {
+		"SELECT " FOLLOW_COLUMNS " FROM @sms_outbox o WHERE o.id = $1", {INT8OID}},
+	[PLAN_FIND_ID] = {
+		"SELECT o.status::text, o.request_id, o.smsid, o.created_by FROM @sms_outbox o "
+		"WHERE o.id = $1 AND o.gateway = $2",
+		{INT8OID, NAMEOID}},
+	[PLAN_FIND_REQUEST] = {
+		"SELECT o.id FROM @sms_outbox o WHERE o.gateway = $1 AND o.request_id = $2 "
+		"AND NOT o.request_id OPERATOR(pg_catalog.^@) 'sgw-'",
+		{NAMEOID, TEXTOID}},
+	[PLAN_FIND_REFERENCE] = {
+		"SELECT o.id FROM @sms_outbox o "
+		"WHERE coalesce(o.id_omni_mess, o.smsid, o.referent_id) = $2 "
+		"AND coalesce(o.id_omni_mess, o.smsid, o.referent_id) IS NOT NULL "
+		"AND (o.status IN ('sent', 'uncertain') OR o.kind <> 'text') AND o.gateway = $1 LIMIT 1",
+		{NAMEOID, TEXTOID}},
+	[PLAN_FIND_REMEMBERED] = {
+		"SELECT message FROM @sms_gateway_report WHERE gateway = $1 AND reference = $2 "
+		"AND message IS NOT NULL",
+		{NAMEOID, TEXTOID}},
+	[PLAN_KEEP_REPORT] = {
+		"INSERT INTO @sms_gateway_report AS s (gateway, reference, message, report) "
+		"VALUES ($1, $2, $3, $4) ON CONFLICT (gateway, reference) DO UPDATE SET "
+		"message = coalesce(s.message, excluded.message), "
+		"report = CASE WHEN $5 THEN excluded.report ELSE s.report END, "
+		"received_at = excluded.received_at",
+		{NAMEOID, TEXTOID, INT8OID, JSONBOID, BOOLOID}},
+	[PLAN_UNKNOWN_REPORTS] = {
+		"SELECT gateway, reference, report::text FROM @sms_gateway_report "
+		"WHERE message IS NULL AND received_at > $1 ORDER BY received_at DESC LIMIT $2",
+		{TIMESTAMPTZOID, INT8OID}},
+	[PLAN_KNOW_REPORT] = {
+		"UPDATE @sms_gateway_report SET message = $3 WHERE gateway = $1 AND reference = $2",
+		{NAMEOID, TEXTOID, INT8OID}},
+	[PLAN_PURGE_REPORTS] = {
+		"DELETE FROM @sms_gateway_report WHERE received_at < $1", {TIMESTAMPTZOID}},
+	[PLAN_PURGE_OTP] = {
+		"DELETE FROM @sms_gateway_otp WHERE expires_at < $1", {TIMESTAMPTZOID}},
+	[PLAN_PURGE_USAGE] = {
+		"DELETE FROM @sms_gateway_usage WHERE window_end < $1 "
+		"AND (subject ^@ 'otp ' OR subject ^@ 'phone ')",
+		{TIMESTAMPTZOID}},
+	[PLAN_OTP_ADD] = {
+		"INSERT INTO @sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash) "
+		"VALUES (0, $5, $1, $2, $3, $4)",
+		{NAMEOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID}},
+	[PLAN_OTP_USE] = {
+		"DELETE FROM @sms_gateway_otp WHERE gateway = $1 AND phone = $2 AND id <= $3",
+		{NAMEOID, TEXTOID, INT8OID}},
 };
+/* clang-format on */
 
 static SPIPlanPtr plans[PLAN_COUNT];
 static Oid plans_extension = InvalidOid;
@@ -345,11 +377,14 @@ static int64 home_origin = 0;
 static uint8 home_secret[OUTBOX_SECRET_SIZE];
 static bool home_callback = false;
 
-static dlist_head *recording = NULL;     /* what sms_gateway_results() returns … */
-static OutboxItem *recording_one = NULL; /* … or only this */
-static dlist_head *following = NULL;     /* what sms_gateway_reports() returns … */
-static FollowUp *following_one = NULL;   /* … or only this */
-static const Oid *group_role = NULL;     /* and only messages of this creator, if not NULL */
+/* What the statement under way writes: see write_rows(). */
+static struct
+{
+	Statement plan; /* PLAN_RECORD: OutboxItems; PLAN_FOLLOW: FollowUps */
+	dlist_head *rows;
+	const RowWrite *only; /* NULL: all of "creator" */
+	const Oid *creator;   /* NULL: anybody's */
+} writing;
 
 /* ------------------------------------------------------------------------
  * The extension, its schema, and where it is at home
@@ -574,12 +609,21 @@ forget_plans(Oid extension, Oid schema)
 	plans_schema = schema;
 }
 
+static int
+count_args(Statement plan)
+{
+	int n = 0;
+
+	while (n < MAX_ARGS && OidIsValid(statements[plan].args[n]))
+		n++;
+	return n;
+}
+
 static SPIPlanPtr
 get_plan(Statement plan)
 {
 	StringInfoData sql;
 	const char *schema;
-	int nargs = 0;
 
 	if (plans[plan] != NULL)
 		return plans[plan];
@@ -593,9 +637,7 @@ get_plan(Statement plan)
 		else
 			appendStringInfoChar(&sql, *p);
 	}
-	while (nargs < MAX_ARGS && OidIsValid(statements[plan].args[nargs]))
-		nargs++;
-	plans[plan] = SPI_prepare(sql.data, nargs, (Oid *) statements[plan].args);
+	plans[plan] = SPI_prepare(sql.data, count_args(plan), (Oid *) statements[plan].args);
 	if (plans[plan] == NULL || SPI_keepplan(plans[plan]) != 0)
 		elog(ERROR, "could not prepare \"%s\"", sql.data);
 	pfree(sql.data);
@@ -694,11 +736,9 @@ run_firing(Statement plan, Datum *values, Oid role)
 	Oid user;
 	int security;
 	int guc_level = NewGUCNestLevel();
-	int nargs = 0;
+	int nargs = count_args(plan);
 
 	set_guc("search_path", GetConfigOptionResetString("search_path"), GUC_ACTION_SAVE);
-	while (nargs < MAX_ARGS && OidIsValid(statements[plan].args[nargs]))
-		nargs++;
 	if (nargs > 0)
 	{
 		params = makeParamList(nargs);
@@ -732,12 +772,12 @@ run_firing(Statement plan, Datum *values, Oid role)
 }
 
 /*
- * Begins the worker's part of a transaction.  Returns false if the extension is
- * not there, or not in the version that this library serves, or is a copy.
+ * Begins the worker's part of a transaction, if it is OUTBOX_READY; why it is held is
+ * reported at the given level.
  * Locks the extension, so that DROP EXTENSION waits for this transaction only.
  */
-bool
-outbox_enter_worker(void)
+OutboxState
+outbox_enter_worker(int elevel)
 {
 	Oid extension;
 	Oid schema;
@@ -747,32 +787,34 @@ outbox_enter_worker(void)
 	/* Nobody else's lock holds us up for long: we come back. */
 	set_guc("lock_timeout", "200ms", GUC_ACTION_LOCAL);
 	if (!find_extension(&extension, &schema, &version))
-		return false;
+		return OUTBOX_GONE;
 	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
 	if (!find_extension(&extension, &schema, &version))
-		return false;
+		return OUTBOX_GONE;
 	if (strcmp(version, SMS_GATEWAY_VERSION) != 0)
 	{
-		ereport(
-			LOG,
-			(errmsg("sms_gateway %s in this database is not served by the library of version %s", version,
-					SMS_GATEWAY_VERSION),
-			 errhint(
-				 "ALTER EXTENSION sms_gateway UPDATE, and restart the server if the library was replaced.")));
-		return false;
+		ereport(elevel,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sms_gateway %s in this database is not served by the library of version %s", version,
+						SMS_GATEWAY_VERSION),
+				 errhint("ALTER EXTENSION sms_gateway UPDATE, and restart the server if the library was "
+						 "replaced.")));
+		return OUTBOX_HELD;
 	}
 	home = HOME_UNKNOWN; /* a dump may be loaded while we run: that adds a row, and invalidates nothing */
 	if (!outbox_home(&origin))
 	{
-		ereport(LOG, (errmsg("the outbox of this database belongs to another one: nothing is sent"),
-					  errdetail("It came with a dump, or with CREATE DATABASE … TEMPLATE.")));
-		return false;
+		ereport(elevel,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the outbox of this database belongs to another one: nothing is sent"),
+				 errdetail("It came with a dump, or with CREATE DATABASE ... TEMPLATE."),
+				 errhint("If this database takes the place of the original: SELECT sms_adopt_outbox().")));
+		return OUTBOX_HELD;
 	}
 	forget_plans(extension, schema);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	pin_planner(GUC_ACTION_LOCAL);
-	set_guc("default_transaction_read_only", "off", GUC_ACTION_LOCAL);
 	set_guc("session_replication_role", "origin", GUC_ACTION_LOCAL);
 	set_guc("statement_timeout", "0", GUC_ACTION_LOCAL);
 	/* Deferred triggers would run at commit, as whoever we are then. */
@@ -781,7 +823,7 @@ outbox_enter_worker(void)
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_ON)
 		set_guc("synchronous_commit", "on", GUC_ACTION_LOCAL);
 	SetUserIdAndSecContext(outbox_owner(schema), SECURITY_LOCAL_USERID_CHANGE);
-	return true;
+	return OUTBOX_READY;
 }
 
 /* Ends what outbox_enter_worker() began; the caller restores the user after commit. */
@@ -920,7 +962,7 @@ complete_item(OutboxItem *item)
 
 	if (callback != NULL && strstr(callback, TOKEN_PLACE) != NULL)
 	{
-		mac_token(item->id, prepared->token, sizeof(prepared->token));
+		mac_token(item->row.id, prepared->token, sizeof(prepared->token));
 		prepared->message.token = prepared->token;
 	}
 	if (prepared->message.call == CALL_OTP && provider->otp_is_local)
@@ -937,10 +979,10 @@ resolve_item(OutboxItem *item, Draft *draft, const char *created_by)
 	GatewayError error;
 	Gateway *gateway = NULL;
 
-	item->role = get_role_oid(created_by, true);
+	item->row.role = get_role_oid(created_by, true);
 	memset(&error, 0, sizeof(error));
-	if (OidIsValid(item->role))
-		gateway = gateway_get(item->gateway_name, item->role, &error);
+	if (OidIsValid(item->row.role))
+		gateway = gateway_get(item->gateway_name, item->row.role, &error);
 	else
 	{
 		error.sqlstate = ERRCODE_UNDEFINED_OBJECT;
@@ -1005,7 +1047,7 @@ read_item(int row, MemoryContext parent)
 	char *kind = text_column(row, 8);
 
 	item->context = context;
-	item->id = DatumGetInt64(column(row, 1, &isnull));
+	item->row.id = DatumGetInt64(column(row, 1, &isnull));
 	item->priority = DatumGetInt16(column(row, 2, &isnull));
 	item->attempts = DatumGetInt32(column(row, 3, &isnull));
 	item->due = time_column(row, 4, 0);
@@ -1100,7 +1142,7 @@ outbox_lease_add(List *items, TimestampTz now)
 	int64 lease;
 
 	foreach (lc, items)
-		ids[n++] = Int64GetDatum(((OutboxItem *) lfirst(lc))->id);
+		ids[n++] = Int64GetDatum(((OutboxItem *) lfirst(lc))->row.id);
 	values[0] = id_array(ids, n);
 	values[1] = TimestampTzGetDatum(now);
 	run(PLAN_LEASE_ADD, values);
@@ -1210,7 +1252,7 @@ put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, 
 	const Answer *answer = item->answer;
 
 	namestrcpy(&gateway, item->new_gateway ? item->new_gateway : item->gateway_name);
-	values[0] = Int64GetDatum(item->id);
+	values[0] = Int64GetDatum(item->row.id);
 	if (*status == NULL || strcmp(*status, item->new_status) != 0)
 	{
 		*status = item->new_status;
@@ -1237,27 +1279,33 @@ put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/* Is this row among what the statement under way writes? */
+static bool
+is_written(const RowWrite *row)
+{
+	if (row->unchanged)
+		return false;
+	return writing.only != NULL ? row == writing.only
+								: writing.creator == NULL || row->role == *writing.creator;
+}
+
 /* The outcomes that outbox_record() is recording, as rows; else none. */
 Datum
 sms_gateway_results(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	const char *status = NULL;
 	Oid status_oid = InvalidOid;
 	dlist_iter iter;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (recording_one != NULL)
-		put_outcome(rsinfo, recording_one, &status, &status_oid);
-	else if (recording != NULL)
+	if (writing.plan != PLAN_RECORD || writing.rows == NULL)
+		return (Datum) 0;
+	dlist_foreach (iter, writing.rows)
 	{
-		dlist_foreach (iter, recording)
-		{
-			const OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
+		const OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
 
-			if (!item->handed_back && (group_role == NULL || item->role == *group_role))
-				put_outcome(rsinfo, item, &status, &status_oid);
-		}
+		if (is_written(&item->row))
+			put_outcome((ReturnSetInfo *) fcinfo->resultinfo, item, &status, &status_oid);
 	}
 	return (Datum) 0;
 }
@@ -1346,71 +1394,16 @@ try_alone(Statement plan, int64 id, TriggerMode mode, Oid creator)
 		   try_statement(plan, NULL, id, InvalidOid, false);
 }
 
-/* The members of a list, as roles, each once. */
+/* Who queued these rows, each once. */
 static List *
-roles_of(dlist_head *list, Oid (*role_of)(dlist_node *))
+creators_of(dlist_head *rows)
 {
-	List *roles = NIL;
+	List *creators = NIL;
 	dlist_iter iter;
 
-	dlist_foreach (iter, list)
-		roles = list_append_unique_oid(roles, role_of(iter.cur));
-	return roles;
-}
-
-static Oid
-item_role(dlist_node *node)
-{
-	return dlist_container(OutboxItem, node, node)->role;
-}
-
-static Oid
-followup_role(dlist_node *node)
-{
-	return dlist_container(FollowUp, node, node)->role;
-}
-
-/* Writes outcomes of one creator, or all, together; else one by one. */
-static void
-record_group(dlist_head *outcomes, TriggerMode mode, Oid creator)
-{
-	dlist_iter iter;
-	bool all;
-
-	group_role = mode == TRIGGERS_AS_CREATOR ? &creator : NULL;
-	all = try_together(PLAN_RECORD, NULL, mode, creator);
-	dlist_foreach (iter, outcomes)
-	{
-		OutboxItem *item = dlist_container(OutboxItem, node, iter.cur);
-
-		if (group_role != NULL && item->role != creator)
-			continue;
-		recording_one = item;
-		item->recorded = all || item->handed_back || try_alone(PLAN_RECORD, item->id, mode, creator);
-		recording_one = NULL;
-		if (item->recorded && strcmp(item->new_status, "queued") != 0)
-			outbox_notify(item->gateway != NULL ? item->gateway->events : EVENTS_FAILURES, item->new_status,
-						  item->id, item->gateway_name, item->answer->code);
-	}
-	group_role = NULL;
-}
-
-/*
- * Writes outcomes onto their rows and marks those that were written.  If that
- * fails for all together, it is done one by one, so that a failing trigger of
- * the user's or a locked row stops no other.
- */
-void
-outbox_record(dlist_head *outcomes)
-{
-	TriggerMode mode = trigger_mode();
-	List *roles = mode == TRIGGERS_AS_CREATOR ? roles_of(outcomes, item_role) : list_make1_oid(InvalidOid);
-	ListCell *lc;
-
-	recording = outcomes;
-	foreach (lc, roles)
-		record_group(outcomes, mode, lfirst_oid(lc));
-	recording = NULL;
+	dlist_foreach (iter, rows)
+		creators = list_append_unique_oid(creators, dlist_container(RowWrite, node, iter.cur)->role);
+	return creators;
 }
 
 /* The messages that end by what is recorded next, as rows of (id, gateway, status, code). */
@@ -1428,43 +1421,96 @@ tell_ends(void)
 	}
 }
 
+/* Writes rows of one creator together, or all; else one by one. */
 static void
-follow_group(dlist_head *followups, TriggerMode mode, Oid creator)
+write_group(Statement plan, TriggerMode mode, Oid creator)
 {
-	dlist_iter iter;
 	bool all;
+	dlist_iter iter;
 
-	group_role = mode == TRIGGERS_AS_CREATOR ? &creator : NULL;
-	all = try_together(PLAN_FOLLOW, NULL, mode, creator);
-	dlist_foreach (iter, followups)
+	writing.creator = mode == TRIGGERS_AS_CREATOR ? &creator : NULL;
+	all = try_together(plan, NULL, mode, creator);
+	dlist_foreach (iter, writing.rows)
 	{
-		FollowUp *followup = dlist_container(FollowUp, node, iter.cur);
+		RowWrite *row = dlist_container(RowWrite, node, iter.cur);
 
-		if (group_role != NULL && followup->role != creator)
+		if (writing.creator != NULL && row->role != creator)
 			continue;
-		following_one = followup;
-		followup->recorded = all || try_alone(PLAN_FOLLOW, followup->id, mode, creator);
-		following_one = NULL;
+		writing.only = row;
+		row->recorded = all || row->unchanged || try_alone(plan, row->id, mode, creator);
+		writing.only = NULL;
 	}
-	group_role = NULL;
 }
 
-/* The same for what was learnt of messages that were sent. */
+/*
+ * Writes onto rows what sms_gateway_results() or sms_gateway_reports() tells of them, and marks those
+ * that were written.  Where triggers run as the creator, each creator's are written together.  If that
+ * fails it is done one by one, so that a failing trigger of the user's or a locked row stops no other.
+ */
+static void
+write_rows(Statement plan, dlist_head *rows)
+{
+	TriggerMode mode = trigger_mode();
+
+	PG_TRY();
+	{
+		List *creators = mode == TRIGGERS_AS_CREATOR ? creators_of(rows) : list_make1_oid(InvalidOid);
+		ListCell *lc;
+
+		writing.plan = plan;
+		writing.rows = rows;
+		if (plan == PLAN_FOLLOW)
+		{
+			run(PLAN_FOLLOW_ENDS, NULL);
+			tell_ends();
+			SPI_freetuptable(SPI_tuptable);
+		}
+		foreach (lc, creators)
+			write_group(plan, mode, lfirst_oid(lc));
+	}
+	PG_FINALLY();
+	{
+		memset(&writing, 0, sizeof(writing));
+	}
+	PG_END_TRY();
+}
+
+/* Writes outcomes, OutboxItems, onto their rows; see write_rows(). */
+void
+outbox_record(dlist_head *outcomes)
+{
+	dlist_iter iter;
+
+	write_rows(PLAN_RECORD, outcomes);
+	dlist_foreach (iter, outcomes)
+	{
+		const OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
+
+		if (item->row.recorded && strcmp(item->new_status, "queued") != 0)
+			outbox_notify(item->gateway != NULL ? item->gateway->events : EVENTS_FAILURES, item->new_status,
+						  item->row.id, item->gateway_name, item->answer->code);
+	}
+}
+
+/* Writes what was learnt of messages that were sent, FollowUps, onto their rows; see write_rows(). */
 void
 outbox_follow(dlist_head *followups)
 {
-	TriggerMode mode = trigger_mode();
-	List *roles =
-		mode == TRIGGERS_AS_CREATOR ? roles_of(followups, followup_role) : list_make1_oid(InvalidOid);
-	ListCell *lc;
+	write_rows(PLAN_FOLLOW, followups);
+}
 
-	following = followups;
-	run(PLAN_FOLLOW_ENDS, NULL);
-	tell_ends();
-	SPI_freetuptable(SPI_tuptable);
-	foreach (lc, roles)
-		follow_group(followups, mode, lfirst_oid(lc));
-	following = NULL;
+/* The same for one message; a report that decides nothing leaves it to be asked about.  False: it is locked. */
+bool
+outbox_follow_one(FollowUp *followup)
+{
+	dlist_head one;
+
+	if (followup->report != NULL && followup->report->delivery == DELIVERY_PENDING)
+		followup->poll_at = DT_NOBEGIN;
+	dlist_init(&one);
+	dlist_push_tail(&one, &followup->row.node);
+	outbox_follow(&one);
+	return followup->row.recorded;
 }
 
 /* ------------------------------------------------------------------------
@@ -1510,7 +1556,7 @@ put_followup(ReturnSetInfo *rsinfo, const FollowUp *followup)
 	bool nulls[10] = {false, true, true, true, true, true, true, true, true, false};
 	char *details;
 
-	values[0] = Int64GetDatum(followup->id);
+	values[0] = Int64GetDatum(followup->row.id);
 	if (report != NULL)
 	{
 		nulls[1] = false;
@@ -1553,17 +1599,14 @@ sms_gateway_reports(PG_FUNCTION_ARGS)
 	dlist_iter iter;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (following_one != NULL)
-		put_followup((ReturnSetInfo *) fcinfo->resultinfo, following_one);
-	else if (following != NULL)
+	if (writing.plan != PLAN_FOLLOW || writing.rows == NULL)
+		return (Datum) 0;
+	dlist_foreach (iter, writing.rows)
 	{
-		dlist_foreach (iter, following)
-		{
-			const FollowUp *followup = dlist_container(FollowUp, node, iter.cur);
+		const FollowUp *followup = dlist_container(FollowUp, row.node, iter.cur);
 
-			if (group_role == NULL || followup->role == *group_role)
-				put_followup((ReturnSetInfo *) fcinfo->resultinfo, followup);
-		}
+		if (is_written(&followup->row))
+			put_followup((ReturnSetInfo *) fcinfo->resultinfo, followup);
 	}
 	return (Datum) 0;
 }
@@ -1770,23 +1813,18 @@ outbox_match_reports(bool answered)
 		const Provider *provider = gateway_provider(NameStr(*gateway));
 		Report report = {0};
 		FollowUp followup = {.report = &report};
-		dlist_head one;
 		bool by_id_only;
 		char *status;
 
 		if (provider == NULL || !provider->report(json, strlen(json), &report))
 			continue;
-		followup.id =
-			outbox_find_message(NameStr(*gateway), &report, 0, &followup.role, &status, &by_id_only);
-		if (followup.id == 0 || strcmp(status, "queued") == 0)
+		followup.row.id =
+			outbox_find_message(NameStr(*gateway), &report, 0, &followup.row.role, &status, &by_id_only);
+		if (followup.row.id == 0 || strcmp(status, "queued") == 0)
 			continue;
-		if (report.delivery == DELIVERY_PENDING)
-			followup.poll_at = DT_NOBEGIN;
-		dlist_init(&one);
-		dlist_push_tail(&one, &followup.node);
-		outbox_follow(&one);
-		if (followup.recorded)
-			run(PLAN_KNOW_REPORT, (Datum[]){NameGetDatum(gateway), reference, Int64GetDatum(followup.id)});
+		if (outbox_follow_one(&followup))
+			run(PLAN_KNOW_REPORT,
+				(Datum[]){NameGetDatum(gateway), reference, Int64GetDatum(followup.row.id)});
 	}
 	SPI_freetuptable(unknown);
 }
@@ -2011,17 +2049,21 @@ outbox_request_id_used(const char *gateway, const char *request_id)
 	return used;
 }
 
-/* Can a due message of this lane be locked? */
+/*
+ * Is a message of this lane due, or (PLAN_LANE_FREE) due and not locked?  Of this database's
+ * own: nobody sends here what a logical subscription brought.
+ */
 static bool
-lane_has_free(const Lane *lane, TimestampTz now)
+lane_has(Statement plan, const LaneKey *lane, TimestampTz now, int64 origin)
 {
 	Datum values[] = {
 		NameGetDatum(&lane->gateway),
 		Int16GetDatum(lane->priority),
 		TimestampTzGetDatum(now),
+		Int64GetDatum(origin),
 	};
 
-	run(PLAN_LANE_FREE, values);
+	run(plan, values);
 	return SPI_processed > 0;
 }
 
@@ -2033,7 +2075,7 @@ any_on_its_way(void)
 }
 
 static bool
-is_paused(const Lane *lane)
+is_paused(const LaneKey *lane)
 {
 	Datum values[] = {NameGetDatum(&lane->gateway)};
 
@@ -2050,22 +2092,20 @@ is_paused(const Lane *lane)
 bool
 outbox_idle(bool but_paused, bool but_locked)
 {
-	LaneKey key = {{{0}}, PG_INT16_MIN};
+	LaneKey lane = {{{0}}, PG_INT16_MIN};
 	LaneKey end;
 	bool idle = true;
 	TimestampTz now = GetCurrentTimestamp();
+	int64 origin;
 
+	outbox_home(&origin);
 	outbox_lane_end(&end);
 	PushActiveSnapshot(GetLatestSnapshot());
 	/* The cheap question first: the other walks over what an old snapshot keeps. */
 	idle = !any_on_its_way();
-	while (idle && outbox_next_lane(&key, &end))
-	{
-		Lane lane = {.gateway = key.gateway, .priority = key.priority};
-
-		idle = outbox_lane_due(&lane, DT_NOBEGIN) > now || (but_paused && is_paused(&lane)) ||
-			   (but_locked && !lane_has_free(&lane, now));
-	}
+	while (idle && outbox_next_lane(&lane, &end))
+		idle = !lane_has(PLAN_ANY_DUE, &lane, now, origin) || (but_paused && is_paused(&lane)) ||
+			   (but_locked && !lane_has(PLAN_LANE_FREE, &lane, now, origin));
 	PopActiveSnapshot();
 	return idle;
 }
@@ -2220,16 +2260,6 @@ outbox_resolve(int64 id, const char *status, Oid role)
 	return true;
 }
 
-static int64
-random_instance(void)
-{
-	int64 instance;
-
-	if (!pg_strong_random(&instance, sizeof(instance)))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
-	return instance;
-}
-
 /* Writes down that this is the database the outbox belongs to; a NULL secret: a new one. */
 static void
 write_identity(int64 instance, bytea *secret)
@@ -2240,8 +2270,7 @@ write_identity(int64 instance, bytea *secret)
 	{
 		secret = palloc(VARHDRSZ + OUTBOX_SECRET_SIZE);
 		SET_VARSIZE(secret, VARHDRSZ + OUTBOX_SECRET_SIZE);
-		if (!pg_strong_random(VARDATA(secret), OUTBOX_SECRET_SIZE))
-			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+		strong_random(VARDATA(secret), OUTBOX_SECRET_SIZE);
 	}
 	values[0] = Int64GetDatum(instance);
 	values[1] = Int64GetDatum((int64) GetSystemIdentifier());
@@ -2258,7 +2287,7 @@ outbox_create_identity(void)
 	OwnerScope scope;
 
 	outbox_enter(&scope);
-	write_identity(random_instance(), NULL);
+	write_identity(random_int64(), NULL);
 	outbox_leave(&scope);
 }
 
@@ -2272,7 +2301,7 @@ outbox_adopt(Datum states, Oid role)
 {
 	Datum here[] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};
 	Oid outbox = get_relname_relid("sms_outbox", plans_schema);
-	int64 instance = random_instance();
+	int64 instance = random_int64();
 	bytea *secret = NULL;
 	bool original = false;
 	int64 adopted;

@@ -25,13 +25,14 @@
 #include "utils/timestamp.h"
 
 #define FIRST_POLL     (15 * USECS_PER_SEC)
-#define BUSY_RATE      50.0     /* polls a second of a gateway while messages wait to be sent */
-#define POLLS_AT_ONCE  100      /* read from the outbox at once */
-#define RECORD_POLLS   200.0    /* ms that an answer may wait for company */
-#define REST_FIRST     1000.0   /* ms after a poll that failed … */
-#define REST_MAX       300000.0 /* … doubling up to this */
-#define SAFETY_LOOK    60000.0  /* ms between looks that nobody asked for */
-#define BALANCE_PERIOD 300000.0 /* ms between questions for the balance */
+#define BUSY_RATE      50.0               /* polls a second of a gateway while messages wait to be sent */
+#define POLLS_AT_ONCE  100                /* read from the outbox at once */
+#define RECORD_POLLS   200.0              /* ms that an answer may wait for company */
+#define REST_FIRST     1000.0             /* ms after a poll that failed … */
+#define REST_MAX       300000.0           /* … doubling up to this */
+#define SAFETY_LOOK    60000.0            /* ms between looks that nobody asked for */
+#define UNKNOWN_WINDOW (7 * SECS_PER_DAY) /* where no gateway says for how long it can be asked */
+#define BALANCE_PERIOD 300000.0           /* ms between questions for the balance */
 
 /* A question to a gateway, in its own memory context. */
 typedef struct Poll
@@ -197,7 +198,7 @@ free_poll(Poll *poll)
 	if (poll->call == CALL_BALANCE)
 		poll->lane->balance = NULL;
 	else
-		hash_search(polls, &poll->followup.id, HASH_REMOVE, NULL);
+		hash_search(polls, &poll->followup.row.id, HASH_REMOVE, NULL);
 	MemoryContextDelete(poll->context);
 }
 
@@ -206,7 +207,7 @@ add_outcome(Poll *poll, const Report *report, TimestampTz poll_at)
 {
 	poll->followup.report = report;
 	poll->followup.poll_at = poll_at;
-	dlist_push_tail(&outcomes, &poll->followup.node);
+	dlist_push_tail(&outcomes, &poll->followup.row.node);
 	if (noutcomes++ == 0)
 		record_at = now_ms() + RECORD_POLLS;
 }
@@ -395,23 +396,20 @@ add_poll(PollLane *lane, const Follow *follow)
 	if (gateway == NULL || follow->reference == NULL || !gateway->poll_delivery ||
 		strcmp(follow->status, "sent") != 0)
 	{
-		FollowUp put_off = {.id = follow->id, .role = follow->role};
-		dlist_head one;
+		FollowUp put_off = {.row = {.id = follow->id, .role = follow->role}};
 
 		/* Without credentials, look again later; where there is nothing to ask, never. */
 		if (gateway == NULL && strcmp(follow->status, "sent") == 0)
-			put_off.poll_at = next_poll(follow->sent_at, 7 * SECS_PER_DAY);
-		dlist_init(&one);
-		dlist_push_tail(&one, &put_off.node);
-		outbox_follow(&one);
+			put_off.poll_at = next_poll(follow->sent_at, UNKNOWN_WINDOW);
+		outbox_follow_one(&put_off);
 		return;
 	}
 	lane->slots = Max(2, gateway->max_in_flight / 8);
 	poll = new_poll(lane, gateway, CALL_STATUS);
 	poll->reference = MemoryContextStrdup(poll->context, to_utf8(follow->reference, "id"));
 	poll->sent_at = follow->sent_at;
-	poll->followup.id = follow->id;
-	poll->followup.role = follow->role;
+	poll->followup.row.id = follow->id;
+	poll->followup.row.role = follow->role;
 	entry = hash_search(polls, &follow->id, HASH_ENTER, NULL);
 	entry->poll = poll;
 	dlist_push_tail(&lane->ready, &poll->node);
@@ -515,10 +513,10 @@ poll_committed(void)
 
 	dlist_foreach_modify (iter, &outcomes)
 	{
-		Poll *poll = dlist_container(Poll, followup.node, iter.cur);
+		Poll *poll = dlist_container(Poll, followup.row.node, iter.cur);
 		PollLane *lane = poll->lane;
 
-		if (!poll->followup.recorded)
+		if (!poll->followup.row.recorded)
 			continue; /* somebody holds the row */
 		if (poll->followup.poll_at != 0)
 			lane->next_due = Min(lane->next_due, poll->followup.poll_at);

@@ -11,6 +11,8 @@
 
 #include "provider.h"
 
+#define MIN_SECRET 6 /* bytes; a shorter one would be found in ordinary words */
+
 const Provider *const providers[] = {
 	&esms_provider,
 	&etelecom_provider,
@@ -155,6 +157,35 @@ read_bare_status(const HttpAnswer *http, Answer *answer)
 		snprintf(answer->message, sizeof(answer->message), "HTTP status %d without a text", status);
 }
 
+/* Replaces a secret in a text, in whatever case it stands there. */
+static void
+hide(char *text, const char *secret)
+{
+	size_t len = strlen(secret);
+	char *at;
+
+	while ((at = strcasestr(text, secret)) != NULL)
+	{
+		memset(at, '*', 3);
+		memmove(at + 3, at + len, strlen(at + len) + 1);
+	}
+}
+
+/* Providers have been seen to tell in an error what they were sent: credentials go no further. */
+static void
+hide_credentials(const Provider *provider, Settings settings, Answer *answer)
+{
+	for (int i = 0; provider->options[i].name != NULL; i++)
+	{
+		const char *secret = (provider->options[i].where & OPTION_USER) ? settings[i] : NULL;
+
+		if (secret == NULL || strlen(secret) < MIN_SECRET)
+			continue;
+		hide(answer->code, secret);
+		hide(answer->message, secret);
+	}
+}
+
 /*
  * Reads an outcome, whatever it is, into an answer: the rules common to all
  * providers, then the provider's own.
@@ -167,10 +198,12 @@ provider_read(const Provider *provider, Settings settings, const Message *messag
 	answer->retry_after = -1;
 	answer->http_status = http->status;
 
-	if (read_http(http, answer))
-		return;
-	read_bare_status(http, answer);
-	provider->read(settings, message, http, answer);
+	if (!read_http(http, answer))
+	{
+		read_bare_status(http, answer);
+		provider->read(settings, message, http, answer);
+	}
+	hide_credentials(provider, settings, answer);
 }
 
 /* Reads exactly n digits; -1 if there are fewer. */

@@ -24,6 +24,7 @@ typedef enum Call
 	CALL_STATUS,        /* what became of a message */
 	CALL_STATUS_DETAIL, /* what CALL_STATUS leaves out: the operator */
 	CALL_BALANCE,
+	CALL_COUNT
 } Call;
 
 #define CALL_BIT(call) (1u << (call))
@@ -51,6 +52,8 @@ typedef enum OptionType
 	OPTION_RATE, /* '5/hour'; read as "5 3600" */
 } OptionType;
 
+#define MAX_CHOICES 4
+
 typedef struct OptionDef
 {
 	const char *name; /* NULL ends a table */
@@ -59,7 +62,7 @@ typedef struct OptionDef
 	const char *initial; /* value when not given, or NULL */
 	double min;
 	double max;
-	const char *choices[4];
+	const char *choices[MAX_CHOICES];
 	bool superuser; /* only a superuser may set it */
 } OptionDef;
 
@@ -164,6 +167,10 @@ typedef struct Provider
 	int max_phones;      /* receivers of one CALL_BULK */
 	const OptionDef *options;
 
+	/* A server is not chosen for such a call by default, unless this option of it is given. */
+	const OptionDef *needs[CALL_COUNT];
+	unsigned by_name_only; /* CALL_BITs: it is never chosen for these */
+
 	/* Can this ever be sent?  Fills the complaint and returns false if not. */
 	bool (*check)(Settings settings, const Message *message, Complaint *complaint);
 
@@ -200,9 +207,9 @@ typedef struct Provider
 	/* A template's variables may be given as an array. */
 	bool ordered_params;
 
-	/* Names of options that mean the same in all providers, or NULL. */
-	const char *unicode_option;
-	const char *callback_option;
+	/* Options that mean the same in all providers, or NULL. */
+	const OptionDef *unicode_option;
+	const OptionDef *callback_option;
 } Provider;
 
 /* in provider.c */

@@ -23,6 +23,7 @@ int guc_batch_size = 500;
 int guc_retry_initial = 1000;
 int guc_retry_max = 15 * 60 * 1000;
 int guc_retention = 0;
+bool guc_log_http = false;
 
 static void
 define_settings(void)
@@ -53,6 +54,10 @@ define_settings(void)
 							"Time after which ended messages are deleted; 0 keeps them.",
 							"Queued and uncertain messages are never deleted.", &guc_retention, 0, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomBoolVariable("sms_gateway.log_http",
+							 "Writes to the server's log what libcurl tells of each request.",
+							 "Connections, TLS and headers; without credentials, queries and bodies.",
+							 &guc_log_http, false, PGC_SUSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved(EXTENSION_NAME);
 }
 

@@ -9,6 +9,7 @@
 #define SMS_GATEWAY_H
 
 #include "compat.h"
+
 #include "access/htup.h"
 #include "datatype/timestamp.h"
 #include "lib/ilist.h"
@@ -35,6 +36,9 @@ extern int guc_batch_size;    /* messages claimed at once */
 extern int guc_retry_initial; /* ms */
 extern int guc_retry_max;     /* ms */
 extern int guc_retention;     /* s; 0: for good */
+
+/* ---- in functions.c ---- */
+extern char *answer_text(const Answer *answer);
 
 /* ---- in encoding.c ---- */
 extern char *to_utf8(const char *text, const char *what);
@@ -139,7 +143,7 @@ extern const Provider *gateway_provider(const char *name);
 extern Events gateway_events(const char *name);
 extern bool gateway_uses_tokens(const char *name);
 extern bool gateway_redacts(const char *name);
-extern const char *gateway_setting(const Provider *provider, Settings settings, const char *name);
+extern const char *gateway_setting(const Provider *provider, Settings settings, const OptionDef *option);
 extern bool gateway_query(const Gateway *gateway, Call call, const char *reference, HttpRequest *request);
 extern List *gateway_names(void);
 extern bool gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, GatewayError *error);
@@ -150,11 +154,21 @@ extern bool kind_from_name(const char *name, Call *call);
 
 #define OUTBOX_SECRET_SIZE 32
 
+/* A message's row that is to be written; in a list of such rows. */
+typedef struct RowWrite
+{
+	int64 id;
+	Oid role;       /* who queued it; InvalidOid: is no more */
+	bool unchanged; /* nothing is to be written */
+	bool recorded;  /* in the round under way */
+	dlist_node node;
+} RowWrite;
+
 /* A claimed message; it lives in its own memory context. */
 typedef struct OutboxItem
 {
+	RowWrite row; /* in a ready list, or in the list of outcomes; unchanged: it was not tried */
 	MemoryContext context;
-	int64 id;
 	int priority;
 	int attempts;
 	TimestampTz due; /* next_attempt_at */
@@ -162,7 +176,6 @@ typedef struct OutboxItem
 	TimestampTz expires_at;   /* DT_NOEND: never */
 	TimestampTz unsure_since; /* 0: no attempt is in doubt */
 	TimestampTz claimed_at;   /* of an orphan: when its lease was taken */
-	Oid role;                 /* who queued it; InvalidOid: is no more */
 	Gateway *gateway;         /* NULL: "refusal" says why */
 	GatewayError *refusal;
 	char *gateway_name;
@@ -171,7 +184,6 @@ typedef struct OutboxItem
 	struct Lease *lease;
 	struct GatewayQueue *queue;
 	HttpTransfer *transfer;
-	dlist_node node; /* in a ready list, or in the list of outcomes */
 
 	/* the outcome, to be recorded */
 	const char *new_status;
@@ -181,8 +193,6 @@ typedef struct OutboxItem
 	TimestampTz poll_at;         /* when to ask whether it was delivered; 0: not */
 	Answer *answer;              /* NULL: leave those columns alone */
 	char *new_details;           /* JSON, or NULL */
-	bool handed_back;            /* not tried: its row stays as it is */
-	bool recorded;
 } OutboxItem;
 
 /* The messages of one claim that are not settled yet. */
@@ -222,7 +232,16 @@ extern bool outbox_home(int64 *origin);
 extern void outbox_create_identity(void);
 extern void outbox_require_home(void);
 extern int64 outbox_adopt(Datum states, Oid role);
-extern bool outbox_enter_worker(void);
+
+/* May the worker do its part? */
+typedef enum OutboxState
+{
+	OUTBOX_READY,
+	OUTBOX_GONE, /* the extension is not here */
+	OUTBOX_HELD, /* it is another library's, or another database's */
+} OutboxState;
+
+extern OutboxState outbox_enter_worker(int elevel);
 extern void outbox_leave_worker(void);
 extern Oid outbox_status_label(Oid type, const char *label);
 extern void outbox_lane_end(LaneKey *end);
@@ -263,12 +282,9 @@ extern bool outbox_resolve(int64 id, const char *status, Oid role);
 /* What is learnt of a message that was sent. */
 typedef struct FollowUp
 {
-	int64 id;
-	Oid role;             /* who queued it */
+	RowWrite row;
 	const Report *report; /* NULL: nothing */
 	TimestampTz poll_at;  /* when to ask again; 0: not at all; DT_NOBEGIN: as before */
-	bool recorded;
-	dlist_node node;
 } FollowUp;
 
 /* A message whose delivery is to be asked about. */
@@ -287,6 +303,7 @@ extern Oid outbox_relation(const char *name);
 extern Oid outbox_relation_or_none(const char *name);
 extern const uint8 *outbox_secret(void);
 extern void outbox_follow(dlist_head *followups);
+extern bool outbox_follow_one(FollowUp *followup);
 extern List *outbox_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz now, int limit);
 extern TimestampTz outbox_poll_due(const char *gateway, TimestampTz after);
 extern Follow *outbox_sent_message(int64 id, Oid role);
@@ -301,6 +318,8 @@ extern void outbox_notify(Events events, const char *status, int64 id, const cha
 
 /* ---- in mac.c ---- */
 #define MAC_SIZE 32
+extern void strong_random(void *bytes, size_t n);
+extern int64 random_int64(void);
 extern void mac_texts(const char *const *texts, int n, uint8 mac[MAC_SIZE]);
 extern bool mac_equal(const uint8 *a, const uint8 *b);
 extern void mac_token(int64 id, char *token, size_t size);
@@ -346,7 +365,7 @@ extern void poll_tell_balance(const char *gateway, const char *amount, double mi
 /* ---- in engine.c ---- */
 extern double now_ms(void);
 extern bool engine_spare_request(const Gateway *gateway, double now, double *again);
-extern void engine_run(bool in_session);
+extern bool engine_run(bool in_session);
 extern bool engine_claimed(int64 id);
 
 /* ---- in worker.c ---- */
@@ -360,9 +379,10 @@ extern bool worker_asked_to_leave(void);
 
 extern void launcher_init(void);
 extern void wake_at_commit(TimestampTz due);
+extern bool launcher_is_there(void);
 extern void start_worker_at_commit(void);
 extern bool worker_attach(void);
-extern void worker_detach(void);
+extern void worker_detach(bool held);
 extern bool worker_must_hurry(void);
 extern TimestampTz worker_take_wake(void);
 

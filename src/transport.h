@@ -30,6 +30,8 @@ typedef struct HttpQueue
 	HttpTransfer *tail;
 } HttpQueue;
 
+extern bool guc_log_http; /* in sms_gateway.c: libcurl's words about each request go to the server's log */
+
 extern int http_reserve(int transfers);
 extern const char *http_check_url(const char *url, bool *plain_remote);
 extern HttpTransfer *http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,

@@ -11,6 +11,7 @@
 #include "sms_gateway.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "utils/guc.h"
 #include "utils/timeout.h"
 
 PGDLLEXPORT void sms_gateway_worker_main(Datum arg);
@@ -55,25 +56,48 @@ worker_asked_to_leave(void)
 	return asked_to_leave;
 }
 
+/* What the database or the role may set, and would stop the worker: as autovacuum does it. */
+static void
+pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"}, /* each round has one of its own */
+		{"idle_in_transaction_session_timeout", "0"},
+#if PG_VERSION_NUM >= 170000
+		{"transaction_timeout", "0"},
+#endif
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 void
 sms_gateway_worker_main(Datum arg)
 {
+	bool held;
+
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGINT, on_sigint);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	pin_settings();
 	pgstat_report_appname(MyBgworkerEntry->bgw_type);
 
 	if (!worker_attach())
 		proc_exit(0);
-	engine_run(false);
+	held = engine_run(false);
 
 	/* As after any SIGTERM: the launcher starts another, unless the server goes down. */
 	if (asked_to_leave)
 		proc_exit(1);
 
-	/* The engine returns when the extension is gone, or never was here. */
-	worker_detach();
+	/* The engine returns when the extension is gone, or never was here, or is held. */
+	worker_detach(held);
 	proc_exit(0);
 }

@@ -1,7 +1,7 @@
 /*
  * fuzz.c
  *		libFuzzer targets for all that reads what others wrote: answers and reports of
- *		each provider, texts, phone numbers, JSON, dates.  Built once for each target,
+ *		each provider, texts, phone numbers, JSON, dates, options, libcurl's words.  Built once for each target,
  *		with -DTARGET=answers and so on; "make fuzz" runs them.
  *
  * Beside what the sanitizers find, each target checks what callers rely on.
@@ -13,7 +13,9 @@
 
 #include "details.h"
 #include "json.h"
+#include "options.h"
 #include "provider.h"
+#include "scrub.h"
 
 #define MUST(condition)                                                                                      \
 	do                                                                                                       \
@@ -42,6 +44,8 @@ must_be_clean(const char *text, size_t size)
 	}
 }
 
+#define MUST_BE_CLEAN(array) must_be_clean(array, sizeof(array))
+
 static char *
 copy_text(const uint8_t *data, size_t len)
 {
@@ -68,7 +72,7 @@ answers(const uint8_t *data, size_t len)
 	if (len < 3)
 		return;
 	provider = providers[data[0] % 3];
-	message.call = (Call) (data[1] % (CALL_BALANCE + 1));
+	message.call = (Call) (data[1] % CALL_COUNT);
 	for (int i = 0; provider->options[i].name != NULL; i++)
 		settings[i] = provider->options[i].initial;
 	body = copy_text(data + 3, len - 3);
@@ -77,14 +81,14 @@ answers(const uint8_t *data, size_t len)
 	http.len = len - 3;
 	provider_read(provider, settings, &message, &http, &answer);
 	MUST(answer.verdict <= VERDICT_UNCERTAIN);
-	must_be_clean(answer.code, sizeof(answer.code));
-	must_be_clean(answer.message, sizeof(answer.message));
-	must_be_clean(answer.smsid, sizeof(answer.smsid));
-	must_be_clean(answer.id_omni_mess, sizeof(answer.id_omni_mess));
-	must_be_clean(answer.referent_id, sizeof(answer.referent_id));
-	must_be_clean(answer.token, sizeof(answer.token));
+	MUST_BE_CLEAN(answer.code);
+	MUST_BE_CLEAN(answer.message);
+	MUST_BE_CLEAN(answer.smsid);
+	MUST_BE_CLEAN(answer.id_omni_mess);
+	MUST_BE_CLEAN(answer.referent_id);
+	MUST_BE_CLEAN(answer.token);
 	if (provider->balance != NULL && provider->balance(&http, amount, sizeof(amount)))
-		must_be_clean(amount, sizeof(amount));
+		MUST_BE_CLEAN(amount);
 	free(body);
 }
 
@@ -99,15 +103,15 @@ reports(const uint8_t *data, size_t len)
 	json = copy_text(data + 1, len - 1);
 	providers[data[0] % 3]->report(json, len - 1, &report);
 	MUST(report.delivery <= DELIVERY_UNDELIVERED && report.parts >= 0);
-	must_be_clean(report.code, sizeof(report.code));
-	must_be_clean(report.message, sizeof(report.message));
-	must_be_clean(report.smsid, sizeof(report.smsid));
-	must_be_clean(report.id_omni_mess, sizeof(report.id_omni_mess));
-	must_be_clean(report.referent_id, sizeof(report.referent_id));
-	must_be_clean(report.request_id, sizeof(report.request_id));
-	must_be_clean(report.token, sizeof(report.token));
-	must_be_clean(report.price, sizeof(report.price));
-	must_be_clean(report.telco, sizeof(report.telco));
+	MUST_BE_CLEAN(report.code);
+	MUST_BE_CLEAN(report.message);
+	MUST_BE_CLEAN(report.smsid);
+	MUST_BE_CLEAN(report.id_omni_mess);
+	MUST_BE_CLEAN(report.referent_id);
+	MUST_BE_CLEAN(report.request_id);
+	MUST_BE_CLEAN(report.token);
+	MUST_BE_CLEAN(report.price);
+	MUST_BE_CLEAN(report.telco);
 	free(details_of_report(&report));
 	free(json);
 }
@@ -123,7 +127,7 @@ texts(const uint8_t *data, size_t len)
 	char *with_code;
 
 	utf8_copy(small, sizeof(small), text, len);
-	must_be_clean(small, sizeof(small));
+	MUST_BE_CLEAN(small);
 	if (text_shape(text, strlen(text), CODING_BY_TEXT, &by_text))
 	{
 		MUST(text_shape(text, strlen(text), CODING_UCS2, &ucs2));
@@ -171,7 +175,7 @@ json(const uint8_t *data, size_t len)
 	if (object != NULL)
 	{
 		json_text(object, "a", value, sizeof(value));
-		must_be_clean(value, sizeof(value));
+		MUST_BE_CLEAN(value);
 		written = details_with_failure(text, "g1", "code", "message", "g2");
 		if (written != NULL)
 		{
@@ -195,6 +199,70 @@ dates(const uint8_t *data, size_t len)
 	if (parse_iso_date(text, 7 * 3600, &ms))
 		MUST(ms > -86400000LL && ms < 253500000000000LL);
 	free(text);
+}
+
+/* The first two bytes choose provider and option; the rest is the value. */
+static void
+options(const uint8_t *data, size_t len)
+{
+	static const OptionDef others[] = {
+		{"rate", OPTION_SERVER, OPTION_RATE, NULL, 0, 0, {NULL}, false},
+		{"time", OPTION_SERVER, OPTION_DURATION, NULL, 100, 600000, {NULL}, false},
+		{"number", OPTION_SERVER, OPTION_NUMBER, NULL, 0, 1e15, {NULL}, false},
+		{NULL, 0, OPTION_TEXT, NULL, 0, 0, {NULL}, false},
+	};
+	const OptionDef *option;
+	OptionValue first;
+	OptionValue second;
+	const char *value;
+	const char *again;
+	int messages;
+	int seconds;
+	char *text;
+	int n = 0;
+
+	if (len < 2)
+		return;
+	option = data[0] % 4 == 3 ? others : providers[data[0] % 4]->options;
+	while (option[n].name != NULL)
+		n++;
+	option += data[1] % n;
+	text = copy_text(data + 2, len - 2);
+	memset(&first, 0xAA, sizeof(first));
+	value = option_read(option, text, &first);
+	if (value == NULL)
+		MUST_BE_CLEAN(first.detail);
+	else if (option->type == OPTION_RATE)
+		MUST(sscanf(value, "%d %d", &messages, &seconds) == 2 && messages >= 0 &&
+			 (seconds > 0 || messages == 0));
+	else if (option->type != OPTION_BOOL &&
+			 (option->type != OPTION_CHOICE || strcmp(option->choices[0], "auto") != 0))
+	{
+		/* What was read reads as itself. */
+		again = option_read(option, value, &second);
+		MUST(again != NULL && strcmp(again, value) == 0);
+	}
+	if (value != NULL && option->type == OPTION_INT)
+		MUST(strtol(value, NULL, 10) >= option->min && strtol(value, NULL, 10) <= option->max);
+	free(text);
+}
+
+/* No line shows a secret, wherever it stands. */
+static void
+scrub(const uint8_t *data, size_t len)
+{
+	static const char *const secrets[] = {"SeCrEt", "0901234567", NULL};
+	char out[512];
+	char *line;
+
+	if (len < 1)
+		return;
+	line = copy_text(data + 1, len - 1);
+	scrub_line(data[0] % 2 ? SCRUB_INFO : SCRUB_HEADER, line, len - 1, secrets, out, sizeof(out));
+	MUST_BE_CLEAN(out);
+	for (int i = 0; secrets[i] != NULL; i++)
+		MUST(strstr(out, secrets[i]) == NULL);
+	free(line);
 }
 
 int

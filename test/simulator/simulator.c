@@ -259,6 +259,38 @@ good_phone(const char *phone)
 	return phone_normalise(phone, "84", msisdn) == PHONE_OK;
 }
 
+/* Do these fields of a JSON object hold the credentials? */
+static bool
+has_login(struct json_object *body, const char *name_field, const char *name, const char *secret_field,
+		  const char *secret)
+{
+	char given_name[256];
+	char given_secret[256];
+
+	json_text(body, name_field, given_name, sizeof(given_name));
+	json_text(body, secret_field, given_secret, sizeof(given_secret));
+	return same(given_name, name) && same(given_secret, secret);
+}
+
+static bool
+esms_login(struct json_object *body)
+{
+	return has_login(body, "ApiKey", api_key, "SecretKey", secret_key);
+}
+
+/* The same in a query. */
+static bool
+esms_query_login(struct MHD_Connection *connection)
+{
+	return same(query(connection, "ApiKey"), api_key) && same(query(connection, "SecretKey"), secret_key);
+}
+
+static bool
+etelecom_login(struct json_object *body)
+{
+	return has_login(body, "username", username, "password", password);
+}
+
 /* Has this RequestId been taken in the last 24 hours?  If not, it is now. */
 static bool
 repeated(const char *request_id)
@@ -277,8 +309,6 @@ repeated(const char *request_id)
 static void
 esms_send(Exchange *x, struct json_object *body)
 {
-	char key[256];
-	char secret[256];
 	char phone[64];
 	char content[4096];
 	char type[8];
@@ -286,15 +316,13 @@ esms_send(Exchange *x, struct json_object *body)
 	char request_id[256];
 	bool has_request_id = json_text(body, "RequestId", request_id, sizeof(request_id));
 
-	json_text(body, "ApiKey", key, sizeof(key));
-	json_text(body, "SecretKey", secret, sizeof(secret));
 	json_text(body, "Phone", phone, sizeof(phone));
 	json_text(body, "Content", content, sizeof(content));
 	json_text(body, "SmsType", type, sizeof(type));
 	json_text(body, "Brandname", brandname, sizeof(brandname));
 	if (body == NULL)
 		answer_json(x, 200, pair("error", "Invalid request"));
-	else if (!same(key, api_key) || !same(secret, secret_key))
+	else if (!esms_login(body))
 		esms_answer(x, "101", "Authorize Failed", NULL);
 	else if (!good_phone(phone) || content[0] == '\0' || strlen(request_id) > 50)
 		esms_answer(x, "99", "Invalid data", NULL);
@@ -324,7 +352,7 @@ esms_otp(Exchange *x, struct MHD_Connection *connection)
 	char code[24];
 	char *value;
 
-	if (!same(query(connection, "ApiKey"), api_key) || !same(query(connection, "SecretKey"), secret_key))
+	if (!esms_query_login(connection))
 		esms_answer(x, "101", "Authorize Failed", NULL);
 	else if (phone == NULL || !good_phone(phone) || text == NULL || strstr(text, "{OTP}") == NULL ||
 			 minutes < 2 || minutes > 15 || digits < 4 || digits > 16 ||
@@ -362,7 +390,7 @@ esms_check(Exchange *x, struct MHD_Connection *connection)
 	long ends = 0;
 	char text[128];
 
-	if (!same(query(connection, "ApiKey"), api_key) || !same(query(connection, "SecretKey"), secret_key))
+	if (!esms_query_login(connection))
 	{
 		esms_answer(x, "101", "Authorize Failed", NULL);
 		return;
@@ -396,8 +424,7 @@ esms_send_other(Exchange *x, struct json_object *body, const char *path)
 	};
 	char text[4096];
 
-	json_text(body, "ApiKey", text, sizeof(text));
-	if (!same(text, api_key) || !json_text(body, "SecretKey", text, sizeof(text)) || !same(text, secret_key))
+	if (!esms_login(body))
 	{
 		esms_answer(x, "101", "Authorize Failed", NULL);
 		return;
@@ -440,7 +467,7 @@ esms_status(Exchange *x, struct MHD_Connection *connection, bool detail)
 	bool final = delivered || strcmp(delivery, "undelivered") == 0;
 	const char *id = query(connection, "RefId");
 
-	if (!same(query(connection, "ApiKey"), api_key) || !same(query(connection, "SecretKey"), secret_key))
+	if (!esms_query_login(connection))
 	{
 		esms_answer(x, "101", "Authorize Failed", NULL);
 		return;
@@ -479,15 +506,8 @@ esms_status(Exchange *x, struct MHD_Connection *connection, bool detail)
 static void
 esms_balance(Exchange *x, struct json_object *body)
 {
-	char key[256];
-	char secret[256];
-	bool good;
-	struct json_object *object;
-
-	json_text(body, "ApiKey", key, sizeof(key));
-	json_text(body, "SecretKey", secret, sizeof(secret));
-	good = same(key, api_key) && same(secret, secret_key);
-	object = pair("CodeResponse", good ? "100" : "101");
+	bool good = esms_login(body);
+	struct json_object *object = pair("CodeResponse", good ? "100" : "101");
 	json_object_object_add(object, "Balance", number(good ? (long) balance : 0));
 	if (!good)
 		json_put_text(object, "ErrorMessage", "Authorize Failed");
@@ -525,18 +545,14 @@ good_route(struct json_object *route)
 static void
 etelecom_send(Exchange *x, struct json_object *body)
 {
-	char name[256];
-	char secret[256];
 	char phone[64];
 	char template[256];
 	char id[64];
 	struct json_object *object;
 
-	json_text(body, "username", name, sizeof(name));
-	json_text(body, "password", secret, sizeof(secret));
 	json_text(body, "phonenumber", phone, sizeof(phone));
 	json_text(body, "templatecode", template, sizeof(template));
-	if (!same(name, username) || !same(secret, password))
+	if (!etelecom_login(body))
 		answer_text(x, 401, "text/plain", "Unauthorized");
 	else if (strncmp(phone, "84", 2) != 0 || !good_phone(phone))
 		etelecom_answer(x, "-1", "PhoneNumber Wrong Format");
@@ -560,14 +576,10 @@ etelecom_send(Exchange *x, struct json_object *body)
 static void
 etelecom_status(Exchange *x, struct json_object *body)
 {
-	char name[256];
-	char secret[256];
 	char id[256];
 	struct json_object *object;
 
-	json_text(body, "username", name, sizeof(name));
-	json_text(body, "password", secret, sizeof(secret));
-	if (!same(name, username) || !same(secret, password))
+	if (!etelecom_login(body))
 	{
 		answer_text(x, 401, "text/plain", "Unauthorized");
 		return;

@@ -1,4 +1,4 @@
-# What happens to databases around the outbox: dropped, renamed, copied, restored, replicated.
+# What happens to databases around the outbox: dropped, renamed, copied, restored.
 use strict;
 use warnings;
 use FindBin;
@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $simulator = simulator();
-my $node = server('lifecycle', streaming => 1);
+my $node = server('lifecycle');
 sub ask { my ($sql, $database) = @_; return scalar_of($node, $sql, $database); }
 sub hang { fault($simulator, fault => 'hang'); return; }
 sub in_flight
@@ -101,31 +101,5 @@ is(join(',', sort map { $_->{content} } grep { $_->{path} =~ /SendMultiple/ } @a
 is(ask("SELECT result_code FROM sms_outbox WHERE content = 'dumped'", 'restored'), '124', '… with its request_id, which eSMS knew already: nobody got a second text');
 ask('DROP DATABASE restored WITH (FORCE)');
 
-# --- a standby sends nothing; promoted, it sends what was committed
-$node->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
-$standby->init_from_backup($node, 'base', has_streaming => 1);
-$standby->start;
-my ($out, $err);
-$standby->psql('postgres', "SELECT sms_send('0901234567', 'x', 'shop')", stderr => \$err);
-like($err, qr/standby sends no messages/, 'a standby refuses to send');
-$node->safe_psql('postgres', "ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf()");
-forget($simulator);
-fault($simulator, fault => 'latency', value => 20);
-ask("INSERT INTO sms_outbox (gateway, phone, content) SELECT g, '0901234567', g || ' promoted ' || i FROM generate_series(1, 1000) i, unnest('{shop,cpaas}'::name[]) g");
-sleep 0.2;
-$node->stop('immediate');
-$standby->append_conf('postgresql.conf', "synchronous_standby_names = ''");
-$standby->promote;
-ok(wait_until(sub { $standby->safe_psql('postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'") eq '0' }, 60), 'the promoted standby finishes');
-is($standby->safe_psql('postgres', "SELECT count(*) FROM sms_outbox WHERE content LIKE 'shop promoted %' AND status = 'sent'"), '1000', 'all of the idempotent gateway are sent');
-my %received;
-for my $request (grep { $_->{content} =~ /promoted/ } requests($simulator))
-{
-	next if $request->{request_id} && $received{ $request->{content} };
-	$received{ $request->{content} }++;
-}
-is(scalar(grep { $_ > 1 } values %received), 0, 'none went twice');
-is($standby->safe_psql('postgres', "SELECT count(*) FROM sms_outbox WHERE content LIKE '%promoted%' AND status NOT IN ('sent', 'uncertain')"), '0', 'none is lost');
-$standby->stop;
+$node->stop;
 done_testing();

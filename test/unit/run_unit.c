@@ -1,6 +1,6 @@
 /*
  * run_unit.c
- *		Unit tests of all that needs no server: messages, JSON, and each provider's
+ *		Unit tests of all that needs no server: messages, JSON, options, and each provider's
  *		requests and answers, against the wording of the providers' documentation.
  */
 #include "unit.h"
@@ -12,6 +12,7 @@ main(void)
 
 	failed += run_message_tests();
 	failed += run_json_tests();
+	failed += run_option_tests();
 	failed += run_esms_tests();
 	failed += run_etelecom_tests();
 	failed += run_interits_tests();

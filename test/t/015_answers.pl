@@ -1,0 +1,182 @@
+# A gateway that is hostile, or broken: every answer is a result, nothing hangs, nothing crashes, nothing grows.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use SmsTest;
+use Compress::Zlib ();
+use Encode ();
+use IO::Compress::Gzip;
+use IO::Socket::INET;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use POSIX ();
+use Time::HiRes qw(sleep time);
+
+sub http { my ($body, $headers) = @_; return "HTTP/1.1 200 OK\r\nContent-Length: " . length($body) . "\r\n" . ($headers // '') . "\r\n$body"; }
+my $accepted = '{"code": 200, "data": {"token": "t-1"}, "message": "OK", "referentId": "id-1"}';
+
+# What comes back, by the name in the URL, and what has to be made of it: a pattern for status and result_code.
+my $bomb;
+my $gzip = IO::Compress::Gzip->new(\$bomb);
+$gzip->print("\0" x 1048576) for 1 .. 200;
+$gzip->close;
+my %answers = (
+	endless => [ "HTTP/1.1 200 OK\r\n\r\n", qr/^uncertain\|too_large/, sub { 'x' x 65536 } ],
+	endless_chunks => [ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", qr/^uncertain\|too_large/, sub { "10000\r\n" . 'x' x 65536 . "\r\n" } ],
+	endless_headers => [ "HTTP/1.1 200 OK\r\n", qr/^uncertain\|(too_large|broken)/, sub { 'X-Header: ' . 'x' x 1000 . "\r\n" } ],
+	one_header => [ 'HTTP/1.1 200 OK', qr/^uncertain\|(too_large|broken|timeout)/, sub { 'x' x 10000 } ],
+	drip => [ "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", qr/^uncertain\|timeout/, sub { sleep 0.2; 'x' } ],
+	interim => [ '', qr/^uncertain\|(too_large|broken|timeout)/, sub { "HTTP/1.1 100 Continue\r\n\r\n" } ],
+	silent => [ '', qr/^uncertain\|timeout/, sub { sleep 0.2; '' } ],
+	gzip_bomb => [ http($bomb, "Content-Encoding: gzip\r\n"), qr/^uncertain\|too_large/ ],
+	gzip_broken => [ http('not gzip', "Content-Encoding: gzip\r\n"), qr/^uncertain\|/ ],
+	gzip_twice => [ http(Compress::Zlib::memGzip(Compress::Zlib::memGzip($accepted)), "Content-Encoding: gzip, gzip\r\n"), qr/^(sent|uncertain)\|/ ],
+	encoding_unknown => [ http($accepted, "Content-Encoding: rot13\r\n"), qr/^(sent|uncertain)\|/ ],
+	thousand_headers => [ http($accepted, join '', map { "X-H$_: value\r\n" } 1 .. 1000), qr/^(sent|uncertain)\|/ ],
+	cookies => [ http($accepted, "Set-Cookie: a=b\r\n" x 500), qr/^sent\|/ ],
+	brackets => [ http('[' x 1000000), qr/^uncertain\|200/ ],
+	braces => [ http('{"a":' x 150000), qr/^uncertain\|200/ ],
+	nul => [ http("{\"code\": 200, \"referentId\": \"a\\u0000b\", \"message\": \"\0\"}"), qr/^(sent|uncertain)\|/ ],
+	nul_only => [ http("\0" x 100), qr/^uncertain\|/ ],
+	not_utf8 => [ http("{\"code\": 400, \"message\": \"caf\xe9 \xff\xfe \xc0\x80\"}"), qr/^failed\|400/ ],
+	surrogates => [ http('{"code": "x\ud800", "message": "\udfff \ud83d\ude00"}'), qr/^failed\|x/ ],
+	utf16 => [ http(Encode::encode('UTF-16', $accepted)), qr/^uncertain\|/ ],
+	longer => [ "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n$accepted", qr/^uncertain\|broken/ ],
+	shorter => [ "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n$accepted", qr/^uncertain\|/ ],
+	negative => [ "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n$accepted", qr/^(sent|uncertain)\|/ ],
+	enormous => [ "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n$accepted", qr/^(sent|uncertain)\|/ ],
+	chunk_size => [ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n$accepted", qr/^uncertain\|broken/ ],
+	http_0_9 => [ $accepted, qr/^uncertain\|broken/ ],
+	nonsense => [ "\x16\x03\x01\x02\x00\x01\x00" . 'x' x 100, qr/^uncertain\|/ ],
+	status_999 => [ "HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n", qr/^uncertain\|999/ ],
+	status_0 => [ "HTTP/1.1 000 What\r\nContent-Length: 0\r\n\r\n", qr/^uncertain\|/ ],
+	http_3_1 => [ "HTTP/3.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", qr/^uncertain\|/ ],
+	closed => [ undef, qr/^uncertain\|broken/ ],
+	closed_in_headers => [ "HTTP/1.1 200 OK\r\nContent-", qr/^uncertain\|/ ],
+	redirect => [ "HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n", qr/^failed\|302/ ],
+	redirect_loop => [ "HTTP/1.1 301 Moved\r\nLocation: /redirect_loop\r\nContent-Length: 0\r\n\r\n", qr/^failed\|301/ ],
+	retry_never => [ "HTTP/1.1 429 Slow\r\nRetry-After: 99999999999999\r\nContent-Length: 0\r\n\r\n", qr/^failed\|429/ ],
+	retry_odd => [ "HTTP/1.1 429 Slow\r\nRetry-After: -1; yesterday\r\nContent-Length: 0\r\n\r\n", qr/^failed\|429/ ],
+	types => [ http('{"code": {"a": [1]}, "data": [], "referentId": {"x": 1e999}, "token": 123456789012345678901234567890, "message": false}'), qr/^(sent|failed)\|/ ],
+	numbers => [ http('{"code": 2e2, "referentId": -0.0, "data": {"token": 18446744073709551616}}'), qr/^(sent|failed)\|/ ],
+	long_id => [ http('{"code": 200, "referentId": "' . 'i' x 500000 . '", "data": {"token": "' . 't' x 400000 . '"}}'), qr/^sent\|/ ],
+	repeated_keys => [ http('{' . join(',', map { '"code": 500' } 1 .. 20000) . ', "code": 200}'), qr/^sent\|/ ],
+	two_answers => [ http($accepted) . http('{"code": 500}'), qr/^sent\|/ ],
+);
+
+# A server that answers so: one process a connection.
+my $listener = IO::Socket::INET->new(Listen => 100, LocalAddr => '127.0.0.1', ReuseAddr => 1) or die "listen: $!";
+my $url = 'http://127.0.0.1:' . $listener->sockport;
+my $parent = $$;
+defined(my $server = fork) or die "fork: $!";
+if (!$server)
+{
+	setpgrp;
+	$SIG{CHLD} = 'IGNORE';
+	$SIG{PIPE} = 'DEFAULT';
+	while (1)
+	{
+		my $socket = $listener->accept or next;
+		exit 0 if getppid != $parent;
+		next if fork;
+		serve($socket);
+		POSIX::_exit(0);
+	}
+}
+$listener->close;
+END { kill 'KILL', -$server if $server && $$ == $parent; }
+
+sub serve
+{
+	my ($socket) = @_;
+	my $request = '';
+	alarm 20;
+	while ($request !~ /\r\n\r\n/ || length($') < ($request =~ /Content-Length: (\d+)/i ? $1 : 0))
+	{
+		sysread($socket, $request, 65536, length $request) or return;
+	}
+	my ($case) = $request =~ m{^\w+ /(\w+)} or return;
+	my ($answer, undef, $more) = @{ $answers{$case} };
+	return if !defined $answer;
+	my $written = 0;
+	while ($written < length $answer)
+	{
+		$written += syswrite($socket, $answer, 65536, $written) // return;
+	}
+	while ($more)
+	{
+		my $piece = $more->();
+		!length $piece || defined syswrite($socket, $piece) or return;
+	}
+	# The client may be reading yet: an end, not a reset.
+	shutdown $socket, 1;
+	sysread $socket, $request, 1;
+	return;
+}
+
+my $simulator = simulator();
+my $node = server('answers', settings => "max_worker_processes = 20\n");
+my %databases = (UTF8 => 'C.UTF-8', LATIN1 => 'C', EUC_KR => 'C', SQL_ASCII => 'C', WIN1258 => 'C');
+$node->safe_psql('postgres', "CREATE DATABASE db_\L$_\E TEMPLATE template0 ENCODING '$_' LC_COLLATE '$databases{$_}' LC_CTYPE '$databases{$_}'") for sort keys %databases;
+
+# --- one after the other in a session: an answer is a result, never an error; in every encoding
+for my $encoding (sort keys %databases)
+{
+	my $database = lc "db_$encoding";
+	my @cases = $encoding eq 'UTF8' ? sort keys %answers : qw(not_utf8 surrogates nul utf16 types long_id);
+	$node->safe_psql($database, "CREATE EXTENSION sms_gateway;\n" . join '', map {
+		"CREATE SERVER $_ FOREIGN DATA WRAPPER interits OPTIONS (base_url '$url/$_', sender 'X', timeout '2s', max_attempts '1');
+		CREATE USER MAPPING FOR PUBLIC SERVER $_ OPTIONS (api_key 'demo');\n" } @cases);
+	for my $case (@cases)
+	{
+		my ($rc, $out, $err) = $node->psql($database, "SET statement_timeout = '10s'; SELECT status, result_code FROM sms_send('0901234567', 'x', '$case')");
+		like($err ne '' ? $err : $out, $answers{$case}[1], "$encoding: $case");
+	}
+}
+
+# --- all at once through the worker, again and again: it survives, stays small, and another gateway does not notice
+gateways($node, $simulator, database => 'db_utf8');
+my $worker = worker_pid($node, 'db_utf8');
+sub ask { my ($sql) = @_; return scalar_of($node, $sql, 'db_utf8'); }
+ask("INSERT INTO sms_outbox (gateway, phone, content) SELECT srvname, '0901234567', 'round ' || i FROM pg_foreign_server, generate_series(1, 5) i WHERE srvname NOT IN ('shop', 'omni', 'cpaas')");
+sleep 0.5;
+my @took;
+for my $i (1 .. 10)
+{
+	ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'beside $i')");
+	sleep 0.1;
+	push @took, ask("SELECT coalesce(extract(epoch FROM sent_at - created_at) * 1000, 1e6) FROM sms_outbox WHERE content = 'beside $i'");
+}
+cmp_ok((sort { $a <=> $b } @took)[5], '<', 100, 'a good gateway goes on beside them (median, ms)');
+ok(wait_until(sub { ask("SELECT count(*) FROM sms_outbox WHERE status = 'queued' AND gateway NOT IN (SELECT name FROM sms_gateways WHERE state = 'paused')
+	AND gateway NOT LIKE 'retry%'") eq '0' }, 60), 'every message comes to an end');
+my @unexpected = grep { my ($case, $end) = split /\|/, $_, 2; $end !~ /^(queued|uncertain\|timeout)/ && $end !~ $answers{$case}[1] }
+	split /\n/, ask("SELECT DISTINCT gateway || '|' || status || '|' || coalesce(result_code, '') FROM sms_outbox WHERE gateway NOT IN ('shop', 'omni', 'cpaas')");
+is(join(', ', @unexpected), '', '… as it does in a session');
+is(worker_pid($node, 'db_utf8'), $worker, 'the worker is the same');
+slurp_file("/proc/$worker/status") =~ /VmHWM:\s+(\d+)/;
+cmp_ok($1, '<', 150 * 1024, 'and never had 150 MB');
+is(ask("SELECT count(*) FROM sms_outbox WHERE result_message ~ '[\\x01-\\x1f\\x7f]'"), 0, 'no control characters on rows');
+
+# --- texts and answers in every encoding, from and to UTF-8
+my %words = (UTF8 => 'Đã giao đơn hàng', LATIN1 => 'déjà vu', EUC_KR => '안녕하세요', WIN1258 => Encode::encode('UTF-8', "\x{110}a\x{303} giao"), # it has marks, but few letters with them
+	 SQL_ASCII => 'Đã giao');
+for my $encoding (sort keys %words)
+{
+	my $database = lc "db_$encoding";
+	gateways($node, $simulator, database => $database) if $encoding ne 'UTF8';
+	forget($simulator);
+	my $client = $encoding eq 'SQL_ASCII' ? '' : "SET client_encoding = 'UTF8';";
+	$node->safe_psql($database, "$client SELECT status FROM sms_send('0901234567', '$words{$encoding}', 'shop')");
+	my ($got) = requests($simulator);
+	is($got->{content}, Encode::decode('UTF-8', $words{$encoding}), "$encoding: the text arrives as it was written");
+	fault($simulator, fault => 'body', text => '{"CodeResult": "99", "CountRegenerate": 0, "ErrorMessage": "lỗi café 안녕"}');
+	my $message = $node->safe_psql($database, "$client SELECT result_message FROM sms_send('0901234567', 'x', 'shop')");
+	like($message, qr/\S/, "$encoding: an answer with characters that it may lack: $message");
+	no_faults($simulator);
+}
+
+$node->stop;
+done_testing();
