@@ -49,10 +49,14 @@ copy_sources() {
 	cd "$work/src"
 }
 
-# Builds, and installs below $work/stage instead of into the system.
+# Builds, and installs below $work/stage instead of into the system.  An instrumented server is ours alone: into that.
 stage() {
 	as_user make -s -j"$(nproc)" PG_CONFIG="$PG_CONFIG" "$@" all simulator
-	as_user make -s PG_CONFIG="$PG_CONFIG" install DESTDIR="$work/stage" >/dev/null
+	if [ -n "${INSTRUMENTED:-}" ]; then
+		make -s PG_CONFIG="$PG_CONFIG" install >/dev/null
+	else
+		as_user make -s PG_CONFIG="$PG_CONFIG" install DESTDIR="$work/stage" >/dev/null
+	fi
 }
 
 # Settings with which a server takes the extension from $work/stage.
@@ -60,11 +64,14 @@ stage_settings() {
 	local libdir sharedir
 	libdir=$("$PG_CONFIG" --pkglibdir)
 	sharedir=$("$PG_CONFIG" --sharedir)
-	if "$PG_CONFIG" --version | grep -qE 'PostgreSQL 1[5-7]'; then
+	if [ -n "${INSTRUMENTED:-}" ]; then
+		:
+	elif "$PG_CONFIG" --version | grep -qE 'PostgreSQL 1[5-7]'; then
 		echo "extension_destdir = '$work/stage'"	# Debian's
+		echo "dynamic_library_path = '$work/stage$libdir:\$libdir'"
 	else
 		echo "extension_control_path = '$work/stage$sharedir:\$system'"
+		echo "dynamic_library_path = '$work/stage$libdir:\$libdir'"
 	fi
-	echo "dynamic_library_path = '$work/stage$libdir:\$libdir'"
 	echo "shared_preload_libraries = 'sms_gateway'"
 }
