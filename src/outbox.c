@@ -1310,6 +1310,13 @@ sms_gateway_results(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* Would an error, which no trigger of the user's has raised, meet every other message too? */
+static bool
+is_of_all(int sqlstate)
+{
+	return sqlstate == ERRCODE_DISK_FULL || sqlstate == ERRCODE_OUT_OF_MEMORY || sqlstate == ERRCODE_IO_ERROR;
+}
+
 /*
  * Runs a statement that writes onto messages, in a subtransaction; false if it
  * failed.  With an id it is for this message alone: then a row that somebody holds
@@ -1318,7 +1325,9 @@ sms_gateway_results(PG_FUNCTION_ARGS)
 static bool
 try_statement(Statement plan, Datum *values, int64 only, Oid role, bool with_triggers)
 {
-	MemoryContext context = CurrentMemoryContext;
+	MemoryContext caller = CurrentMemoryContext;
+	/* A statement that fails leaves its executor behind. */
+	MemoryContext context = AllocSetContextCreate(caller, "sms_gateway statement", ALLOCSET_DEFAULT_SIZES);
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool ok = true;
 
@@ -1349,11 +1358,13 @@ try_statement(Statement plan, Datum *values, int64 only, Oid role, bool with_tri
 	{
 		ErrorData *error;
 
-		MemoryContextSwitchTo(context);
+		/* A copy that is thrown again is pointed to until it is reported: no context of ours lives as long. */
+		MemoryContextSwitchTo(TopTransactionContext);
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+			(!with_triggers && is_of_all(error->sqlerrcode)))
 			ReThrowError(error);
 		if (only != 0)
 			ereport(WARNING, (errcode(error->sqlerrcode),
@@ -1363,7 +1374,8 @@ try_statement(Statement plan, Datum *values, int64 only, Oid role, bool with_tri
 		ok = false;
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
 	CurrentResourceOwner = owner;
 	return ok;
 }

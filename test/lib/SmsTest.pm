@@ -89,11 +89,11 @@ sub gateways
 	return;
 }
 
-# Waits until a condition holds, at most $seconds (30); returns whether it did.
+# Waits until a condition holds, at most $seconds (30), under memcheck longer; returns whether it did.
 sub wait_until
 {
 	my ($condition, $seconds) = @_;
-	my $end = time + ($seconds // 30);
+	my $end = time + ($seconds // 30) * (($ENV{INSTRUMENTED} // '') eq 'valgrind' ? 20 : 1);
 	while (time < $end)
 	{
 		return 1 if $condition->();

@@ -570,6 +570,24 @@ test_failures(void **state)
 	assert_non_null(strstr(answer.message, "evil.example"));
 }
 
+/* A provider that tells our credentials in its error: they do not reach the row. */
+static void
+test_echoed_credentials(void **state)
+{
+	const char *settings[PROVIDER_MAX_OPTIONS];
+	Message message = {.call = CALL_TEXT};
+	Answer answer;
+
+	(void) state;
+	fill(&esms_provider, settings, "api_key", "K3Y-0123", "secret_key", "abc", NULL);
+	answer = read_answer(&esms_provider, settings, &message, 200,
+						 "{\"CodeResult\": \"99\", \"ErrorMessage\": \"key k3y-0123K3Y-0123 of abc\"}");
+	assert_string_equal(answer.code, "99");
+	assert_string_equal(answer.message, "key ****** of abc"); /* what is too short is no secret */
+	answer = read_answer(&esms_provider, settings, &message, 500, "K3Y-0123");
+	assert_string_equal(answer.message, "***");
+}
+
 static void
 test_dates(void **state)
 {
@@ -624,9 +642,8 @@ int
 run_common_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_failures),
-		cmocka_unit_test(test_reports),
-		cmocka_unit_test(test_local_otp),
+		cmocka_unit_test(test_failures), cmocka_unit_test(test_echoed_credentials),
+		cmocka_unit_test(test_reports),  cmocka_unit_test(test_local_otp),
 		cmocka_unit_test(test_dates),
 	};
 

@@ -13,6 +13,7 @@ main(void)
 	failed += run_message_tests();
 	failed += run_json_tests();
 	failed += run_option_tests();
+	failed += run_scrub_tests();
 	failed += run_esms_tests();
 	failed += run_etelecom_tests();
 	failed += run_interits_tests();

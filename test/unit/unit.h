@@ -24,6 +24,7 @@
 extern int run_message_tests(void);
 extern int run_json_tests(void);
 extern int run_option_tests(void);
+extern int run_scrub_tests(void);
 extern int run_esms_tests(void);
 extern int run_etelecom_tests(void);
 extern int run_interits_tests(void);
