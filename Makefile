@@ -78,7 +78,6 @@ test:
 # The server's tests under a PostgreSQL that finds misuse of memory.
 test-asan test-valgrind:
 	@test/setup test
-	@test/setup instrumented
 	@test/instrumented $(@:test-%=%)
 
 # On every supported version of PostgreSQL, in chroots.

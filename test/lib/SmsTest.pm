@@ -16,18 +16,20 @@ use Symbol qw(gensym);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(server simulator fault no_faults forget stats requests gateways wait_until worker_pid scalar_of);
+our @EXPORT = qw(server simulator fault no_faults forget stats requests gateways wait_until patience worker_pid scalar_of);
 
 my $http = HTTP::Tiny->new(timeout => 20);
 
-# A running server; %options: preload (default 1), settings (text), initdb (options).
+# A running server; %options: preload (default 1), settings (text), initdb (options), streaming, install_path (of another
+# version) and from (a file with the settings for that).
 sub server
 {
 	my ($name, %options) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name, $options{install_path} ? (install_path => $options{install_path}) : ());
+	my $from = $options{from} // $ENV{SMS_SETTINGS};
 	$node->init(extra => $options{initdb} // [ '--encoding=UTF8', '--locale=C.UTF-8' ],
 		allows_streaming => $options{streaming} // 0);
-	my $settings = $ENV{SMS_SETTINGS} ? slurp_file($ENV{SMS_SETTINGS}) : "shared_preload_libraries = 'sms_gateway'\n";
+	my $settings = $from ? slurp_file($from) : "shared_preload_libraries = 'sms_gateway'\n";
 	$settings =~ s/^shared_preload_libraries.*\n//m if !($options{preload} // 1);
 	$node->append_conf('postgresql.conf', $settings);
 	# The framework turns fsync off; claims are about durability, so it is on here.
@@ -89,11 +91,14 @@ sub gateways
 	return;
 }
 
-# Waits until a condition holds, at most $seconds (30), under memcheck longer; returns whether it did.
+# How much longer things may take than usual: memcheck is slow.
+sub patience { return ($ENV{INSTRUMENTED} // '') eq 'valgrind' ? 20 : 1; }
+
+# Waits until a condition holds, at most $seconds (30); returns whether it did.
 sub wait_until
 {
 	my ($condition, $seconds) = @_;
-	my $end = time + ($seconds // 30) * (($ENV{INSTRUMENTED} // '') eq 'valgrind' ? 20 : 1);
+	my $end = time + ($seconds // 30) * patience();
 	while (time < $end)
 	{
 		return 1 if $condition->();

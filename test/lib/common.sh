@@ -5,19 +5,34 @@ set -euo pipefail
 say() { printf '\033[1m== %s\033[0m\n' "$*"; }
 die() { printf '%s\n' "$*" >&2; exit 1; }
 
+# Debian's client package alone brings pg_config and PGXS, without a header.
+is_whole() {
+	[ -x "$("$1" --bindir 2>/dev/null)/initdb" ] && [ -f "$("$1" --pgxs)" ] && [ -f "$("$1" --includedir-server)/postgres.h" ]
+}
+
 # The pg_config to build with: $PG_CONFIG, else of the newest server that is installed whole.
 find_pg_config() {
 	local candidate
 	for candidate in ${PG_CONFIG:-} $(ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -rV); do
-		# Debian's client package alone brings pg_config and PGXS, without a header.
-		if [ -x "$("$candidate" --bindir 2>/dev/null)/initdb" ] && [ -f "$("$candidate" --pgxs)" ] &&
-			[ -f "$("$candidate" --includedir-server)/postgres.h" ]; then
+		if is_whole "$candidate"; then
 			echo "$candidate"
 			return
 		fi
 		[ "$candidate" != "${PG_CONFIG:-}" ] || return 1
 	done
 	return 1
+}
+
+# The pg_config of the oldest server that is older than $PG_CONFIG's and supported, if there is one.
+find_older_pg_config() {
+	local candidate major
+	for candidate in $(ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -V || true); do
+		major=$("$candidate" --version | grep -o '[0-9]*' | head -1)
+		if [ "$major" -ge 15 ] && [ "$major" -lt "$("$PG_CONFIG" --version | grep -o '[0-9]*' | head -1)" ] && is_whole "$candidate"; then
+			echo "$candidate"
+			return
+		fi
+	done
 }
 
 # A directory of our own.  PostgreSQL does not run as root: root hands everything to "postgres".
@@ -61,19 +76,27 @@ stage() {
 	fi
 }
 
-# Settings with which a server takes the extension from $work/stage.
+# Settings with which a server takes the extension from $work/stage, or from $1.
 stage_settings() {
 	local libdir sharedir
 	libdir=$("$PG_CONFIG" --pkglibdir)
 	sharedir=$("$PG_CONFIG" --sharedir)
+	local stage=${1:-$work/stage}
 	if [ -n "${INSTRUMENTED:-}" ]; then
 		:
 	elif "$PG_CONFIG" --version | grep -qE 'PostgreSQL 1[5-7]'; then
-		echo "extension_destdir = '$work/stage'"	# Debian's
-		echo "dynamic_library_path = '$work/stage$libdir:\$libdir'"
+		echo "extension_destdir = '$stage'"	# Debian's
+		echo "dynamic_library_path = '$stage$libdir:\$libdir'"
 	else
-		echo "extension_control_path = '$work/stage$sharedir:\$system'"
-		echo "dynamic_library_path = '$work/stage$libdir:\$libdir'"
+		echo "extension_control_path = '$stage$sharedir:\$system'"
+		echo "dynamic_library_path = '$stage$libdir:\$libdir'"
 	fi
 	echo "shared_preload_libraries = 'sms_gateway'"
+}
+
+# What memcheck found, in the logs of a directory: every misuse, and memory that was lost on a way through our code.
+memcheck_findings() {
+	local ours
+	ours=$(cd src && ls *.c | grep -vE '^(worker|launcher)' | paste -sd '|' | sed 's/\./\\./g')
+	OURS="\\((?:$ours):" perl -0777 -ne 'for (/FOUND-BEGIN(.*?)FOUND-END/sg) { print if !/definitely lost/ || /$ENV{OURS}/ }' "$1"/*.log
 }

@@ -1,4 +1,4 @@
-# What administrators do to a server with an outbox: settings, upgrades, replicas, copies, too few workers, a full disk.
+# What administrators do to a server with an outbox: settings, updates, replicas, clones, too few workers.
 use strict;
 use warnings;
 use FindBin;
@@ -126,29 +126,5 @@ is(scalar_of($clone, "SELECT string_agg(DISTINCT status::text, ',') FROM sms_out
 is(sent('cloned') + sent('new in the clone'), 0, '… unsent');
 $clone->stop;
 
-# --- pg_upgrade: a new cluster, so a copy, until it is adopted
-ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('cpaas', '0901234567', 'sent before the upgrade')");
-ok(gets('sent before the upgrade', 'sent', 10), 'before pg_upgrade, one is sent and one waits');
 $node->stop;
-my $new = PostgreSQL::Test::Cluster->new('upgraded');
-$new->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
-$new->append_conf('postgresql.conf', $ENV{SMS_SETTINGS} ? $settings : "shared_preload_libraries = 'sms_gateway'\n");
-$new->append_conf('postgresql.conf', "fsync = on\nsms_gateway.retry_initial = 100ms\nmax_prepared_transactions = 2\n");
-my $bindir = $node->config_data('--bindir');
-chdir PostgreSQL::Test::Utils::tempdir();
-$new->command_ok([ 'pg_upgrade', '--no-sync', '-b', $bindir, '-B', $bindir, '-d', $node->data_dir, '-D', $new->data_dir, '-s', $new->host,
-		'-p', $node->port, '-P', $new->port ], 'pg_upgrade');
-$new->start;
-is(scalar_of($new, "SELECT string_agg(content || ' ' || status, ', ' ORDER BY id) FROM sms_outbox WHERE content IN ('cloned', 'sent before the upgrade')"),
-	'cloned queued, sent before the upgrade sent', 'the rows are as they were');
-$new->psql('postgres', "SELECT sms_send('0901234567', 'x', 'shop')", stderr => \$err);
-like($err, qr/this database is a copy.*sms_adopt_outbox/s, 'what was upgraded takes itself for a copy, and says what to do');
-sleep 2;
-is(sent('cloned'), 0, '… and sends nothing');
-like(slurp_file($new->logfile), qr/the outbox of this database belongs to another one/, '… and says so in the log');
-$new->safe_psql('postgres', "SELECT sms_adopt_outbox(); SELECT sms_resume('shop')");
-ok(wait_until(sub { scalar_of($new, "SELECT status FROM sms_outbox WHERE content = 'cloned'") eq 'sent' }, 15), 'adopted, it sends what waited');
-is(sent('cloned'), 1, '… once');
-is(sent('sent before the upgrade'), 1, '… and not what was sent before');
-$new->stop;
 done_testing();
