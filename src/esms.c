@@ -531,6 +531,19 @@ esms_read(Settings settings, const Message *message, const HttpAnswer *http, Ans
 	json_object_put(body);
 }
 
+/* A number of receivers; -1 if it is none that could be. */
+static long
+read_count(struct json_object *body, const char *name, long if_absent)
+{
+	char number[24];
+	long count;
+
+	if (!json_text(body, name, number, sizeof(number)))
+		return if_absent;
+	count = strtol(number, NULL, 10);
+	return count >= 0 && count <= 1000000000 ? count : -1;
+}
+
 /*
  * SendStatus: 4 refused, 5 with the operator, others on their way.  With 5 it is
  * final once every receiver counts as SendSuccess or SendFailed.
@@ -540,7 +553,6 @@ esms_report(const char *json, size_t len, Report *report)
 {
 	struct json_object *body = json_read_object(json, len);
 	struct json_object *receivers = json_field(body, "ReceiverList");
-	char number[32];
 	char telco[sizeof(report->telco)];
 	long succeeded;
 	long failed;
@@ -565,13 +577,13 @@ esms_report(const char *json, size_t len, Report *report)
 		json_object_put(body);
 		return false;
 	}
-	succeeded = json_text(body, "SendSuccess", number, sizeof(number)) ? strtol(number, NULL, 10) : 0;
-	failed = json_text(body, "SendFailed", number, sizeof(number)) ? strtol(number, NULL, 10) : 0;
-	receivers_total = json_text(body, "TotalReceiver", number, sizeof(number)) ? strtol(number, NULL, 10) : 1;
+	succeeded = read_count(body, "SendSuccess", 0);
+	failed = read_count(body, "SendFailed", 0);
+	receivers_total = read_count(body, "TotalReceiver", 1);
 	if (strcmp(report->code, "4") == 0)
 		report->delivery = DELIVERY_UNDELIVERED;
-	else if (strcmp(report->code, "5") == 0 && succeeded >= 0 && failed >= 0 && succeeded + failed > 0 &&
-			 succeeded + failed >= receivers_total)
+	else if (strcmp(report->code, "5") == 0 && succeeded >= 0 && failed >= 0 && receivers_total >= 0 &&
+			 succeeded + failed > 0 && succeeded + failed >= receivers_total)
 		report->delivery = succeeded > 0 ? DELIVERY_DELIVERED : DELIVERY_UNDELIVERED;
 	json_object_put(body);
 	return true;

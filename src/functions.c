@@ -386,9 +386,11 @@ sms_balance(PG_FUNCTION_ARGS)
 	if (!gateway_query(gateway, CALL_BALANCE, NULL, &request) ||
 		!http_call(&gateway->endpoint, &request, true, take_balance, &balance))
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	/* Only what numeric takes too: strtod alone takes "inf" and "0x1p3". */
 	if (balance.told)
-		(void) strtod(balance.amount, &end);
-	if (!balance.told || end == balance.amount || *end != '\0')
+		balance.told = strspn(balance.amount, "+-.0123456789eE") == strlen(balance.amount) &&
+					   isfinite(strtod(balance.amount, &end)) && end != balance.amount && *end == '\0';
+	if (!balance.told)
 	{
 		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
 						  errmsg("gateway \"%s\" did not say what is left on the account", gateway->name),

@@ -1452,6 +1452,7 @@ write_group(Statement plan, TriggerMode mode, Oid creator)
 		row->recorded = all || row->unchanged || try_alone(plan, row->id, mode, creator);
 		writing.only = NULL;
 	}
+	writing.creator = NULL;
 }
 
 /*
