@@ -1437,14 +1437,21 @@ unlock_engine(void)
 static bool
 wait_for_turn(void)
 {
+	int all_locked = 0;
+
 	for (int steps = 1; !lock_engine(false); steps++)
 	{
 		OwnerScope scope;
 		bool idle;
 
-		/* A message of a paused gateway, or that somebody is canceling, is not waited for. */
+		/*
+		 * A message of a paused gateway, or that somebody is canceling, is not waited for.  But who
+		 * has locked all that is due may be the worker, which claims it: so look twice, a second apart.
+		 */
 		outbox_enter(&scope);
-		idle = outbox_idle(true, steps % 50 == 0);
+		idle = outbox_idle(true, false);
+		if (!idle && steps % 50 == 0)
+			idle = outbox_idle(true, true) && ++all_locked == 2;
 		outbox_leave(&scope);
 		SPI_commit();
 		if (idle)
