@@ -609,6 +609,14 @@ forget_plans(Oid extension, Oid schema)
 	plans_schema = schema;
 }
 
+/* A name as a parameter, kept in "name". */
+static Datum
+name_datum(NameData *name, const char *text)
+{
+	namestrcpy(name, text);
+	return NameGetDatum(name);
+}
+
 static int
 count_args(Statement plan)
 {
@@ -1646,12 +1654,11 @@ outbox_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz
 {
 	NameData name;
 	Datum values[] = {
-		NameGetDatum(&name),      TimestampTzGetDatum(after), Int64GetDatum(after_id),
-		TimestampTzGetDatum(now), Int64GetDatum(home_origin), Int64GetDatum(limit),
+		name_datum(&name, gateway), TimestampTzGetDatum(after), Int64GetDatum(after_id),
+		TimestampTzGetDatum(now),   Int64GetDatum(home_origin), Int64GetDatum(limit),
 	};
 	List *polls = NIL;
 
-	namestrcpy(&name, gateway);
 	run(PLAN_POLLS, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		polls = lappend(polls, read_follow((int) i));
@@ -1664,10 +1671,9 @@ TimestampTz
 outbox_poll_due(const char *gateway, TimestampTz after)
 {
 	NameData name;
-	Datum values[] = {NameGetDatum(&name), TimestampTzGetDatum(after)};
+	Datum values[] = {name_datum(&name, gateway), TimestampTzGetDatum(after)};
 	TimestampTz due = DT_NOEND;
 
-	namestrcpy(&name, gateway);
 	run(PLAN_POLL_DUE, values);
 	if (SPI_processed > 0)
 		due = time_column(0, 1, DT_NOEND);
@@ -1705,11 +1711,10 @@ static int64
 find_by_text(Statement plan, const char *gateway, const char *text)
 {
 	NameData name;
-	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(from_utf8(text))};
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(from_utf8(text))};
 	int64 id = 0;
 	bool isnull;
 
-	namestrcpy(&name, gateway);
 	run(plan, values);
 	if (SPI_processed > 0)
 		id = DatumGetInt64(column(0, 1, &isnull));
@@ -1865,10 +1870,9 @@ void
 outbox_otp_add(const char *gateway, const char *phone, Datum salt, Datum hash, TimestampTz until)
 {
 	NameData name;
-	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(phone), salt, hash,
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(phone), salt, hash,
 					  TimestampTzGetDatum(until)};
 
-	namestrcpy(&name, gateway);
 	run(PLAN_OTP_ADD, values);
 }
 
@@ -1881,10 +1885,9 @@ outbox_otp_use(const char *gateway, const char *phone, int64 id)
 {
 	OwnerScope scope;
 	NameData name;
-	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(phone), Int64GetDatum(id)};
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(phone), Int64GetDatum(id)};
 	bool used;
 
-	namestrcpy(&name, gateway);
 	outbox_enter(&scope);
 	run(PLAN_OTP_USE, values);
 	used = SPI_processed > 0;
@@ -2001,9 +2004,8 @@ void
 outbox_pause(const char *gateway, const char *reason, bool by_user)
 {
 	NameData name;
-	Datum values[] = {NameGetDatum(&name), CStringGetTextDatum(reason), BoolGetDatum(by_user)};
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(reason), BoolGetDatum(by_user)};
 
-	namestrcpy(&name, gateway);
 	run(PLAN_PAUSE, values);
 	announce_pauses();
 }
@@ -2012,10 +2014,9 @@ bool
 outbox_resume(const char *gateway, bool by_user)
 {
 	NameData name;
-	Datum values[] = {NameGetDatum(&name), BoolGetDatum(by_user)};
+	Datum values[] = {name_datum(&name, gateway), BoolGetDatum(by_user)};
 	bool found;
 
-	namestrcpy(&name, gateway);
 	run(PLAN_RESUME, values);
 	found = SPI_processed > 0;
 	announce_pauses();
