@@ -109,14 +109,14 @@ sub wait_until
 
 sub scalar_of { my ($node, $sql, $database) = @_; return $node->safe_psql($database // 'postgres', $sql); }
 
-# The process of the worker of a database, once it is there.
+# The process of the worker of a database, once it is there; a server that restarts is waited for.
 sub worker_pid
 {
 	my ($node, $database) = @_;
 	my $pid = '';
 	$database //= 'postgres';
 	wait_until(sub {
-		$pid = scalar_of($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms_gateway worker' AND datname = '$database'");
+		$pid = eval { scalar_of($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms_gateway worker' AND datname = '$database'") } // '';
 		$pid ne '';
 	});
 	return $pid;
