@@ -90,6 +90,7 @@ bench:
 
 soak:
 	@test/setup test
-	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 TESTS="crash soak promotion" test/run
+	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
+		TESTS="crash soak promotion operations" test/run
 
 .PHONY: demo test test-asan test-valgrind test-matrix bench soak simulator unit fuzz fuzz-build fuzz-run

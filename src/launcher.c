@@ -519,6 +519,19 @@ is_served(Form_pg_database database)
 }
 
 /*
+ * Gives a slot without a worker to whoever needs one.  Who still points at it only wakes another
+ * database's worker.
+ */
+static void
+free_slot(WorkerSlot *slot)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (pg_atomic_read_u32(&slot->worker) == 0)
+		pg_atomic_write_u32(&slot->database, InvalidOid);
+	LWLockRelease(shared->lock);
+}
+
+/*
  * Looks at all databases: wants a worker for each that may have the extension,
  * and frees the slots of databases that are gone or no longer served.
  */
@@ -561,8 +574,6 @@ sweep(bool want_all)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
-	/* Who still points at a slot that is given to another database only wakes that one's worker. */
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
 		WorkerSlot *slot = &shared->slots[i];
@@ -570,24 +581,23 @@ sweep(bool want_all)
 		if (!served[i] && pg_atomic_read_u32(&slot->database) != InvalidOid)
 		{
 			pg_atomic_write_u32(&slot->state, SLOT_REFUSED);
-			if (pg_atomic_read_u32(&slot->worker) == 0)
-				pg_atomic_write_u32(&slot->database, InvalidOid);
+			free_slot(slot);
 		}
 	}
-	LWLockRelease(shared->lock);
 }
 
-/* May a worker be started here?  The database may have gone since it was wanted. */
+/* May a worker be started here?  The database may be *gone since it was wanted. */
 static bool
-still_served(Oid oid)
+still_served(Oid oid, bool *gone)
 {
 	HeapTuple tuple;
 	bool yes;
 
 	StartTransactionCommand();
 	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(oid));
-	yes = HeapTupleIsValid(tuple) && is_served((Form_pg_database) GETSTRUCT(tuple));
-	if (HeapTupleIsValid(tuple))
+	*gone = !HeapTupleIsValid(tuple);
+	yes = !*gone && is_served((Form_pg_database) GETSTRUCT(tuple));
+	if (!*gone)
 		ReleaseSysCache(tuple);
 	CommitTransactionCommand();
 	return yes;
@@ -656,6 +666,7 @@ start_workers(Start *starts)
 		Oid database = pg_atomic_read_u32(&slot->database);
 		bool alive = worker_alive(slot, start, now);
 		TimestampTz not_before;
+		bool gone;
 
 		if (alive && pg_atomic_read_u32(&slot->worker) == 0)
 			return 1000; /* on its way up or down; its latch tells */
@@ -672,9 +683,11 @@ start_workers(Start *starts)
 			nap = Min(nap, TimestampDifferenceMilliseconds(now, not_before) + 1);
 			continue;
 		}
-		if (!still_served(database))
+		if (!still_served(database, &gone))
 		{
 			pg_atomic_write_u32(&slot->state, SLOT_REFUSED);
+			if (gone)
+				free_slot(slot);
 			continue;
 		}
 		start->started = now;

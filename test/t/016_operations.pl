@@ -126,5 +126,17 @@ is(scalar_of($clone, "SELECT string_agg(DISTINCT status::text, ',') FROM sms_out
 is(sent('cloned') + sent('new in the clone'), 0, '… unsent');
 $clone->stop;
 
+# --- databases that come and go, each with a worker of its own ("make soak": more than there is room for at once)
+my $databases = $ENV{SMS_DATABASES} // 5;
+my $served = 0;
+for (1 .. $databases)
+{
+	ask('CREATE DATABASE passing');
+	ask('SET client_min_messages = error; CREATE EXTENSION sms_gateway', 'passing');
+	$served++ if worker_pid($node, 'passing') ne '';
+	ask('DROP DATABASE passing');
+}
+is($served, $databases, "$databases databases, one after the other, had a worker");
+
 $node->stop;
 done_testing();
