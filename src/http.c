@@ -402,7 +402,7 @@ is_loopback(const char *host)
 
 /*
  * Is this a URL that requests may go to?  Returns NULL if so, else what is
- * wrong with it, as a DETAIL.  Sets *loopback_only when the scheme is http and
+ * wrong with it, as a DETAIL.  Sets *plain_remote when the scheme is http and
  * the host is not of this machine, so that the caller can ask for allow_http.
  */
 const char *

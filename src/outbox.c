@@ -1758,9 +1758,8 @@ outbox_find_message(const char *gateway, const Report *report, int64 id, Oid *ro
 	if (id == 0)
 		return 0;
 
-	namestrcpy(&name, gateway);
 	values[0] = Int64GetDatum(id);
-	values[1] = NameGetDatum(&name);
+	values[1] = name_datum(&name, gateway);
 	run(PLAN_FIND_ID, values);
 	if (SPI_processed == 0)
 	{
@@ -1796,8 +1795,7 @@ outbox_keep_report(const char *gateway, const Report *report, const char *json, 
 	table_close(table, AccessShareLock);
 	if (reference == NULL || (full && message == 0))
 		return;
-	namestrcpy(&name, gateway);
-	values[0] = NameGetDatum(&name);
+	values[0] = name_datum(&name, gateway);
 	values[1] = CStringGetTextDatum(from_utf8(reference));
 	values[2] = Int64GetDatum(message);
 	nulls[2] = message == 0 ? 'n' : ' ';

@@ -76,19 +76,28 @@ stage() {
 	fi
 }
 
+# Builds a copy of the sources in $work/$1 for the server of pg_config $2, and installs it below $work/$1/stage; the rest goes to make.
+stage_copy() {
+	local copy=$work/$1 config=$2
+	shift 2
+	as_user cp -r "$work/src" "$copy"
+	as_user make -s -C "$copy" PG_CONFIG="$config" clean >/dev/null
+	as_user make -s -C "$copy" -j"$(nproc)" PG_CONFIG="$config" "$@" all
+	as_user make -s -C "$copy" PG_CONFIG="$config" install DESTDIR="$copy/stage" >/dev/null
+}
+
 # Settings with which a server takes the extension from $work/stage, or from $1.
 stage_settings() {
 	local libdir sharedir
 	libdir=$("$PG_CONFIG" --pkglibdir)
 	sharedir=$("$PG_CONFIG" --sharedir)
 	local stage=${1:-$work/stage}
-	if [ -n "${INSTRUMENTED:-}" ]; then
-		:
-	elif "$PG_CONFIG" --version | grep -qE 'PostgreSQL 1[5-7]'; then
-		echo "extension_destdir = '$stage'"	# Debian's
-		echo "dynamic_library_path = '$stage$libdir:\$libdir'"
-	else
-		echo "extension_control_path = '$stage$sharedir:\$system'"
+	if [ -z "${INSTRUMENTED:-}" ]; then
+		if "$PG_CONFIG" --version | grep -qE 'PostgreSQL 1[5-7]'; then
+			echo "extension_destdir = '$stage'"	# Debian's
+		else
+			echo "extension_control_path = '$stage$sharedir:\$system'"
+		fi
 		echo "dynamic_library_path = '$stage$libdir:\$libdir'"
 	fi
 	echo "shared_preload_libraries = 'sms_gateway'"
