@@ -160,7 +160,7 @@ COMMENT ON COLUMN sms_outbox.id IS 'number of the message';
 COMMENT ON COLUMN sms_outbox.gateway IS 'foreign server to send through; left out: sms_gateway.default_gateway, else the one server that can';
 COMMENT ON COLUMN sms_outbox.kind IS 'text, otp (content holds {OTP}; options may hold ttl, length, digits_only) or omni (template_code, list_param, routerule)';
 COMMENT ON COLUMN sms_outbox.phone IS 'receiver; stored as digits with the country code';
-COMMENT ON COLUMN sms_outbox.content IS 'the text; blanked when a one-time password has ended, and any message with the server option redact';
+COMMENT ON COLUMN sms_outbox.content IS 'the text, sent in Unicode normalization form C; blanked when a one-time password has ended, and any message with the server option redact';
 COMMENT ON COLUMN sms_outbox.template_code IS 'omni: the template';
 COMMENT ON COLUMN sms_outbox.list_param IS 'omni: the template''s variables, an object (eSMS, Zalo and then SMS: an array); blanked like content';
 COMMENT ON COLUMN sms_outbox.routerule IS 'omni: channels in turn, of 1 (ZNS), 2 (automatic call), 3 (SMS); left out: the server''s';
@@ -340,7 +340,7 @@ CREATE FUNCTION sms_parts(content text, unicode bool = NULL,
                           OUT encoding text, OUT characters int, OUT parts int) RETURNS record
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION sms_parts(text, bool) IS
-    'how a text travels: encoding GSM-7 or UCS-2, its characters, and the messages that are billed for it (GSM 03.38: 160, or 153 each, with extension characters counting twice; 70, or 67 each). unicode: true forces UCS-2, false GSM-7, NULL goes by the text. All NULL for a NULL text; error 22021 if it is not valid UTF-8';
+    'how a text travels: encoding GSM-7 or UCS-2, its characters, and the messages that are billed for it (GSM 03.38: 160, or 153 each, with extension characters counting twice; 70, or 67 each). unicode: true forces UCS-2, false GSM-7, NULL goes by the text. Letters count composed (NFC), as they are sent. All NULL for a NULL text; error 22021 if it is not valid UTF-8';
 CREATE FUNCTION sms_unaccent(content text) RETURNS text
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION sms_unaccent(text) IS

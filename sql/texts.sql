@@ -20,7 +20,8 @@ SELECT name, (sms_parts(text)).* FROM (VALUES
     (17, 'beyond the BMP: two units', repeat('😀', 35)),
     (18, 'one more', repeat('😀', 36)),
     (19, 'no pair is split', repeat('ạ', 66) || '😀' || repeat('ạ', 66)),
-    (20, 'Vietnamese, counted by hand', 'Đơn hàng 42 của quý khách đã được giao. Cảm ơn quý khách đã mua hàng tại cửa hàng!')
+    (20, 'Vietnamese, counted by hand', 'Đơn hàng 42 của quý khách đã được giao. Cảm ơn quý khách đã mua hàng tại cửa hàng!'),
+    (21, 'decomposed: as it is sent', normalize('Đơn hàng 42 của quý khách đã được giao. Cảm ơn quý khách đã mua hàng tại cửa hàng!', NFD))
     ) AS t (n, name, text) ORDER BY n;
 SELECT (sms_parts('abc', true)).*;
 SELECT (sms_parts(repeat('ạ', 160), false)).*;

@@ -5,6 +5,8 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "common/string.h"
+#include "common/unicode_norm.h"
 #include "mb/pg_wchar.h"
 #include "sms_gateway.h"
 
@@ -24,6 +26,42 @@ to_utf8(const char *text, const char *what)
 		ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE), errmsg("%s is not valid UTF-8", what),
 						errhint("Gateways take UTF-8; a database in SQL_ASCII has to hold it as such.")));
 	return unconstify(char *, text);
+}
+
+/*
+ * Converts text that goes to a phone into UTF-8 as to_utf8() does, in
+ * normalization form C (UAX #15).  Decomposed, each mark would take the room of
+ * another letter, handsets show some of them apart, and the text would not be
+ * that of a registered template.  WIN1258 has no other form, and files of macOS
+ * bring it along.
+ */
+char *
+to_utf8_composed(const char *text, const char *what)
+{
+	char *utf8 = to_utf8(text, what);
+	size_t n = 0;
+	pg_wchar *characters;
+	char *end;
+
+	if (utf8 == NULL || pg_is_ascii(utf8))
+		return utf8;
+	characters = palloc((strlen(utf8) + 1) * sizeof(pg_wchar));
+	for (const char *p = utf8; *p != '\0'; p += pg_encoding_mblen(PG_UTF8, p))
+		characters[n++] = utf8_to_unicode((const unsigned char *) p);
+	characters[n] = 0;
+	if (unicode_is_normalized_quickcheck(UNICODE_NFC, characters) == UNICODE_NORM_QC_YES)
+		return utf8;
+	characters = unicode_normalize(UNICODE_NFC, characters);
+	for (n = 0; characters[n] != 0; n++)
+		;
+	end = utf8 = palloc(n * MAX_MULTIBYTE_CHAR_LEN + 1);
+	for (size_t i = 0; i < n; i++)
+	{
+		unicode_to_utf8(characters[i], (unsigned char *) end);
+		end += pg_encoding_mblen(PG_UTF8, end);
+	}
+	*end = '\0';
+	return utf8;
 }
 
 /*

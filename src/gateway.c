@@ -843,7 +843,7 @@ overlay_options(const Gateway *gateway, Jsonb *options, Prepared *prepared, cons
 			continue;
 		text = json_option_text(&value, option);
 		if (text != NULL)
-			checked = option_value(option, to_utf8(text, name), &detail);
+			checked = option_value(option, to_utf8_composed(text, name), &detail);
 		if (checked == NULL)
 		{
 			fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "invalid value for option \"%s\"%s%s%s", name,
@@ -982,8 +982,8 @@ prepare_omni(Message *message, const Draft *draft, bool ordered, GatewayError *e
 	if (draft->template_code != NULL &&
 		(draft->template_code[0] == '\0' || strlen(draft->template_code) > 200))
 		return fail(error, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "a template code has 1 to 200 characters");
-	message->list_param = to_utf8(list, "list_param");
-	message->template_code = to_utf8(draft->template_code, "template_code");
+	message->list_param = to_utf8_composed(list, "list_param");
+	message->template_code = to_utf8_composed(draft->template_code, "template_code");
 	message->routerule = draft->routerule;
 	return true;
 }
@@ -1034,7 +1034,7 @@ gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Gatewa
 	unaccent = common[COMMON_UNACCENT] ? setting_is_true(common[COMMON_UNACCENT]) : gateway->unaccent;
 	if (by_template && !prepare_omni(message, draft, provider->ordered_params, error))
 		return false;
-	message->content = draft->call == CALL_CHECK_OTP ? NULL : to_utf8(draft->content, "content");
+	message->content = draft->call == CALL_CHECK_OTP ? NULL : to_utf8_composed(draft->content, "content");
 	if ((message->content != NULL || (!by_template && draft->call != CALL_CHECK_OTP)) &&
 		!prepare_content(gateway, prepared->settings, unaccent, message, error))
 		return false;

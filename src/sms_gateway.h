@@ -42,6 +42,7 @@ extern char *answer_text(const Answer *answer);
 
 /* ---- in encoding.c ---- */
 extern char *to_utf8(const char *text, const char *what);
+extern char *to_utf8_composed(const char *text, const char *what);
 extern char *from_utf8(const char *text);
 
 /* ---- in gateway.c ---- */

@@ -16,7 +16,7 @@ use Symbol qw(gensym);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(server simulator fault no_faults forget stats requests gateways wait_until patience worker_pid scalar_of);
+our @EXPORT = qw(server simulator fault no_faults forget stats requests gateways wait_until patience memory finish worker_pid scalar_of median_ms);
 
 my $http = HTTP::Tiny->new(timeout => 20);
 
@@ -91,8 +91,11 @@ sub gateways
 	return;
 }
 
-# How much longer things may take than usual: memcheck is slow.
-sub patience { return ($ENV{INSTRUMENTED} // '') eq 'valgrind' ? 20 : 1; }
+# How much longer things may take than usual, and how many MB a process may have that may usually have so many: memcheck
+# is slow, and keeps notes of every byte.
+my $memcheck = ($ENV{INSTRUMENTED} // '') eq 'valgrind';
+sub patience { return $memcheck ? 10 : 1; }
+sub memory { my ($mb) = @_; return $memcheck ? 3 * $mb + 300 : $mb; }
 
 # Waits until a condition holds, at most $seconds (30); returns whether it did.
 sub wait_until
@@ -107,7 +110,28 @@ sub wait_until
 	return 0;
 }
 
+# Waits until no message is due, at most $seconds; returns whether none is.
+sub finish
+{
+	my ($node, $seconds, $database) = @_;
+	return scalar_of($node, "SELECT sms_wait(interval '1s' * " . $seconds * patience() . ")", $database) eq 't';
+}
+
 sub scalar_of { my ($node, $sql, $database) = @_; return $node->safe_psql($database // 'postgres', $sql); }
+
+# How long a message through a gateway takes from its INSERT to its answer: the median of ten, in ms.
+sub median_ms
+{
+	my ($node, $gateway, $database) = @_;
+	my @took;
+	for my $i (1 .. 10)
+	{
+		scalar_of($node, "INSERT INTO sms_outbox (gateway, phone, content) VALUES ('$gateway', '0901234567', 'timed $i')", $database);
+		sleep 0.1 * patience();
+		push @took, scalar_of($node, "SELECT coalesce(extract(epoch FROM sent_at - created_at) * 1000, 1e6) FROM sms_outbox WHERE content = 'timed $i'", $database);
+	}
+	return (sort { $a <=> $b } @took)[5];
+}
 
 # The process of the worker of a database, once it is there; a server that restarts is waited for.
 sub worker_pid

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use JSON::PP;
 use SmsTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -63,6 +64,18 @@ is(ask("CREATE USER MAPPING FOR CURRENT_USER SERVER shop OPTIONS (api_key 'demo'
 is(ask("ALTER USER MAPPING FOR CURRENT_USER SERVER shop OPTIONS (SET secret_key 'demo');
 		SELECT status FROM sms_send('0901234567', 'x', 'shop')"), 'sent', 'a changed mapping counts at once');
 ask("DROP USER MAPPING FOR CURRENT_USER SERVER shop");
+
+# --- decomposed letters, as macOS makes them, are sent composed: in texts, templates and options
+forget($simulator);
+is(ask("SELECT status FROM sms_send('0901234567', normalize('Cảm ơn quý khách', NFD), 'shop')"), 'sent', 'a decomposed text');
+is(ask("SELECT status FROM sms_omni_send('0901234567', normalize('Mẫu', NFD), jsonb_build_object(normalize('tên', NFD), normalize('Thắng', NFD)), gateway => 'omni')"),
+	'sent', 'a decomposed template');
+is(ask("SELECT status FROM sms_omni_send('0901234567', 'TPL', '[\"x\"]', '{1,3}', 'shop', options => jsonb_build_object('oaid', '1', 'sms_content', normalize('đã gửi', NFD)))"),
+	'sent', 'a decomposed option');
+@got = requests($simulator);
+is($got[0]{body}{Content}, "C\x{1ea3}m \x{1a1}n qu\x{fd} kh\x{e1}ch", '… composed on the wire');
+is_deeply([ $got[1]{body}{templatecode}, $got[1]{body}{list_param} ], [ "M\x{1eab}u", { "t\x{ea}n" => "Th\x{1eaf}ng" } ], '… with the names of its parameters');
+like(encode_json($got[2]{body}), qr/\xc4\x91\xc3\xa3 g\xe1\xbb\xadi/, '… and options');
 
 # --- answers of all kinds are results
 my @answers = (
