@@ -8,7 +8,7 @@ MODULE_big = sms_gateway
 
 # Pure: neither PostgreSQL nor libcurl; the unit tests link these alone.
 PURE = message json details options scrub provider esms etelecom interits
-SERVER = sms_gateway functions trigger follow gateway encoding http outbox engine poll otp limits counter mac worker launcher
+SERVER = sms_gateway functions trigger follow gateway encoding http outbox outbox_home outbox_record outbox_report outbox_sql engine poll otp limits counter mac worker launcher
 OBJS = $(PURE:%=src/%.o) $(SERVER:%=src/%.o)
 
 DATA = $(wildcard sql/sms_gateway--*.sql)

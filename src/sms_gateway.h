@@ -151,7 +151,7 @@ extern bool gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prep
 extern const char *kind_name(Call call);
 extern bool kind_from_name(const char *name, Call *call);
 
-/* ---- in outbox.c ---- */
+/* ---- the outbox: what its files share with the others ---- */
 
 #define OUTBOX_SECRET_SIZE 32
 
@@ -229,11 +229,6 @@ typedef struct GatewayPause
 	bool by_user;
 } GatewayPause;
 
-extern bool outbox_home(int64 *origin);
-extern void outbox_create_identity(void);
-extern void outbox_require_home(void);
-extern int64 outbox_adopt(Datum states, Oid role);
-
 /* May the worker do its part? */
 typedef enum OutboxState
 {
@@ -242,29 +237,6 @@ typedef enum OutboxState
 	OUTBOX_HELD, /* it is another library's, or another database's */
 } OutboxState;
 
-extern OutboxState outbox_enter_worker(int elevel);
-extern void outbox_leave_worker(void);
-extern Oid outbox_status_label(Oid type, const char *label);
-extern void outbox_lane_end(LaneKey *end);
-extern bool outbox_next_lane(LaneKey *lane, const LaneKey *end);
-extern List *outbox_claim(Lane *lane, int limit, TimestampTz now, MemoryContext parent);
-extern void outbox_free_item(OutboxItem *item);
-extern TimestampTz outbox_lane_due(const Lane *lane, TimestampTz now);
-extern int64 outbox_lease_add(List *items, TimestampTz now);
-extern void outbox_lease_drop(int64 lease);
-extern void outbox_lease_set(int64 lease, const Datum *ids, int n);
-extern void outbox_lease_clear(void);
-extern void outbox_record(dlist_head *outcomes);
-extern List *outbox_orphans(MemoryContext parent);
-extern int outbox_expire(TimestampTz now, TimestampTz *next);
-extern bool outbox_purge(TimestampTz before, int64 *after);
-extern List *outbox_pauses(void);
-extern void outbox_pause(const char *gateway, const char *reason, bool by_user);
-extern bool outbox_resume(const char *gateway, bool by_user);
-extern bool outbox_request_id_used(const char *gateway, const char *request_id);
-extern char *outbox_join_routerule(ArrayType *array);
-extern char *outbox_request_id(int64 origin, int64 id, TimestampTz created_at);
-
 /* For functions that users call: as the table's owner, in their transaction. */
 typedef struct OwnerScope
 {
@@ -272,13 +244,6 @@ typedef struct OwnerScope
 	int security;
 	int guc_level;
 } OwnerScope;
-
-extern void outbox_enter(OwnerScope *scope);
-extern void outbox_leave(OwnerScope *scope);
-extern bool outbox_idle(bool but_paused, bool but_locked);
-extern bool outbox_cancel(int64 id, Oid role);
-extern bool outbox_retry(int64 id, Oid role);
-extern bool outbox_resolve(int64 id, const char *status, Oid role);
 
 /* What is learnt of a message that was sent. */
 typedef struct FollowUp
@@ -300,11 +265,55 @@ typedef struct Follow
 	TimestampTz poll_at;
 } Follow;
 
+/* ---- in outbox_home.c ---- */
+extern bool outbox_home(int64 *origin);
+extern void outbox_create_identity(void);
+extern void outbox_require_home(void);
+extern int64 outbox_adopt(Datum states, Oid role);
+extern char *outbox_request_id(int64 origin, int64 id, TimestampTz created_at);
 extern Oid outbox_relation(const char *name);
 extern Oid outbox_relation_or_none(const char *name);
 extern const uint8 *outbox_secret(void);
+
+/* ---- in outbox_sql.c ---- */
+extern OutboxState outbox_enter_worker(int elevel);
+extern void outbox_leave_worker(void);
+extern void outbox_enter(OwnerScope *scope);
+extern void outbox_leave(OwnerScope *scope);
+
+/* ---- in outbox.c ---- */
+extern void outbox_lane_end(LaneKey *end);
+extern bool outbox_next_lane(LaneKey *lane, const LaneKey *end);
+extern List *outbox_claim(Lane *lane, int limit, TimestampTz now, MemoryContext parent);
+extern void outbox_free_item(OutboxItem *item);
+extern TimestampTz outbox_lane_due(const Lane *lane, TimestampTz now);
+extern int64 outbox_lease_add(List *items, TimestampTz now);
+extern void outbox_lease_drop(int64 lease);
+extern void outbox_lease_set(int64 lease, const Datum *ids, int n);
+extern void outbox_lease_clear(void);
+extern List *outbox_orphans(MemoryContext parent);
+extern bool outbox_purge(TimestampTz before, int64 *after);
+extern List *outbox_pauses(void);
+extern void outbox_pause(const char *gateway, const char *reason, bool by_user);
+extern bool outbox_resume(const char *gateway, bool by_user);
+extern bool outbox_request_id_used(const char *gateway, const char *request_id);
+extern char *outbox_join_routerule(ArrayType *array);
+extern bool outbox_idle(bool but_paused, bool but_locked);
+extern bool outbox_cancel(int64 id, Oid role);
+extern bool outbox_retry(int64 id, Oid role);
+extern bool outbox_resolve(int64 id, const char *status, Oid role);
+extern void outbox_otp_add(const char *gateway, const char *phone, Datum salt, Datum hash, TimestampTz until);
+extern bool outbox_otp_use(const char *gateway, const char *phone, int64 id);
+
+/* ---- in outbox_record.c ---- */
+extern Oid outbox_status_label(Oid type, const char *label);
+extern void outbox_record(dlist_head *outcomes);
+extern int outbox_expire(TimestampTz now, TimestampTz *next);
 extern void outbox_follow(dlist_head *followups);
 extern bool outbox_follow_one(FollowUp *followup);
+extern void outbox_notify(Events events, const char *status, int64 id, const char *gateway, const char *code);
+
+/* ---- in outbox_report.c ---- */
 extern List *outbox_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz now, int limit);
 extern TimestampTz outbox_poll_due(const char *gateway, TimestampTz after);
 extern Follow *outbox_sent_message(int64 id, Oid role);
@@ -313,9 +322,6 @@ extern int64 outbox_find_message(const char *gateway, const Report *report, int6
 extern void outbox_keep_report(const char *gateway, const Report *report, const char *json, int64 message);
 extern void outbox_match_reports(bool answered);
 extern void outbox_purge_kept(void);
-extern void outbox_otp_add(const char *gateway, const char *phone, Datum salt, Datum hash, TimestampTz until);
-extern bool outbox_otp_use(const char *gateway, const char *phone, int64 id);
-extern void outbox_notify(Events events, const char *status, int64 id, const char *gateway, const char *code);
 
 /* ---- in mac.c ---- */
 #define MAC_SIZE 32
