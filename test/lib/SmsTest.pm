@@ -16,7 +16,7 @@ use Symbol qw(gensym);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(server simulator fault no_faults forget stats requests gateways wait_until patience memory finish worker_pid scalar_of median_ms);
+our @EXPORT = qw(server simulator fault no_faults forget stats requests gateways wait_until patience slowness memory finish worker_pid scalar_of median_ms);
 
 my $http = HTTP::Tiny->new(timeout => 20);
 
@@ -91,10 +91,11 @@ sub gateways
 	return;
 }
 
-# How much longer things may take than usual, and how many MB a process may have that may usually have so many: memcheck
-# is slow, and keeps notes of every byte.
+# Memcheck is slow, and keeps notes of every byte: how much longer things are waited for, how much longer one thing
+# may take that is timed, and how many MB a process may have that may usually have so many.
 my $memcheck = ($ENV{INSTRUMENTED} // '') eq 'valgrind';
 sub patience { return $memcheck ? 10 : 1; }
+sub slowness { return $memcheck ? 100 : 1; }
 sub memory { my ($mb) = @_; return $memcheck ? 3 * $mb + 300 : $mb; }
 
 # Waits until a condition holds, at most $seconds (30); returns whether it did.

@@ -103,6 +103,18 @@ stage_settings() {
 	echo "shared_preload_libraries = 'sms_gateway'"
 }
 
+# Makes $work/memcheck/bin, where the programs of $1 are, with the server under memcheck and its suppressions in $2.
+memcheck_bin() {
+	local dir=$work/memcheck program
+	export MEMCHECK_BIN=$1 MEMCHECK_SUPPRESSIONS=$2 MEMCHECK_LOGS=$dir/logs
+	export PG_TEST_TIMEOUT_DEFAULT=1800	# s, for PostgreSQL's test modules
+	as_user mkdir -p "$dir/bin" "$dir/logs"
+	as_user ln -s "$1"/* "$dir/bin/"
+	for program in postgres pg_ctl; do
+		as_user cp --remove-destination test/lib/memcheck "$dir/bin/$program"
+	done
+}
+
 # What memcheck found, in the logs of a directory: every misuse, and memory that was lost on a way through our code
 # ($work/src/src; a process as a whole is on a way through its main function).  What a memory context has goes with it.
 memcheck_findings() {

@@ -30,7 +30,7 @@ ask(q{CREATE TABLE orders (id int PRIMARY KEY, phone text);
 	END $$;
 	CREATE TRIGGER order_shipped AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION order_shipped();});
 ask("INSERT INTO orders SELECT i, '09' || lpad(i::text, 8, '0') FROM generate_series(1, 200) i");
-is(ask("SELECT sms_wait('20s')"), 't', 'nothing is left to do');
+ok(finish($node, 20), 'nothing is left to do');
 my %seen;
 $seen{ $_->{content} }++ for requests($simulator);
 is(scalar keys %seen, 200, '200 messages');
@@ -43,7 +43,7 @@ is(ask("SELECT count(*) FROM sms_gateway_lease"), '0', 'no lease is left');
 forget($simulator);
 ask("BEGIN; INSERT INTO orders VALUES (1001, '0901234567'); ROLLBACK;");
 ask("BEGIN; SAVEPOINT s; INSERT INTO orders VALUES (1002, '0901234567'); ROLLBACK TO s; INSERT INTO orders VALUES (1003, '0901234567'); COMMIT;");
-ask("SELECT sms_wait('20s')");
+finish($node, 20);
 is(join(',', map { $_->{content} } requests($simulator)), 'Order 1003 has shipped', 'only what was committed');
 
 # --- a prepared transaction is sent when it is committed
@@ -61,18 +61,18 @@ my (@wire, @recorded);
 for my $i (1 .. 20)
 {
 	ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'soon $i')");
-	sleep 0.1;
+	sleep 0.1 * patience();
 	push @recorded, ask("SELECT status FROM sms_outbox WHERE content = 'soon $i'") eq 'sent' ? 1 : 0;
 	push @wire, ask("SELECT extract(epoch FROM sent_at - created_at) * 1000 FROM sms_outbox WHERE content = 'soon $i'") || 1e9;
 }
-cmp_ok((sort { $a <=> $b } @wire)[10], '<', 20, 'the gateway has answered within 20 ms');
+cmp_ok((sort { $a <=> $b } @wire)[10], '<', 20 * slowness(), 'the gateway has answered within 20 ms');
 cmp_ok(scalar(grep { $_ } @recorded), '>=', 15, 'and the row says so within 100 ms');
 
 # --- all kinds, through all gateways
 ask("INSERT INTO sms_outbox (gateway, kind, phone, content, options) VALUES ('shop', 'otp', '0901234567', '{OTP}', '{\"ttl\": \"2min\", \"length\": 4}');
 	INSERT INTO sms_outbox (gateway, kind, phone, template_code, list_param, routerule) VALUES ('omni', 'omni', '0901234567', 'T', '{\"a\": \"b\"}', '{2,3}');
 	INSERT INTO sms_outbox (gateway, phone, content, options) VALUES ('cpaas', '0901234567', 'chữ', '{\"ext\": {\"x\": 1}}');");
-ask("SELECT sms_wait('20s')");
+finish($node, 20);
 is(ask("SELECT status, smsid <> '', id_omni_mess IS NULL FROM sms_outbox WHERE kind = 'otp'"), 'sent|t|t', 'a one-time password');
 is(ask("SELECT status, result_code, id_omni_mess LIKE 'ICOMNI%' FROM sms_outbox WHERE kind = 'omni'"), 'sent|1|t', 'an omni message');
 is(ask("SELECT status, referent_id <> '', details ? 'token' FROM sms_outbox WHERE gateway = 'cpaas'"), 'sent|t|t', 'an Interits message, with its token');
@@ -82,7 +82,7 @@ is_deeply([ $omni->{body}{routerule}, $omni->{body}{list_param} ], [ [ '2', '3' 
 
 # --- scheduling: send_after, expires_at, priority
 forget($simulator);
-ask("INSERT INTO sms_outbox (gateway, phone, content, send_after) VALUES ('shop', '0901234567', 'later', now() + interval '1.5s')");
+ask("INSERT INTO sms_outbox (gateway, phone, content, send_after) VALUES ('shop', '0901234567', 'later', now() + interval '1.5s' * " . patience() . ")");
 ask("INSERT INTO sms_outbox (gateway, phone, content, expires_at) VALUES ('shop', '0901234567', 'too late', now() - interval '1s')");
 sleep 0.7;
 is(stats($simulator)->{requests}, 0, 'not before send_after');
@@ -98,7 +98,7 @@ ok(wait_until(sub { ask("SELECT status FROM sms_outbox WHERE content = 'expires 
 is(ask("SELECT state, reason, queued FROM sms_gateways WHERE name = 'shop'"), 'paused|test|5', 'the view says that it is paused');
 ask("ALTER SERVER shop OPTIONS (ADD max_in_flight '1')");
 ask("SELECT sms_resume('shop')");
-ask("SELECT sms_wait('20s')");
+finish($node, 20);
 is(join(',', map { $_->{content} } grep { $_->{path} =~ /MainService/ } requests($simulator)), 'p9,p5,p3,p0,p-5', 'the highest priority first');
 ask("ALTER SERVER shop OPTIONS (DROP max_in_flight)");
 
@@ -115,16 +115,16 @@ ok(wait_until(sub { ask("SELECT status FROM sms_outbox WHERE content = 'always d
 is(ask("SELECT attempts, result_code, http_status FROM sms_outbox WHERE content = 'always down'"), '2|503|503', 'with the last answer');
 no_faults($simulator);
 is(ask("SELECT sms_retry(id) FROM sms_outbox WHERE content = 'always down'"), 't', 'sms_retry takes it up again');
-ask("SELECT sms_wait('10s')");
+finish($node, 10);
 is(ask("SELECT status, attempts FROM sms_outbox WHERE content = 'always down'"), 'sent|1', 'and it is sent');
 ask("ALTER SERVER shop OPTIONS (DROP max_attempts)");
 
 # --- a message on its way cannot be canceled; one that waits can
-fault($simulator, fault => 'latency', value => 1000);
+fault($simulator, fault => 'latency', value => 1000 * patience());
 my $id = ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'on its way') RETURNING id");
 ok(wait_until(sub { ask("SELECT in_flight FROM sms_gateways WHERE name = 'shop'") eq '1' }, 5), 'in_flight counts it');
 is(ask("SELECT sms_cancel($id)"), 'f', 'too late to cancel');
-ask("SELECT sms_wait('10s')");
+finish($node, 10);
 is(ask("SELECT status FROM sms_outbox WHERE id = $id"), 'sent', 'it was sent');
 no_faults($simulator);
 
@@ -139,18 +139,18 @@ ask(q{CREATE TABLE seen (id bigint, status sms_status);
 	CREATE TRIGGER note AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION note();});
 forget($simulator);
 ask("INSERT INTO sms_outbox (gateway, phone, content) SELECT 'shop', '0901234567', CASE i WHEN 5 THEN 'poison' ELSE 'fine ' || i END FROM generate_series(1, 20) i");
-ask("SELECT sms_wait('10s')");
+finish($node, 10);
 is(ask("SELECT count(*) FROM sms_outbox WHERE (content = 'poison' OR content LIKE 'fine %') AND status = 'sent'"), '20', 'all are recorded');
 is(ask("SELECT count(*), count(DISTINCT id) FROM seen"), '19|19', 'the trigger saw the others');
 is(stats($simulator)->{requests}, 20, 'each was sent once');
 ask("DROP TRIGGER note ON sms_outbox");
 
 # --- a row that somebody locks delays only itself
-fault($simulator, fault => 'latency', value => 300);
+fault($simulator, fault => 'latency', value => 300 * patience());
 my $locked = ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'locked') RETURNING id");
 wait_until(sub { ask("SELECT in_flight FROM sms_gateways WHERE name = 'shop'") eq '1' }, 5);
 my $holder = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'), '-c',
-		"BEGIN; SELECT id FROM sms_outbox WHERE id = $locked FOR UPDATE; SELECT pg_sleep(3); COMMIT" ], '>', \my $ignored);
+		"BEGIN; SELECT id FROM sms_outbox WHERE id = $locked FOR UPDATE; SELECT pg_sleep(" . 3 * patience() . "); COMMIT" ], '>', \my $ignored);
 ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'beside it')");
 ok(wait_until(sub { ask("SELECT status FROM sms_outbox WHERE content = 'beside it'") eq 'sent' }, 3), 'another message goes on');
 $holder->finish;
@@ -162,7 +162,7 @@ ask("SELECT sms_pause('shop', 'test')");
 ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'brand')");
 ask("ALTER SERVER shop OPTIONS (SET brandname 'NEWNAME')");
 ask("SELECT sms_resume('shop')");
-ask("SELECT sms_wait('10s')");
+finish($node, 10);
 is((grep { $_->{content} eq 'brand' } requests($simulator))[0]{body}{Brandname}, 'NEWNAME', 'an altered server counts at the next message');
 ask("SELECT sms_pause('shop', 'test')");
 ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'no mapping')");

@@ -71,7 +71,7 @@ for my $i (1 .. $kills)
 	sleep 0.1;
 	ok(up(), "the server recovers from kill $i");
 }
-is(ask("SELECT sms_wait('60s')"), 't', 'all is done in the end');
+ok(finish($node, 60), 'all is done in the end');
 account('kill -9 of the worker', 2 * $each);
 
 # --- the whole server stops at once
@@ -79,7 +79,7 @@ queue();
 sleep 0.4;
 $node->stop('immediate');
 $node->start;
-is(ask("SELECT sms_wait('60s')"), 't', 'all is done in the end');
+ok(finish($node, 60), 'all is done in the end');
 account('immediate shutdown', 2 * $each);
 
 # --- the postmaster is killed
@@ -89,14 +89,14 @@ my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0
 $node->kill9;
 # Its children end by themselves; until they have, and init has seen it, no other can start.
 ok(wait_until(sub { !kill(0, $postmaster) && $node->start(fail_ok => 1) }, 30), 'a new postmaster starts');
-is(ask("SELECT sms_wait('60s')"), 't', 'all is done in the end');
+ok(finish($node, 60), 'all is done in the end');
 account('kill -9 of the postmaster', 2 * $each);
 
 # --- an ordinary restart, with messages on their way
 queue();
 sleep 0.4;
 $node->restart;
-is(ask("SELECT sms_wait('60s')"), 't', 'all is done in the end');
+ok(finish($node, 60), 'all is done in the end');
 account('fast shutdown', 2 * $each);
 is(ask("SELECT count(*) FROM sms_outbox WHERE status = 'uncertain'"), 0, 'a fast shutdown lets what is under way come to its end: nothing is in doubt');
 
@@ -107,7 +107,7 @@ queue();
 my ($out, $err);
 for my $ms (50, 75, 100, 125, 150)
 {
-	$node->psql('postgres', "SET statement_timeout = '${ms}ms'; CALL sms_drain()", stderr => \$err);
+	$node->psql('postgres', "SET statement_timeout = '" . $ms * patience() . "ms'; CALL sms_drain()", stderr => \$err);
 	like($err, qr/statement timeout/, "sms_drain obeys statement_timeout, after $ms ms");
 }
 $node->safe_psql('postgres', "CALL sms_drain()");

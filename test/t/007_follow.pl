@@ -35,33 +35,34 @@ sub text { my ($gateway, $content) = @_; return sent('gateway, phone, content', 
 my $listener = $node->background_psql('postgres', on_error_stop => 0);
 $listener->query_safe('LISTEN sms_gateway');
 
-# --- by polling, without a callback; the first question comes after 15 s
-outcome('pending');
-my $started = time;
-my $polled = text('shop', 'polled');
-my $omni = sent('kind, gateway, phone, template_code', "'omni', 'omni', '0901234567', 'TPL'");
-is(ask("SELECT extract(epoch FROM poll_at - sent_at)::int FROM sms_outbox WHERE id = $polled"), 15, 'it is asked about after 15 s');
-ask("ALTER SERVER cpaas OPTIONS (ADD poll_delivery 'true')");
-is(ask("SELECT poll_at IS NULL FROM sms_outbox WHERE id = " . text('cpaas', 'no status call')), 't', 'Interits cannot be asked');
-
 # --- asking now
-is(ask("SELECT sms_check_status($polled)"), 'sent', 'asked too early');
+outcome('pending');
+is(ask("SELECT sms_check_status(" . text('shop', 'asked too early') . ")"), 'sent', 'asked too early');
 outcome('undelivered');
 my $now = text('shop', 'asked now');
 is(ask("SELECT sms_check_status($now)"), 'undelivered', 'sms_check_status tells');
 is(row($now), 'undelivered|f|850|1|Viettel', '… and writes it down, with price and operator');
 is(ask("SELECT sms_check_status($now)"), 'undelivered', 'an end is an end: nobody is asked again');
 is($node->psql('postgres', 'SELECT sms_check_status(999999)'), 3, 'an unknown message');
-my ($rc, $out, $err) = $node->psql('postgres', 'SELECT sms_check_status(id) FROM sms_outbox WHERE gateway = \'cpaas\'');
-like($err, qr/cannot be asked about a message/, 'nor can Interits be asked by hand');
-fault($simulator, fault => 'http', value => 500, count => 1, match => '/MainService');
-($rc, $out, $err) = $node->psql('postgres', "SELECT sms_check_status($polled)");
+outcome('pending');
+my $unanswered = text('shop', 'unanswered');
+fault($simulator, fault => 'http', value => 500, match => '/MainService');
+my ($rc, $out, $err) = $node->psql('postgres', "SELECT sms_check_status($unanswered)");
 is($out, 'sent', 'no answer changes nothing');
 like($err, qr/WARNING:.*did not say what became/, '… but says so');
 no_faults($simulator);
 
+# --- by polling, without a callback; the first question comes after 15 s
+my $started = time;
+my $polled = text('shop', 'polled');
+my $omni = sent('kind, gateway, phone, template_code', "'omni', 'omni', '0901234567', 'TPL'");
+is(ask("SELECT extract(epoch FROM poll_at - sent_at)::int FROM sms_outbox WHERE id = $polled"), 15, 'it is asked about after 15 s');
+ask("ALTER SERVER cpaas OPTIONS (ADD poll_delivery 'true')");
+is(ask("SELECT poll_at IS NULL FROM sms_outbox WHERE id = " . text('cpaas', 'no status call')), 't', 'Interits cannot be asked');
+($rc, $out, $err) = $node->psql('postgres', 'SELECT sms_check_status(id) FROM sms_outbox WHERE gateway = \'cpaas\'');
+like($err, qr/cannot be asked about a message/, '… nor by hand');
+
 # --- callbacks, in each provider's form
-outcome('pending');
 sub report { my ($gateway, %report) = @_; my $json = encode_json(\%report); $json =~ s/'/''/g; return ask("SELECT sms_delivery_report('$gateway', '$json')"); }
 sub column { my ($id, $column) = @_; return ask("SELECT $column FROM sms_outbox WHERE id = $id"); }
 
@@ -103,7 +104,7 @@ for my $bad ("'nobody', '{}'", "'shop', '[]'", "'shop', NULL", "NULL, '{}'")
 {
 	isnt($node->psql('postgres', "SELECT sms_delivery_report($bad)"), 0, "refused: $bad");
 }
-fault($simulator, fault => 'latency', value => 1500, match => '/MainService.svc/json/SendMultiple');
+fault($simulator, fault => 'latency', value => 1500 * patience(), match => '/MainService.svc/json/SendMultiple');
 my $early = ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'early') RETURNING id");
 sleep 0.5;
 is(report('shop', %esms, SMSID => '', RequestId => column($early, 'request_id')), '', 'a report that overtakes the answer');
@@ -198,7 +199,7 @@ ask("CREATE TABLE told (id bigint, status text);
 my $fails = text('shop', 'fails');
 is(report('shop', %esms, SMSID => column($fails, 'smsid'), RequestId => column($fails, 'request_id')), $fails, "a trigger of the user's that fails …");
 is(column($fails, 'status'), 'delivered', '… does not lose the report');
-is(ask("SELECT status FROM told WHERE id = $fails"), 'sent', '… while those that do not fail run');
+is(ask("SELECT DISTINCT status FROM told WHERE id = $fails"), 'sent', '… while those that do not fail run');
 ask("DROP TRIGGER tell ON sms_outbox");
 
 # --- the balance
@@ -261,7 +262,7 @@ worker_pid($node);
 sleep 0.5;
 my $begin = time;
 text('shop', 'meanwhile');
-cmp_ok(time - $begin, '<', 1, 'a question that hangs does not delay sending');
+cmp_ok(time - $begin, '<', patience(), 'a question that hangs does not delay sending');
 no_faults($simulator);
 
 $node->stop;

@@ -43,7 +43,7 @@ ask("SELECT sms_pause('shop', 'over the jump')");
 my $waits = queue('waits over the jump');
 
 # --- back, while one is on its way
-fault($simulator, fault => 'latency', value => 1500, match => '/api/vendor');
+fault($simulator, fault => 'latency', value => 1500 * patience(), match => '/api/vendor');
 my $flies = ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('cpaas', '0901234567', 'flies') RETURNING id");
 sleep 0.5;
 jump(0);
@@ -66,7 +66,7 @@ ok(wait_until(sub { is_sent($waits) }, 5), '… and goes');
 jump(3600);
 queue("crash $_") for 1 .. 5;
 wait_until(sub { ask("SELECT count(*) FROM sms_outbox WHERE content LIKE 'crash%' AND status = 'sent'") == 5 });
-fault($simulator, fault => 'latency', value => 2000, match => '/api/vendor');
+fault($simulator, fault => 'latency', value => 2000 * patience(), match => '/api/vendor');
 my $doubtful = ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('cpaas', '0901234567', 'doubtful') RETURNING id");
 sleep 0.7;
 jump(0);

@@ -43,7 +43,7 @@ for my $round (1 .. $promotions)
 		push @writers, IPC::Run::start([ $primary->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $primary->connstr('postgres'), '-f', $script ],
 			'>', "$dir/$round-$writer.out", '2>', '/dev/null');
 	}
-	sleep 1.5;
+	sleep 1.5 * patience();
 	my $pid = slurp_file($primary->data_dir . '/postmaster.pid') =~ /^(\d+)/ ? $1 : die;
 	kill 'KILL', $pid;
 	$standby->promote;

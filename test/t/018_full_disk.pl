@@ -43,7 +43,7 @@ cmp_ok(stats($simulator)->{requests}, '>', 0, 'messages are sent');
 like(slurp_file($node->logfile), qr/\[$worker\] (ERROR|WARNING):  .*could not extend file/, 'the worker cannot record, and says so');
 cmp_ok(ask("SELECT count(*) FROM sms_outbox WHERE status = 'sent'"), '<', 2000, '(some answers are not recorded)');
 is(worker_pid($node), $worker, 'it goes on trying');
-cmp_ok(slurp_file("/proc/$worker/status") =~ /^RssAnon:\s+(\d+)/m ? $1 : die, '<', 100 * 1024, '… in little memory');
+cmp_ok(slurp_file("/proc/$worker/status") =~ /^RssAnon:\s+(\d+)/m ? $1 : die, '<', memory(100) * 1024, '… in little memory');
 unlink $full;
 ok(wait_until(sub { ask("SELECT count(*) FROM sms_outbox WHERE status = 'sent'") eq '2000' }, 60), 'with room again, all is recorded');
 my %received;
