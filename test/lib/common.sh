@@ -103,10 +103,11 @@ stage_settings() {
 	echo "shared_preload_libraries = 'sms_gateway'"
 }
 
-# Makes $work/memcheck/bin, where the programs of $1 are, with the server under memcheck and its suppressions in $2.
+# Makes $work/memcheck/bin, where the programs of $1 are, with the server under memcheck; its suppressions are in
+# $MEMCHECK_SUPPRESSIONS.
 memcheck_bin() {
 	local dir=$work/memcheck program
-	export MEMCHECK_BIN=$1 MEMCHECK_SUPPRESSIONS=$2 MEMCHECK_LOGS=$dir/logs
+	export MEMCHECK_BIN=$1 MEMCHECK_LOGS=$dir/logs
 	export PG_TEST_TIMEOUT_DEFAULT=1800	# s, for PostgreSQL's test modules
 	as_user mkdir -p "$dir/bin" "$dir/logs"
 	as_user ln -s "$1"/* "$dir/bin/"
