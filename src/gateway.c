@@ -177,12 +177,14 @@ option_names(const Provider *provider, unsigned where)
 	return names.data;
 }
 
+/* Reads a boolean as SQL does; false if it is none. */
 bool
 option_parse_bool(const char *value, bool *flag)
 {
 	return parse_bool(value, flag);
 }
 
+/* Reads a duration as settings do ("5min"), in ms or s; false if it is none. */
 bool
 option_parse_time(const char *value, bool milliseconds, int *time)
 {
@@ -336,6 +338,7 @@ on_invalidation(Datum arg, int cacheid, uint32 hash)
 	server_names_valid = false;
 }
 
+/* Has the cache of gateways hear of changed servers, mappings and roles; once in a process. */
 void
 gateway_init(void)
 {
@@ -434,6 +437,7 @@ gateway_provider(const char *name)
 	return server != NULL ? provider_of_wrapper(server->fdwid) : NULL;
 }
 
+/* How the outbox calls a call, in its column "kind". */
 const char *
 kind_name(Call call)
 {

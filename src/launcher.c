@@ -715,6 +715,7 @@ on_launcher_exit(int code, Datum arg)
 	pg_atomic_write_u32(&shared->launcher, 0);
 }
 
+/* The launcher: starts a worker where an outbox needs one, and is idle else. */
 void
 sms_gateway_launcher_main(Datum arg)
 {

@@ -20,6 +20,7 @@ strong_random(void *bytes, size_t n)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
 }
 
+/* A number that nobody can guess; an error as above. */
 int64
 random_int64(void)
 {

@@ -282,6 +282,7 @@ outbox_lease_add(List *items, TimestampTz now)
 	return lease;
 }
 
+/* Forgets a lease, all of whose messages are settled. */
 void
 outbox_lease_drop(int64 lease)
 {
@@ -299,6 +300,7 @@ outbox_lease_set(int64 lease, const Datum *ids, int n)
 	sql_run(PLAN_LEASE_SET, values);
 }
 
+/* Forgets every lease: for who drains alone, and has settled what they named. */
 void
 outbox_lease_clear(void)
 {
@@ -416,12 +418,10 @@ outbox_pauses(void)
 static void
 announce_pauses(void)
 {
-	Oid table = outbox_relation("sms_gateway_state");
-
-	if (OidIsValid(table))
-		CacheInvalidateRelcacheByRelid(table);
+	CacheInvalidateRelcacheByRelid(outbox_relation("sms_gateway_state"));
 }
 
+/* Pauses a gateway; the user's pause and its reason are not replaced by the worker's. */
 void
 outbox_pause(const char *gateway, const char *reason, bool by_user)
 {
@@ -432,6 +432,7 @@ outbox_pause(const char *gateway, const char *reason, bool by_user)
 	announce_pauses();
 }
 
+/* Ends a pause, the user's only for the user; false if there was none. */
 bool
 outbox_resume(const char *gateway, bool by_user)
 {

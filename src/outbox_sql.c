@@ -282,6 +282,7 @@ static Oid plans_schema = InvalidOid;
  * Scopes: who we are and what the planner may do
  * ------------------------------------------------------------------------ */
 
+/* Sets a GUC until the transaction or subtransaction ends (GUC_ACTION_LOCAL), or the level that was opened (_SAVE). */
 void
 sql_set(const char *name, const char *value, GucAction action)
 {
@@ -411,6 +412,7 @@ outbox_enter(OwnerScope *scope)
 		elog(ERROR, "SPI_connect failed");
 }
 
+/* Ends what outbox_enter() began; after an error the transaction's end does. */
 void
 outbox_leave(OwnerScope *scope)
 {
@@ -558,6 +560,7 @@ sql_column(int row, int number, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number, isnull);
 }
 
+/* A column of type text, palloc'd; NULL if it is NULL. */
 char *
 sql_text(int row, int number)
 {
@@ -567,6 +570,7 @@ sql_text(int row, int number)
 	return isnull ? NULL : TextDatumGetCString(datum);
 }
 
+/* A column of type timestamptz. */
 TimestampTz
 sql_time(int row, int number, TimestampTz if_null)
 {
@@ -576,6 +580,7 @@ sql_time(int row, int number, TimestampTz if_null)
 	return isnull ? if_null : DatumGetTimestampTz(datum);
 }
 
+/* A column of type jsonb as text, palloc'd; NULL if it is NULL. */
 char *
 sql_json(int row, int number)
 {

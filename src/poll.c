@@ -90,6 +90,7 @@ static int noutcomes;
 static double record_at;
 static double look_at;
 
+/* Makes what polling needs, in a context below parent, until poll_destroy(). */
 void
 poll_create(MemoryContext parent)
 {

@@ -32,6 +32,7 @@ provider_by_name(const char *name)
 	return NULL;
 }
 
+/* Is a boolean option, checked before, on?  NULL: it is not given. */
 bool
 setting_is_true(const char *value)
 {

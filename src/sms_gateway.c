@@ -61,6 +61,7 @@ define_settings(void)
 	MarkGUCPrefixReserved(EXTENSION_NAME);
 }
 
+/* Called by the server when it loads the library: at its start where that is preloaded, else in a session. */
 void
 _PG_init(void)
 {

@@ -76,6 +76,7 @@ pin_settings(void)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+/* A worker: drains the outbox of one database, until it is told to end or has nothing to serve. */
 void
 sms_gateway_worker_main(Datum arg)
 {
