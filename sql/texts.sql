@@ -23,6 +23,9 @@ SELECT name, (sms_parts(text)).* FROM (VALUES
     (20, 'Vietnamese, counted by hand', 'Đơn hàng 42 của quý khách đã được giao. Cảm ơn quý khách đã mua hàng tại cửa hàng!'),
     (21, 'decomposed: as it is sent', normalize('Đơn hàng 42 của quý khách đã được giao. Cảm ơn quý khách đã mua hàng tại cửa hàng!', NFD))
     ) AS t (n, name, text) ORDER BY n;
+-- composed in stretches, which end nowhere in a letter
+SELECT n, sms_parts(repeat(t, n)) = sms_parts(normalize(repeat(t, n), NFD)) AS same
+    FROM (VALUES ('Đẩy '), ('안녕')) AS t (t), (VALUES (255), (256), (10000)) AS n (n) ORDER BY t, n;
 SELECT (sms_parts('abc', true)).*;
 SELECT (sms_parts(repeat('ạ', 160), false)).*;
 SELECT sms_parts(NULL) IS NULL AS nothing, sms_unaccent(NULL) IS NULL AS neither;

@@ -8,7 +8,10 @@
 #include "common/string.h"
 #include "common/unicode_norm.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "sms_gateway.h"
+
+#define STRETCH 1024 /* characters that are composed at once; the worst of them take some 10 ms */
 
 /*
  * Converts text of the database into UTF-8.  Raises 22021 if it cannot be
@@ -29,6 +32,48 @@ to_utf8(const char *text, const char *what)
 }
 
 /*
+ * Appends a stretch of UTF-8 in normalization form C; returns where the next one
+ * begins.  The server's normalization sorts marks, in the square of their number
+ * and without an ear for interrupts: so it gets no more than a stretch.
+ */
+static const char *
+append_composed(StringInfo out, const char *text)
+{
+	pg_wchar characters[STRETCH + 1];
+	const char *end = text;
+	int n = 0;
+
+	CHECK_FOR_INTERRUPTS();
+	while (*end != '\0' && n < STRETCH)
+	{
+		const pg_wchar next[] = {utf8_to_unicode((const unsigned char *) end), 0};
+
+		/* A good place to end: before what never composes with what is there. */
+		if (n >= STRETCH / 2 && unicode_is_normalized_quickcheck(UNICODE_NFC, next) == UNICODE_NORM_QC_YES)
+			break;
+		characters[n++] = next[0];
+		end += pg_encoding_mblen(PG_UTF8, end);
+	}
+	characters[n] = 0;
+	if (unicode_is_normalized_quickcheck(UNICODE_NFC, characters) == UNICODE_NORM_QC_YES)
+		appendBinaryStringInfo(out, text, (int) (end - text));
+	else
+	{
+		pg_wchar *composed = unicode_normalize(UNICODE_NFC, characters);
+
+		for (const pg_wchar *c = composed; *c != 0; c++)
+		{
+			unsigned char utf8[MAX_MULTIBYTE_CHAR_LEN];
+
+			unicode_to_utf8(*c, utf8);
+			appendBinaryStringInfo(out, (char *) utf8, pg_encoding_mblen(PG_UTF8, (char *) utf8));
+		}
+		pfree(composed);
+	}
+	return end;
+}
+
+/*
  * Converts text that goes to a phone into UTF-8 as to_utf8() does, in
  * normalization form C (UAX #15).  Decomposed, each mark would take the room of
  * another letter, handsets show some of them apart, and the text would not be
@@ -39,29 +84,14 @@ char *
 to_utf8_composed(const char *text, const char *what)
 {
 	char *utf8 = to_utf8(text, what);
-	size_t n = 0;
-	pg_wchar *characters;
-	char *end;
+	StringInfoData composed;
 
 	if (utf8 == NULL || pg_is_ascii(utf8))
 		return utf8;
-	characters = palloc((strlen(utf8) + 1) * sizeof(pg_wchar));
-	for (const char *p = utf8; *p != '\0'; p += pg_encoding_mblen(PG_UTF8, p))
-		characters[n++] = utf8_to_unicode((const unsigned char *) p);
-	characters[n] = 0;
-	if (unicode_is_normalized_quickcheck(UNICODE_NFC, characters) == UNICODE_NORM_QC_YES)
-		return utf8;
-	characters = unicode_normalize(UNICODE_NFC, characters);
-	for (n = 0; characters[n] != 0; n++)
-		;
-	end = utf8 = palloc(n * MAX_MULTIBYTE_CHAR_LEN + 1);
-	for (size_t i = 0; i < n; i++)
-	{
-		unicode_to_utf8(characters[i], (unsigned char *) end);
-		end += pg_encoding_mblen(PG_UTF8, end);
-	}
-	*end = '\0';
-	return utf8;
+	initStringInfo(&composed);
+	for (const char *rest = utf8; *rest != '\0';)
+		rest = append_composed(&composed, rest);
+	return composed.data;
 }
 
 /*

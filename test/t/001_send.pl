@@ -77,6 +77,12 @@ is($got[0]{body}{Content}, "C\x{1ea3}m \x{1a1}n qu\x{fd} kh\x{e1}ch", '… compo
 is_deeply([ $got[1]{body}{templatecode}, $got[1]{body}{list_param} ], [ "M\x{1eab}u", { "t\x{ea}n" => "Th\x{1eaf}ng" } ], '… with the names of its parameters');
 like(encode_json($got[2]{body}), qr/\xc4\x91\xc3\xa3 g\xe1\xbb\xadi/, '… and options');
 
+my ($out, $err);
+my $started = time;
+$node->psql('postgres', "SET statement_timeout = '300ms'; SELECT sms_parts(repeat(U&'\\0301\\0323', 1000000))", stderr => \$err);
+like($err, qr/statement timeout/, 'text made to be slow can be canceled');
+cmp_ok(time - $started, '<', 1 * patience(), '… at once');
+
 # --- answers of all kinds are results
 my @answers = (
 	[ { fault => 'http', value => 500, text => 'oops' }, 'uncertain|500|500' ],
@@ -112,7 +118,6 @@ forget($simulator);
 is(ask("SELECT 1 FROM sms_send('0901234567', 'x', 'shop');
 		SELECT 1 FROM sms_send('0901234567', 'x', 'shop')"), "1\n1", 'two requests over one connection');
 fault($simulator, fault => 'close', count => 1);
-my ($out, $err);
 $node->psql('postgres', "SELECT status FROM sms_omni_send('0901234567', 'T', gateway => 'omni');
 	SELECT status, result_code FROM sms_omni_send('0901234567', 'T', gateway => 'omni')", stdout => \$out);
 is($out, "uncertain\nsent|1", 'the first is uncertain, not silently repeated');
