@@ -114,13 +114,13 @@ no_faults($simulator);
 is(ask("SELECT message FROM sms_gateway_report WHERE reference = (SELECT request_id FROM sms_outbox WHERE id = $early)"), $early, '… once');
 
 # --- 124 brings no SMSID; the callback does.  An uncertain message is decided by it.
-fault($simulator, fault => 'close', count => 1, match => '/MainService');
+fault($simulator, fault => 'close', count => 1, match => '/MainService.svc/json/SendMultiple');
 my $filled = text('shop', 'no smsid');
 is(column($filled, "result_code || ' ' || coalesce(smsid, '-')"), '124 -', 'sent, without SMSID');
 is(report('shop', %esms, SMSID => 'late-id', RequestId => column($filled, 'request_id')), $filled, 'the callback comes with it');
 is(column($filled, "status || ' ' || smsid"), 'delivered late-id', '… and the row has it');
 no_faults($simulator);
-fault($simulator, fault => 'close', count => 1);
+fault($simulator, fault => 'close', count => 1, match => '/api/vendor');
 my $unsure = ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('cpaas', '0901234567', 'unsure') RETURNING id");
 wait_until(sub { column($unsure, 'status') eq 'uncertain' });
 is(report('cpaas', requestId => column($unsure, 'request_id'), status => 0), $unsure, 'a callback proves that it had gone');
@@ -205,7 +205,7 @@ ask("DROP TRIGGER tell ON sms_outbox");
 # --- the balance
 is(ask("SELECT sms_balance('shop')"), '36693', 'the balance');
 isnt($node->psql('postgres', "SELECT sms_balance('omni')"), 0, 'eTelecom tells none');
-fault($simulator, fault => 'code', text => '101', count => 1, match => '/MainService');
+fault($simulator, fault => 'code', text => '101', count => 1, match => '/MainService.svc/json/GetBalance');
 ($rc, $out, $err) = $node->psql('postgres', "SELECT sms_balance('shop') IS NULL");
 is($out, 't', 'no answer is NULL');
 like($err, qr/WARNING:.*did not say what is left.*\n.*101/, '… with a warning');
