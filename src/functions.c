@@ -136,13 +136,10 @@ static void
 prepare_now(Gateway *gateway, Draft *draft, Prepared *prepared)
 {
 	GatewayError error;
-	int64 origin;
 
 	if (draft->request_id == NULL && (gateway->provider->identified & CALL_BIT(draft->call)))
-	{
-		outbox_home(&origin);
-		draft->request_id = outbox_request_id(origin, random_int64() & 0xFFFFFFFF, GetCurrentTimestamp());
-	}
+		draft->request_id =
+			outbox_request_id(outbox_origin(), random_int64() & 0xFFFFFFFF, GetCurrentTimestamp());
 	else if (draft->request_id != NULL)
 		check_request_id(gateway, draft->request_id);
 	if (!gateway_prepare(gateway, draft, prepared, &error))

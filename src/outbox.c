@@ -248,13 +248,8 @@ outbox_lane_due(const Lane *lane, TimestampTz now)
 		Int16GetDatum(lane->priority),
 		TimestampTzGetDatum(now),
 	};
-	TimestampTz due = DT_NOEND;
 
-	sql_run(PLAN_LANE_DUE, values);
-	if (SPI_processed > 0)
-		due = sql_time(0, 1, DT_NOEND);
-	SPI_freetuptable(SPI_tuptable);
-	return due;
+	return sql_find_time(PLAN_LANE_DUE, values);
 }
 
 /* ------------------------------------------------------------------------
@@ -487,13 +482,13 @@ outbox_request_id_used(const char *gateway, const char *request_id)
  * own: nobody sends here what a logical subscription brought.
  */
 static bool
-lane_has(Statement plan, const LaneKey *lane, TimestampTz now, int64 origin)
+lane_has(Statement plan, const LaneKey *lane, TimestampTz now)
 {
 	Datum values[] = {
 		NameGetDatum(&lane->gateway),
 		Int16GetDatum(lane->priority),
 		TimestampTzGetDatum(now),
-		Int64GetDatum(origin),
+		Int64GetDatum(outbox_origin()),
 	};
 
 	sql_run(plan, values);
@@ -529,16 +524,14 @@ outbox_idle(bool but_paused, bool but_locked)
 	LaneKey end;
 	bool idle = true;
 	TimestampTz now = GetCurrentTimestamp();
-	int64 origin;
 
-	outbox_home(&origin);
 	outbox_lane_end(&end);
 	PushActiveSnapshot(GetLatestSnapshot());
 	/* The cheap question first: the other walks over what an old snapshot keeps. */
 	idle = !any_on_its_way();
 	while (idle && outbox_next_lane(&lane, &end))
-		idle = !lane_has(PLAN_ANY_DUE, &lane, now, origin) || (but_paused && is_paused(&lane)) ||
-			   (but_locked && !lane_has(PLAN_LANE_FREE, &lane, now, origin));
+		idle = !lane_has(PLAN_ANY_DUE, &lane, now) || (but_paused && is_paused(&lane)) ||
+			   (but_locked && !lane_has(PLAN_LANE_FREE, &lane, now));
 	PopActiveSnapshot();
 	return idle;
 }

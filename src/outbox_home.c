@@ -24,7 +24,6 @@ static enum {
 	HOME_UNKNOWN,
 	HOME_OURS,
 	HOME_COPY,
-	HOME_MISSING,
 } home = HOME_UNKNOWN;
 static Oid home_table = InvalidOid;
 static Oid home_schema = InvalidOid; /* of the extension, as long as "home" is known */
@@ -73,10 +72,10 @@ on_relation_change(Datum arg, Oid relation)
  * Is this the database that its outbox belongs to?  It is, if the identity
  * table names this cluster and database, and names nothing else: a restored dump
  * adds the row of the database it came from, a TEMPLATE copy has only that.
- * Takes no lock that outlives the call.  Gives the origin of rows made here.
+ * Takes no lock that outlives the call.
  */
 bool
-outbox_home(int64 *origin)
+outbox_home(void)
 {
 	Oid extension;
 	Oid schema;
@@ -123,7 +122,6 @@ outbox_home(int64 *origin)
 		table_close(table, AccessShareLock);
 		home = own && !foreign ? HOME_OURS : HOME_COPY;
 	}
-	*origin = home_origin;
 	return home == HOME_OURS;
 }
 
@@ -134,10 +132,11 @@ outbox_forget_home(void)
 	home = HOME_UNKNOWN;
 }
 
-/* The origin of rows made here, once outbox_home() has said that we are at home. */
+/* The origin of rows that are made here. */
 int64
 outbox_origin(void)
 {
+	outbox_home();
 	return home_origin;
 }
 
@@ -145,9 +144,7 @@ outbox_origin(void)
 Oid
 outbox_relation_or_none(const char *name)
 {
-	int64 origin;
-
-	outbox_home(&origin);
+	outbox_home();
 	return home == HOME_UNKNOWN ? InvalidOid : get_relname_relid(name, home_schema);
 }
 
@@ -167,9 +164,7 @@ outbox_relation(const char *name)
 const uint8 *
 outbox_secret(void)
 {
-	int64 origin;
-
-	if (!outbox_home(&origin))
+	if (!outbox_home())
 		outbox_require_home();
 	return home_secret;
 }
@@ -178,13 +173,11 @@ outbox_secret(void)
 void
 outbox_require_home(void)
 {
-	int64 origin;
-
 	if (!guc_enabled)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("sending messages is switched off"),
 						errhint("It is switched on with sms_gateway.enabled.")));
-	if (!outbox_home(&origin))
+	if (!outbox_home())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database is a copy, and copies send no messages"),

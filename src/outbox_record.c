@@ -259,7 +259,6 @@ put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, 
 	NameData gateway;
 	const Answer *answer = item->answer;
 
-	namestrcpy(&gateway, item->new_gateway ? item->new_gateway : item->gateway_name);
 	values[0] = Int64GetDatum(item->row.id);
 	if (*status == NULL || strcmp(*status, item->new_status) != 0)
 	{
@@ -267,7 +266,7 @@ put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, 
 		*status_oid = outbox_status_label(TupleDescAttr(rsinfo->setDesc, 1)->atttypid, *status);
 	}
 	values[1] = ObjectIdGetDatum(*status_oid);
-	values[2] = NameGetDatum(&gateway);
+	values[2] = name_datum(&gateway, item->new_gateway ? item->new_gateway : item->gateway_name);
 	values[3] = Int32GetDatum(item->attempts);
 	set_time(&values[4], &nulls[4], item->next_attempt_at);
 	set_text(&values[5], &nulls[5], answer->smsid);
@@ -580,10 +579,6 @@ outbox_expire(TimestampTz now, TimestampTz *next)
 		if (!try_together(PLAN_EXPIRE, &array, mode, lfirst_oid(lc)))
 			try_statement(PLAN_EXPIRE, &array, 0, InvalidOid, false);
 	}
-	sql_run(PLAN_EXPIRE_NEXT, values);
-	*next = SPI_processed > 0 ? sql_time(0, 1, DT_NOEND) : DT_NOEND;
-	if (n == EXPIRE_AT_ONCE)
-		*next = now;
-	SPI_freetuptable(SPI_tuptable);
+	*next = n == EXPIRE_AT_ONCE ? now : sql_find_time(PLAN_EXPIRE_NEXT, values);
 	return n;
 }

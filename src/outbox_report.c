@@ -57,13 +57,8 @@ outbox_poll_due(const char *gateway, TimestampTz after)
 {
 	NameData name;
 	Datum values[] = {name_datum(&name, gateway), TimestampTzGetDatum(after)};
-	TimestampTz due = DT_NOEND;
 
-	sql_run(PLAN_POLL_DUE, values);
-	if (SPI_processed > 0)
-		due = sql_time(0, 1, DT_NOEND);
-	SPI_freetuptable(SPI_tuptable);
-	return due;
+	return sql_find_time(PLAN_POLL_DUE, values);
 }
 
 /* A message that role may manage, as it was sent. */

@@ -343,7 +343,6 @@ outbox_enter_worker(int elevel)
 	Oid extension;
 	Oid schema;
 	char *version;
-	int64 origin;
 
 	/* Nobody else's lock holds us up for long: we come back. */
 	sql_set("lock_timeout", "200ms", GUC_ACTION_LOCAL);
@@ -363,7 +362,7 @@ outbox_enter_worker(int elevel)
 		return OUTBOX_HELD;
 	}
 	outbox_forget_home(); /* a dump may be loaded while we run: that adds a row, and invalidates nothing */
-	if (!outbox_home(&origin))
+	if (!outbox_home())
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -461,40 +460,41 @@ get_plan(Statement plan)
 }
 
 /*
- * Runs a statement; results are in SPI_tuptable.  An 'n' in nulls makes that
- * parameter NULL.  SPI leaves its own memory context current, which ends with
- * SPI_finish(): the caller's is put back, as what the caller allocates has to
- * outlive that.
+ * SPI leaves its own memory context current, which ends with SPI_finish(): the
+ * caller's is put back, as what the caller allocates has to outlive that.
  */
-void
-sql_run_nulls(Statement plan, Datum *values, const char *nulls)
+static void
+execute(Statement plan, Datum *values, const char *nulls, bool read_only)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int rc = SPI_execute_plan(get_plan(plan), values, nulls, false, 0);
+	int rc = SPI_execute_plan(get_plan(plan), values, nulls, read_only, 0);
 
 	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "statement %d failed: %s", (int) plan, SPI_result_code_string(rc));
 }
 
-/* The same, with no parameter NULL. */
+/* Runs a statement; results are in SPI_tuptable. */
 void
 sql_run(Statement plan, Datum *values)
 {
-	sql_run_nulls(plan, values, NULL);
+	execute(plan, values, NULL, false);
+}
+
+/* The same; an 'n' in nulls makes that parameter NULL. */
+void
+sql_run_nulls(Statement plan, Datum *values, const char *nulls)
+{
+	execute(plan, values, nulls, false);
 }
 
 /* Runs a statement that reads, as of now and not as of the caller's snapshot. */
 void
 sql_read_latest(Statement plan, Datum *values)
 {
-	MemoryContext caller = CurrentMemoryContext;
-
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (SPI_execute_plan(get_plan(plan), values, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "statement %d failed", (int) plan);
+	execute(plan, values, NULL, true);
 	PopActiveSnapshot();
-	MemoryContextSwitchTo(caller);
 }
 
 /*
@@ -578,6 +578,18 @@ sql_time(int row, int number, TimestampTz if_null)
 	Datum datum = sql_column(row, number, &isnull);
 
 	return isnull ? if_null : DatumGetTimestampTz(datum);
+}
+
+/* Runs a statement that looks for a time: that of its first row, DT_NOEND if there is none. */
+TimestampTz
+sql_find_time(Statement plan, Datum *values)
+{
+	TimestampTz found;
+
+	sql_run(plan, values);
+	found = SPI_processed > 0 ? sql_time(0, 1, DT_NOEND) : DT_NOEND;
+	SPI_freetuptable(SPI_tuptable);
+	return found;
 }
 
 /* A column of type jsonb as text, palloc'd; NULL if it is NULL. */

@@ -78,6 +78,7 @@ extern void sql_set(const char *name, const char *value, GucAction action);
 extern Datum sql_column(int row, int number, bool *isnull);
 extern char *sql_text(int row, int number);
 extern TimestampTz sql_time(int row, int number, TimestampTz if_null);
+extern TimestampTz sql_find_time(Statement plan, Datum *values);
 extern char *sql_json(int row, int number);
 extern Oid sql_role(int row, int number);
 extern Datum sql_id_array(const Datum *ids, int n);
@@ -85,7 +86,6 @@ extern Datum sql_id_array(const Datum *ids, int n);
 /* ---- in outbox_home.c ---- */
 extern bool outbox_find_extension(Oid *extension, Oid *schema, char **version);
 extern void outbox_forget_home(void);
-extern int64 outbox_origin(void);
 
 /* ---- in outbox.c ---- */
 extern void outbox_check_manages(int64 id, Oid creator, Oid role);

@@ -266,7 +266,8 @@ typedef struct Follow
 } Follow;
 
 /* ---- in outbox_home.c ---- */
-extern bool outbox_home(int64 *origin);
+extern bool outbox_home(void);
+extern int64 outbox_origin(void);
 extern void outbox_create_identity(void);
 extern void outbox_require_home(void);
 extern int64 outbox_adopt(Datum states, Oid role);

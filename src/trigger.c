@@ -225,7 +225,6 @@ sms_outbox_insert(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc desc;
 	Row row;
-	int64 origin;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
@@ -243,9 +242,8 @@ sms_outbox_insert(PG_FUNCTION_ARGS)
 	if (is_restored(&row, RelationGetRelid(trigger->tg_relation)))
 		return PointerGetDatum(trigger->tg_trigtuple);
 
-	/* In a copy, rows are taken and held: an application under test goes on. */
-	outbox_home(&origin);
 	check_message(&row);
-	reset_outcome(&row, desc, origin);
+	/* In a copy, rows are taken and held: an application under test goes on. */
+	reset_outcome(&row, desc, outbox_origin());
 	return PointerGetDatum(heap_form_tuple(desc, row.values, row.nulls));
 }
