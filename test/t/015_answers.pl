@@ -141,13 +141,15 @@ for my $encoding (sort keys %databases)
 gateways($node, $simulator, database => 'db_utf8');
 my $worker = worker_pid($node, 'db_utf8');
 sub ask { my ($sql) = @_; return scalar_of($node, $sql, 'db_utf8'); }
-ask("INSERT INTO sms_outbox (gateway, phone, content) SELECT srvname, '0901234567', 'round ' || i FROM pg_foreign_server, generate_series(1, 5) i WHERE srvname NOT IN ('shop', 'omni', 'cpaas')");
+# Under memcheck one of each is as much as can be asked within their 2 s.
+my $rounds = patience() > 1 ? 1 : 5;
+ask("INSERT INTO sms_outbox (gateway, phone, content) SELECT srvname, '0901234567', 'round ' || i FROM pg_foreign_server, generate_series(1, $rounds) i WHERE srvname NOT IN ('shop', 'omni', 'cpaas')");
 sleep 0.5;
 cmp_ok(median_ms($node, 'shop', 'db_utf8'), '<', 100 * slowness(), 'a good gateway goes on beside them (median, ms)');
 ok(wait_until(sub { ask("SELECT count(*) FROM sms_outbox WHERE status = 'queued' AND gateway NOT IN (SELECT name FROM sms_gateways WHERE state = 'paused')
 	AND gateway NOT LIKE 'retry%'") eq '0' }, 60), 'every message comes to an end');
 # A connection that is used again may close under the request, and so many at once may take too long.
-my @unexpected = grep { my ($case, $end) = split /\|/, $_, 2; $end !~ /^(queued|failed\|timeout|uncertain\|(timeout|broken))/ && $end !~ $answers{$case}[1] }
+my @unexpected = grep { my ($case, $end) = split /\|/, $_, 2; $end !~ /^(queued|uncertain\|(timeout|broken))/ && $end !~ $answers{$case}[1] }
 	split /\n/, ask("SELECT DISTINCT gateway || '|' || status || '|' || coalesce(result_code, '') FROM sms_outbox WHERE gateway NOT IN ('shop', 'omni', 'cpaas')");
 is(join(', ', @unexpected), '', '… as it does in a session');
 is(worker_pid($node, 'db_utf8'), $worker, 'the worker is the same');
