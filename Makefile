@@ -6,10 +6,10 @@ EXTENSION = sms_gateway
 EXTENSION_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" sms_gateway.control)
 MODULE_big = sms_gateway
 
-# Pure: neither PostgreSQL nor libcurl; the unit tests link these alone.
-PURE = message json details options scrub provider esms etelecom interits
-SERVER = sms_gateway functions trigger follow gateway encoding http outbox outbox_home outbox_record outbox_report outbox_sql engine poll otp limits counter mac worker launcher
-OBJS = $(PURE:%=src/%.o) $(SERVER:%=src/%.o)
+# Each folder of src is a floor: see src/README.md.  The pure ones know neither PostgreSQL nor libcurl; unit tests link them alone.
+PURE = $(wildcard src/text/*.c src/provider/*.c)
+HEADERS = $(wildcard src/*/*.h)
+OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
 DATA = $(wildcard sql/sms_gateway--*.sql)
 REGRESS = $(notdir $(basename $(filter-out sql/sms_gateway--%,$(wildcard sql/*.sql))))
@@ -17,7 +17,7 @@ ISOLATION = $(notdir $(basename $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=test/output_iso
 
 PG_CONFIG ?= pg_config
-PG_CPPFLAGS = -D_GNU_SOURCE -DSMS_GATEWAY_VERSION='"$(EXTENSION_VERSION)"' -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
+PG_CPPFLAGS = -D_GNU_SOURCE -Isrc -DSMS_GATEWAY_VERSION='"$(EXTENSION_VERSION)"' -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
 # -fno-semantic-interposition, -Bsymbolic: other extensions may have functions of the same names.
 PG_CFLAGS = -Wall -Wextra -Wno-declaration-after-statement -fno-semantic-interposition $(COPT_WARNINGS)
 # PostgreSQL was configured with gcc, and some of its flags are unknown to clang.
@@ -29,7 +29,7 @@ SHLIB_LINK = -lcurl -ljson-c -Wl,-Bsymbolic
 override with_llvm = no
 
 EXTRA_CLEAN = test/fuzz/found $(FUZZ_TARGETS:%=test/fuzz/fuzz_%) test/output_iso test/simulator/simulator test/unit/run_unit \
-	$(wildcard src/*.bc) results regression.diffs regression.out
+	$(wildcard src/*.bc src/*/*.bc) results regression.diffs regression.out
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
@@ -39,23 +39,23 @@ all install installcheck clean:
 	@echo "No PostgreSQL server headers: install postgresql-server-dev-NN, or name PG_CONFIG=…; 'make demo' and 'make test' do it by themselves." >&2; exit 1
 endif
 
-$(OBJS): $(wildcard src/*.h) sms_gateway.control
+$(OBJS): $(HEADERS) sms_gateway.control
 
 simulator: test/simulator/simulator
-test/simulator/simulator: test/simulator/simulator.c $(PURE:%=src/%.c) $(wildcard src/*.h)
-	$(CC) -std=gnu11 -O2 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -Isrc -o $@ $< src/json.c src/message.c -lmicrohttpd -ljson-c -lm -pthread
+test/simulator/simulator: test/simulator/simulator.c $(PURE) $(HEADERS)
+	$(CC) -std=gnu11 -O2 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -Isrc -o $@ $< src/text/json.c src/text/phone.c src/text/text.c -lmicrohttpd -ljson-c -lm -pthread
 
 unit: test/unit/run_unit
 	test/unit/run_unit
-test/unit/run_unit: $(wildcard test/unit/*.c) test/lib/option_parsers.c $(PURE:%=src/%.c) $(wildcard src/*.h)
+test/unit/run_unit: $(wildcard test/unit/*.c) test/lib/option_parsers.c $(PURE) $(HEADERS)
 	$(CC) -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -fsanitize=address,undefined -Isrc -o $@ \
-		test/unit/*.c test/lib/option_parsers.c $(PURE:%=src/%.c) -lcmocka -ljson-c -lm
+		test/unit/*.c test/lib/option_parsers.c $(PURE) -lcmocka -ljson-c -lm
 
 FUZZ_TARGETS = answers reports texts phones json dates options scrub
 FUZZ_SECONDS ?= 600
-test/fuzz/fuzz_%: test/fuzz/fuzz.c test/lib/option_parsers.c $(PURE:%=src/%.c) $(wildcard src/*.h)
+test/fuzz/fuzz_%: test/fuzz/fuzz.c test/lib/option_parsers.c $(PURE) $(HEADERS)
 	clang -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -DTARGET=$* -Wno-unused-function \
-		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Isrc -o $@ $< test/lib/option_parsers.c $(PURE:%=src/%.c) -ljson-c -lm
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Isrc -o $@ $< test/lib/option_parsers.c $(PURE) -ljson-c -lm
 fuzz-build: $(FUZZ_TARGETS:%=test/fuzz/fuzz_%)
 # Each target for FUZZ_SECONDS, beginning with the corpus in the repository; what it finds stays in test/fuzz/found.
 fuzz:

@@ -1,71 +1,30 @@
 /*
  * sms_gateway.c
- *		What happens when the library is loaded: settings, and each file's own
- *		initialisation.
+ *		What happens when the library is loaded: each module's own initialisation.
  */
 #include "postgres.h"
 
-#include <limits.h>
-
+#include "base/settings.h"
 #include "fmgr.h"
-#include "sms_gateway.h"
-#include "utils/guc.h"
+#include "gateway/gateway.h"
+#include "miscadmin.h"
+#include "wake/slot.h"
+#include "worker/launcher.h"
+#include "worker/room.h"
 
 PG_MODULE_MAGIC;
 
 void _PG_init(void);
 
-bool guc_enabled = true;
-char *guc_databases = NULL;
-char *guc_default_gateway = NULL;
-int guc_max_in_flight = 1000;
-int guc_batch_size = 500;
-int guc_retry_initial = 1000;
-int guc_retry_max = 15 * 60 * 1000;
-int guc_retention = 0;
-bool guc_log_http = false;
-
-static void
-define_settings(void)
-{
-	DefineCustomBoolVariable("sms_gateway.enabled",
-							 "Sends messages; off holds them in the outbox and refuses sms_send.",
-							 "Switch it off before a file-level clone of a server is started.", &guc_enabled,
-							 true, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("sms_gateway.databases", "Databases whose outbox a background worker drains.",
-							   "A comma-separated list; empty: all that have the extension.", &guc_databases,
-							   "", PGC_SIGHUP, GUC_LIST_INPUT, NULL, NULL, NULL);
-	DefineCustomStringVariable("sms_gateway.default_gateway", "Gateway of messages that name none.",
-							   "Empty: the only one that can send the message.", &guc_default_gateway, "",
-							   PGC_USERSET, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("sms_gateway.max_in_flight",
-							"Requests of a worker that may be under way at once, over all gateways.",
-							"The server option max_in_flight limits each gateway.", &guc_max_in_flight, 1000,
-							1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("sms_gateway.batch_size", "Messages that are claimed at once.", NULL,
-							&guc_batch_size, 500, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable(
-		"sms_gateway.retry_initial", "Wait before the second attempt; it doubles with each attempt.", NULL,
-		&guc_retry_initial, 1000, 10, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("sms_gateway.retry_max", "Longest wait between two attempts.", NULL,
-							&guc_retry_max, 15 * 60 * 1000, 10, 24 * 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
-							NULL, NULL, NULL);
-	DefineCustomIntVariable("sms_gateway.retention",
-							"Time after which ended messages are deleted; 0 keeps them.",
-							"Queued and uncertain messages are never deleted.", &guc_retention, 0, 0, INT_MAX,
-							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
-	DefineCustomBoolVariable("sms_gateway.log_http",
-							 "Writes to the server's log what libcurl tells of each request.",
-							 "Connections, TLS and headers; without credentials, queries and bodies.",
-							 &guc_log_http, false, PGC_SUSET, 0, NULL, NULL, NULL);
-	MarkGUCPrefixReserved(EXTENSION_NAME);
-}
-
 /* Called by the server when it loads the library: at its start where that is preloaded, else in a session. */
 void
 _PG_init(void)
 {
-	define_settings();
+	settings_define();
 	gateway_init();
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	slot_init();
+	room_init();
 	launcher_init();
 }

@@ -11,11 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "details.h"
-#include "json.h"
-#include "options.h"
-#include "provider.h"
-#include "scrub.h"
+#include "text/details.h"
+#include "text/json.h"
+#include "provider/option.h"
+#include "provider/answer.h"
+#include "provider/support.h"
+#include "provider/table.h"
+#include "text/date.h"
+#include "text/phone.h"
+#include "text/text.h"
+#include "text/scrub.h"
 
 #define MUST(condition)                                                                                      \
 	do                                                                                                       \
@@ -79,7 +84,7 @@ answers(const uint8_t *data, size_t len)
 	http.status = statuses[data[2] % 8];
 	http.body = body;
 	http.len = len - 3;
-	provider_read(provider, settings, &message, &http, &answer);
+	answer_read(provider, settings, &message, &http, &answer);
 	MUST(answer.verdict <= VERDICT_UNCERTAIN);
 	MUST_BE_CLEAN(answer.code);
 	MUST_BE_CLEAN(answer.message);
@@ -133,7 +138,7 @@ texts(const uint8_t *data, size_t len)
 		MUST(text_shape(text, strlen(text), CODING_UCS2, &ucs2));
 		MUST(by_text.parts <= ucs2.parts);
 		MUST((by_text.parts == 0) == (text[0] == '\0'));
-		with_code = replace_place(text, OTP_PLACE, "123456");
+		with_code = text_replace(text, OTP_PLACE, "123456");
 		MUST(with_code != NULL && strstr(with_code, OTP_PLACE) == NULL);
 		free(with_code);
 		MUST(text_unaccent(text));
@@ -196,7 +201,7 @@ dates(const uint8_t *data, size_t len)
 	char *text = copy_text(data, len);
 	long long ms;
 
-	if (parse_iso_date(text, 7 * 3600, &ms))
+	if (date_read(text, 7 * 3600, &ms))
 		MUST(ms > -86400000LL && ms < 253500000000000LL);
 	free(text);
 }

@@ -2,7 +2,7 @@
 
 say "Format"
 if clang-format --version | grep -q 'version 14\.'; then
-	as_user clang-format --dry-run -Werror src/*.[ch] test/*/*.[ch]
+	as_user clang-format --dry-run -Werror src/*.[ch] src/*/*.[ch] test/*/*.[ch]
 	echo "clang-format has nothing to say"
 else
 	echo "NOT CHECKED: formats differ between versions of clang-format, and this is not 14"
@@ -12,7 +12,7 @@ fi
 
 # Databases of any encoding read the script and show the messages.
 ! grep -nP '[^\x00-\x7F]' sql/sms_gateway--*.sql sms_gateway.control || die "The extension's script is not ASCII."
-! grep -nP '"[^"]*[^\x00-\x7F][^"]*"' src/*.[ch] | grep -vP '^[^:]*:\d+:\s*(/\*|\*).*\*/$' || die "A text in C is not ASCII."
+! grep -nP '"[^"]*[^\x00-\x7F][^"]*"' src/*.[ch] src/*/*.[ch] | grep -vP '^[^:]*:\d+:\s*(/\*|\*).*\*/$' || die "A text in C is not ASCII."
 
 say "One version everywhere"
 version=$(sed -n "s/^default_version = '\(.*\)'/\1/p" sms_gateway.control)

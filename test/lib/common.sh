@@ -119,5 +119,5 @@ memcheck_bin() {
 # What memcheck found, in the logs of a directory: every misuse, and memory that was lost on a way through our code
 # ($work/src/src; a process as a whole is on a way through its main function).  What a memory context has goes with it.
 memcheck_findings() {
-	perl -0777 -ne 'for (/FOUND-BEGIN(.*?)FOUND-END/sg) { print if !/definitely lost/ || (m{/src/src/(?!worker|launcher)} && !m{/mcxt[.]c:}) }' "$1"/*.log
+	perl -0777 -ne 'for (/FOUND-BEGIN(.*?)FOUND-END/sg) { print if !/definitely lost/ || (m{/src/src/(?!worker/)} && !m{/mcxt[.]c:}) }' "$1"/*.log
 }

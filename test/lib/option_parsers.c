@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "options.h"
+#include "provider/option.h"
 
 bool
 option_parse_bool(const char *value, bool *flag)

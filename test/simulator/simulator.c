@@ -42,8 +42,9 @@
 
 #include <microhttpd.h>
 
-#include "json.h"
-#include "message.h"
+#include "text/json.h"
+#include "text/phone.h"
+#include "text/text.h"
 
 #define MAX_UPLOAD      (4 * 1024 * 1024)
 #define MAX_FAULTS      16

@@ -2,7 +2,7 @@
  * options.c
  *		Values of options, as users write them.
  */
-#include "options.h"
+#include "provider/option.h"
 #include "unit.h"
 
 static const OptionDef text = {"text", OPTION_SERVER, OPTION_TEXT, .max = 5};

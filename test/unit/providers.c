@@ -16,7 +16,7 @@ read_answer(const Provider *provider, Settings settings, const Message *message,
 		.progress = HTTP_ANSWERED, .status = status, .body = body, .len = strlen(body), .retry_after = -1};
 	Answer answer;
 
-	provider_read(provider, settings, message, &http, &answer);
+	answer_read(provider, settings, message, &http, &answer);
 	return answer;
 }
 
@@ -550,22 +550,22 @@ test_failures(void **state)
 	Answer answer;
 
 	(void) state;
-	provider_read(&esms_provider, settings, &message, &http, &answer);
+	answer_read(&esms_provider, settings, &message, &http, &answer);
 	assert_int_equal(answer.verdict, VERDICT_TRANSIENT);
 	assert_string_equal(answer.code, "connect");
 	assert_string_equal(answer.message, "refused");
 	http.progress = HTTP_MAYBE_SENT;
-	provider_read(&esms_provider, settings, &message, &http, &answer);
+	answer_read(&esms_provider, settings, &message, &http, &answer);
 	assert_int_equal(answer.verdict, VERDICT_UNCERTAIN);
 	http.progress = HTTP_ANSWERED;
 	http.status = 503;
 	http.retry_after = 7;
-	provider_read(&esms_provider, settings, &message, &http, &answer);
+	answer_read(&esms_provider, settings, &message, &http, &answer);
 	assert_int_equal(answer.verdict, VERDICT_THROTTLED);
 	assert_int_equal(answer.retry_after, 7);
 	http.status = 301;
 	strcpy(http.redirect_host, "evil.example");
-	provider_read(&esms_provider, settings, &message, &http, &answer);
+	answer_read(&esms_provider, settings, &message, &http, &answer);
 	assert_int_equal(answer.verdict, VERDICT_GATEWAY);
 	assert_non_null(strstr(answer.message, "evil.example"));
 }
@@ -594,19 +594,19 @@ test_dates(void **state)
 	long long ms;
 
 	(void) state;
-	assert_true(parse_iso_date("1970-01-01T00:00:00Z", 0, &ms));
+	assert_true(date_read("1970-01-01T00:00:00Z", 0, &ms));
 	assert_true(ms == 0);
-	assert_true(parse_iso_date("1970-01-01 07:00:00.5+07", 0, &ms));
+	assert_true(date_read("1970-01-01 07:00:00.5+07", 0, &ms));
 	assert_true(ms == 500);
-	assert_true(parse_iso_date("1970-01-01T07:00", 7 * 3600, &ms));
+	assert_true(date_read("1970-01-01T07:00", 7 * 3600, &ms));
 	assert_true(ms == 0);
-	assert_true(parse_iso_date("2024-02-29T23:59:59-0330", 0, &ms));
+	assert_true(date_read("2024-02-29T23:59:59-0330", 0, &ms));
 	assert_true(ms == 1709263799000LL);
-	assert_false(parse_iso_date("2023-02-29T00:00:00Z", 0, &ms));
-	assert_false(parse_iso_date("2023-02-28T24:30:00Z", 0, &ms));
-	assert_false(parse_iso_date("2023-02-28", 0, &ms));
-	assert_false(parse_iso_date("", 0, &ms));
-	assert_false(parse_iso_date("2023-02-28T00:00:00Zulu", 0, &ms));
+	assert_false(date_read("2023-02-29T00:00:00Z", 0, &ms));
+	assert_false(date_read("2023-02-28T24:30:00Z", 0, &ms));
+	assert_false(date_read("2023-02-28", 0, &ms));
+	assert_false(date_read("", 0, &ms));
+	assert_false(date_read("2023-02-28T00:00:00Zulu", 0, &ms));
 }
 
 int

@@ -2,7 +2,7 @@
  * scrub.c
  *		What is left of libcurl's words when secrets are taken out.
  */
-#include "scrub.h"
+#include "text/scrub.h"
 #include "unit.h"
 
 static void

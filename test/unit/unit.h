@@ -17,9 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "details.h"
-#include "json.h"
-#include "provider.h"
+#include "text/details.h"
+#include "text/json.h"
+#include "provider/answer.h"
+#include "provider/support.h"
+#include "provider/table.h"
+#include "text/date.h"
+#include "text/phone.h"
+#include "text/text.h"
 
 extern int run_message_tests(void);
 extern int run_json_tests(void);

@@ -1,0 +1,134 @@
+/*
+ * manage.c
+ *		What users call to manage messages, gateways and the outbox as a whole.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "api/args.h"
+#include "api/exchange.h"
+#include "catalog/pg_enum.h"
+#include "db/scope.h"
+#include "fmgr.h"
+#include "outbox/identity.h"
+#include "outbox/manage.h"
+#include "outbox/pause.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+#include "wake/wake.h"
+
+PG_FUNCTION_INFO_V1(sms_cancel);
+PG_FUNCTION_INFO_V1(sms_retry);
+PG_FUNCTION_INFO_V1(sms_resolve);
+PG_FUNCTION_INFO_V1(sms_pause);
+PG_FUNCTION_INFO_V1(sms_resume);
+PG_FUNCTION_INFO_V1(sms_adopt_outbox);
+PG_FUNCTION_INFO_V1(sms_gateway_created);
+
+Datum
+sms_cancel(PG_FUNCTION_ARGS)
+{
+	OwnerScope scope;
+	bool done;
+
+	scope_enter(&scope);
+	done = outbox_cancel(PG_GETARG_INT64(0), scope.user);
+	scope_leave(&scope);
+	PG_RETURN_BOOL(done);
+}
+
+Datum
+sms_retry(PG_FUNCTION_ARGS)
+{
+	OwnerScope scope;
+	bool done;
+
+	scope_enter(&scope);
+	done = outbox_retry(PG_GETARG_INT64(0), scope.user);
+	scope_leave(&scope);
+	PG_RETURN_BOOL(done);
+}
+
+Datum
+sms_resolve(PG_FUNCTION_ARGS)
+{
+	HeapTuple label = SearchSysCache1(ENUMOID, ObjectIdGetDatum(PG_GETARG_OID(1)));
+	char *status = pstrdup(NameStr(((Form_pg_enum) GETSTRUCT(label))->enumlabel));
+	OwnerScope scope;
+	bool done;
+
+	ReleaseSysCache(label);
+	if (strcmp(status, "sent") != 0 && strcmp(status, "failed") != 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("an uncertain message cannot be resolved as \"%s\"", status),
+						errhint("It is resolved as sent or failed.")));
+	scope_enter(&scope);
+	done = outbox_resolve(PG_GETARG_INT64(0), status, scope.user);
+	scope_leave(&scope);
+	PG_RETURN_BOOL(done);
+}
+
+static void
+require_gateway(const char *name)
+{
+	if (name == NULL || gateway_provider(name) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("gateway \"%s\" does not exist", name ? name : "")));
+}
+
+Datum
+sms_pause(PG_FUNCTION_ARGS)
+{
+	const char *gateway = name_arg(fcinfo, 0);
+	const char *reason = text_arg(fcinfo, 1);
+	OwnerScope scope;
+
+	require_gateway(gateway);
+	scope_enter(&scope);
+	outbox_pause(gateway, reason != NULL ? reason : "paused", true);
+	scope_leave(&scope);
+	wake_at_commit(WAKE_ONLY);
+	PG_RETURN_VOID();
+}
+
+Datum
+sms_resume(PG_FUNCTION_ARGS)
+{
+	const char *gateway = name_arg(fcinfo, 0);
+	OwnerScope scope;
+	bool done;
+
+	require_gateway(gateway);
+	scope_enter(&scope);
+	done = outbox_resume(gateway, true);
+	scope_leave(&scope);
+	wake_at_commit(WAKE_ONLY);
+	PG_RETURN_BOOL(done);
+}
+
+Datum
+sms_adopt_outbox(PG_FUNCTION_ARGS)
+{
+	OwnerScope scope;
+	int64 adopted;
+
+	scope_enter(&scope);
+	adopted = outbox_adopt(PG_GETARG_DATUM(0), scope.user);
+	scope_leave(&scope);
+	start_worker_at_commit();
+	PG_RETURN_INT64(adopted);
+}
+
+/* Called once by CREATE EXTENSION. */
+Datum
+sms_gateway_created(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	outbox_create_identity();
+	if (!launcher_is_there())
+		ereport(WARNING, (errmsg("no background worker will send the messages of sms_outbox"),
+						  errdetail("sms_gateway is not in shared_preload_libraries."),
+						  errhint("Add it and restart the server, or CALL sms_drain() from time to time.")));
+	start_worker_at_commit();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,142 @@
+/*
+ * encoding.c
+ *		Between the database's encoding and UTF-8, which is all that providers see.
+ */
+#include "postgres.h"
+
+#include "base/encoding.h"
+#include "catalog/namespace.h"
+#include "common/string.h"
+#include "common/unicode_norm.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "text/text.h"
+
+#define STRETCH 1024 /* characters that are composed at once; the worst of them take some 10 ms */
+
+/*
+ * Converts text of the database into UTF-8.  Raises 22021 if it cannot be
+ * converted, as in an SQL_ASCII database that holds anything else than UTF-8.
+ * "what" names the text in that error.
+ */
+char *
+to_utf8(const char *text, const char *what)
+{
+	if (text == NULL || GetDatabaseEncoding() == PG_UTF8)
+		return unconstify(char *, text);
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		return pg_server_to_any(text, strlen(text), PG_UTF8);
+	if (!pg_verify_mbstr(PG_UTF8, text, strlen(text), true))
+		ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE), errmsg("%s is not valid UTF-8", what),
+						errhint("Gateways take UTF-8; a database in SQL_ASCII has to hold it as such.")));
+	return unconstify(char *, text);
+}
+
+/*
+ * Appends a stretch of UTF-8 in normalization form C; returns where the next one
+ * begins.  The server's normalization sorts marks, in the square of their number
+ * and without an ear for interrupts: so it gets no more than a stretch.
+ */
+static const char *
+append_composed(StringInfo out, const char *text)
+{
+	pg_wchar characters[STRETCH + 1];
+	const char *end = text;
+	int n = 0;
+
+	CHECK_FOR_INTERRUPTS();
+	while (*end != '\0' && n < STRETCH)
+	{
+		const pg_wchar next[] = {utf8_to_unicode((const unsigned char *) end), 0};
+
+		/* A good place to end: before what never composes with what is there. */
+		if (n >= STRETCH / 2 && unicode_is_normalized_quickcheck(UNICODE_NFC, next) == UNICODE_NORM_QC_YES)
+			break;
+		characters[n++] = next[0];
+		end += pg_encoding_mblen(PG_UTF8, end);
+	}
+	characters[n] = 0;
+	if (unicode_is_normalized_quickcheck(UNICODE_NFC, characters) == UNICODE_NORM_QC_YES)
+		appendBinaryStringInfo(out, text, (int) (end - text));
+	else
+	{
+		pg_wchar *composed = unicode_normalize(UNICODE_NFC, characters);
+
+		for (const pg_wchar *c = composed; *c != 0; c++)
+		{
+			unsigned char utf8[MAX_MULTIBYTE_CHAR_LEN];
+
+			unicode_to_utf8(*c, utf8);
+			appendBinaryStringInfo(out, (char *) utf8, pg_encoding_mblen(PG_UTF8, (char *) utf8));
+		}
+		pfree(composed);
+	}
+	return end;
+}
+
+/*
+ * Converts text that goes to a phone into UTF-8 as to_utf8() does, in
+ * normalization form C (UAX #15).  Decomposed, each mark would take the room of
+ * another letter, handsets show some of them apart, and the text would not be
+ * that of a registered template.  WIN1258 has no other form, and files of macOS
+ * bring it along.
+ */
+char *
+to_utf8_composed(const char *text, const char *what)
+{
+	char *utf8 = to_utf8(text, what);
+	StringInfoData composed;
+
+	if (utf8 == NULL || pg_is_ascii(utf8))
+		return utf8;
+	initStringInfo(&composed);
+	for (const char *rest = utf8; *rest != '\0';)
+		rest = append_composed(&composed, rest);
+	return composed.data;
+}
+
+/*
+ * Converts valid UTF-8 from the network into the database's encoding; what that
+ * cannot hold becomes '?'.  Returns palloc'd text, NULL for NULL.
+ */
+char *
+from_utf8(const char *text)
+{
+	int encoding = GetDatabaseEncoding();
+	size_t len;
+	size_t size;
+	char *out;
+	size_t used = 0;
+	Oid proc;
+
+	if (text == NULL)
+		return NULL;
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return pstrdup(text);
+	proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	len = strlen(text);
+	size = len * MAX_CONVERSION_GROWTH + 1;
+	out = palloc0(size);
+	while (len > 0)
+	{
+		unsigned c;
+		int n = 0;
+
+		if (OidIsValid(proc))
+			n = pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding, (unsigned char *) text, len,
+											  (unsigned char *) out + used, size - used, true);
+		used += strlen(out + used);
+		text += n;
+		len -= n;
+		if (len > 0)
+		{
+			n = Max(utf8_decode(text, len, &c), 1);
+			out[used++] = n == 1 && (unsigned char) *text < 0x80 ? *text : '?';
+			out[used] = '\0';
+			text += n;
+			len -= n;
+		}
+	}
+	return out;
+}

@@ -1,0 +1,12 @@
+/*
+ * encoding.h
+ *		Between the database's encoding and UTF-8.
+ */
+#ifndef SMS_ENCODING_H
+#define SMS_ENCODING_H
+
+extern char *to_utf8(const char *text, const char *what);
+extern char *to_utf8_composed(const char *text, const char *what);
+extern char *from_utf8(const char *text);
+
+#endif /* SMS_ENCODING_H */

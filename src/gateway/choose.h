@@ -1,0 +1,12 @@
+/*
+ * choose.h
+ *		The gateway of messages that name none.
+ */
+#ifndef SMS_CHOOSE_H
+#define SMS_CHOOSE_H
+
+#include "gateway/gateway.h"
+
+extern const char *gateway_choose(Call call, Oid role, Refusal *refusal);
+
+#endif /* SMS_CHOOSE_H */

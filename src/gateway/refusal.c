@@ -1,0 +1,34 @@
+/*
+ * refusal.c
+ *		Fills and raises refusals.
+ */
+#include "postgres.h"
+
+#include "gateway/refusal.h"
+
+/*
+ * Fills a refusal: the SQLSTATE and texts of the error that it would be.  "hint" may
+ * be NULL.  Always returns false, for "return refused(...)".
+ */
+bool
+refused(Refusal *refusal, int sqlstate, const char *hint, const char *format, ...)
+{
+	va_list args;
+
+	refusal->sqlstate = sqlstate;
+	refusal->detail[0] = '\0';
+	strlcpy(refusal->hint, hint != NULL ? hint : "", sizeof(refusal->hint));
+	va_start(args, format);
+	vsnprintf(refusal->message, sizeof(refusal->message), format, args);
+	va_end(args);
+	return false;
+}
+
+/* Raises a refusal as an ERROR. */
+void
+refusal_raise(const Refusal *refusal)
+{
+	ereport(ERROR, (errcode(refusal->sqlstate), errmsg("%s", refusal->message),
+					refusal->detail[0] ? errdetail("%s", refusal->detail) : 0,
+					refusal->hint[0] ? errhint("%s", refusal->hint) : 0));
+}

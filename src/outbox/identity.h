@@ -1,0 +1,13 @@
+/*
+ * identity.h
+ *		Which database an outbox belongs to.
+ */
+#ifndef SMS_IDENTITY_H
+#define SMS_IDENTITY_H
+
+#include "postgres.h"
+
+extern void outbox_create_identity(void);
+extern int64 outbox_adopt(Datum states, Oid role);
+
+#endif /* SMS_IDENTITY_H */

@@ -1,0 +1,258 @@
+/*
+ * trigger.c
+ *		The trigger of the outbox: what is inserted is checked, completed and, at
+ *		commit, announced to the worker.
+ *
+ * It runs for every row that is queued: no SQL here, nothing but cached look-ups.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "base/compat.h"
+#include "db/home.h"
+#include "gateway/choose.h"
+#include "gateway/prepare.h"
+#include "guard/limits.h"
+#include "outbox/claim.h"
+#include "outbox/record.h"
+#include "outbox/request_id.h"
+#include "provider/table.h"
+#include "wake/wake.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(sms_outbox_insert);
+
+/* Positions of the columns of sms_outbox. */
+enum
+{
+	COL_ID,
+	COL_GATEWAY,
+	COL_KIND,
+	COL_PHONE,
+	COL_CONTENT,
+	COL_TEMPLATE_CODE,
+	COL_LIST_PARAM,
+	COL_ROUTERULE,
+	COL_OPTIONS,
+	COL_PRIORITY,
+	COL_SEND_AFTER,
+	COL_EXPIRES_AT,
+	COL_REQUEST_ID,
+	COL_CREATED_BY,
+	COL_CREATED_AT,
+	COL_STATUS,
+	COL_ATTEMPTS,
+	COL_NEXT_ATTEMPT_AT,
+	COL_SMSID,
+	COL_ID_OMNI_MESS,
+	COL_REFERENT_ID,
+	COL_RESULT_CODE,
+	COL_RESULT_MESSAGE,
+	COL_HTTP_STATUS,
+	COL_SENT_AT,
+	COL_DELIVERED_AT,
+	COL_PRICE,
+	COL_PARTS,
+	COL_DETAILS,
+	COL_UNSURE_SINCE,
+	COL_ORIGIN,
+	COL_POLL_AT,
+	COL_COUNT
+};
+
+typedef struct Row
+{
+	int natts;
+	Datum *values;
+	bool *nulls;
+} Row;
+
+/* The current user's name, looked up once. */
+static NameData user_name;
+static Oid user_name_of = InvalidOid;
+static bool user_callback = false;
+
+static void
+on_role_change(Datum arg, int cacheid, uint32 hash)
+{
+	(void) arg;
+	(void) cacheid;
+	(void) hash;
+	user_name_of = InvalidOid;
+}
+
+static Name
+current_user_name(void)
+{
+	if (!user_callback)
+	{
+		CacheRegisterSyscacheCallback(AUTHOID, on_role_change, (Datum) 0);
+		user_callback = true;
+	}
+	if (user_name_of != GetUserId())
+	{
+		namestrcpy(&user_name, GetUserNameFromId(GetUserId(), false));
+		user_name_of = GetUserId();
+	}
+	return &user_name;
+}
+
+static void
+set(Row *row, int column, Datum value)
+{
+	row->values[column] = value;
+	row->nulls[column] = false;
+}
+
+static char *
+text_of(const Row *row, int column)
+{
+	return row->nulls[column] ? NULL : TextDatumGetCString(row->values[column]);
+}
+
+/* The gateway that the row names, else the default. */
+static const char *
+choose_gateway(Row *row, Call call)
+{
+	Refusal refusal;
+	const char *name;
+	Name chosen;
+
+	if (!row->nulls[COL_GATEWAY])
+		return NameStr(*DatumGetName(row->values[COL_GATEWAY]));
+	name = gateway_choose(call, GetUserId(), &refusal);
+	if (name == NULL)
+		refusal_raise(&refusal);
+	chosen = palloc0(NAMEDATALEN);
+	namestrcpy(chosen, name);
+	set(row, COL_GATEWAY, NameGetDatum(chosen));
+	return NameStr(*chosen);
+}
+
+/* Checks what the user wrote, and completes it. */
+static void
+check_message(Row *row)
+{
+	Draft draft = {.digits_only = true};
+	Prepared prepared;
+	Refusal refusal;
+	Gateway *gateway;
+	char *kind = row->nulls[COL_KIND] ? "text" : text_of(row, COL_KIND);
+
+	if (!kind_from_name(kind, &draft.call))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid kind of message: \"%s\"", kind),
+				 errhint("Kinds are text, otp and omni.")));
+	draft.phone = text_of(row, COL_PHONE);
+	draft.content = text_of(row, COL_CONTENT);
+	draft.template_code = text_of(row, COL_TEMPLATE_CODE);
+	draft.request_id = text_of(row, COL_REQUEST_ID);
+	if (!row->nulls[COL_LIST_PARAM])
+	{
+		Jsonb *json = DatumGetJsonbP(row->values[COL_LIST_PARAM]);
+
+		draft.list_param = JsonbToCString(NULL, &json->root, VARSIZE(json));
+	}
+	/* A message that has ended may be blanked: NULL says that it was. */
+	if (row->nulls[COL_LIST_PARAM] && draft.call == CALL_OMNI)
+		set(row, COL_LIST_PARAM, DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	if (draft.content == NULL && draft.call == CALL_OTP)
+	{
+		draft.content = OTP_PLACE;
+		set(row, COL_CONTENT, CStringGetTextDatum(OTP_PLACE));
+	}
+	if (!row->nulls[COL_ROUTERULE])
+		draft.routerule = outbox_join_routerule(DatumGetArrayTypeP(row->values[COL_ROUTERULE]));
+	if (!row->nulls[COL_OPTIONS])
+		draft.options = DatumGetJsonbP(row->values[COL_OPTIONS]);
+	if (draft.request_id != NULL &&
+		strncmp(draft.request_id, REQUEST_ID_PREFIX, strlen(REQUEST_ID_PREFIX)) == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a request_id must not start with \"%s\"", REQUEST_ID_PREFIX),
+						errhint("Such ids are made here; leave request_id out to get one.")));
+
+	gateway = gateway_get(choose_gateway(row, draft.call), GetUserId(), &refusal);
+	if (gateway == NULL || !gateway_prepare(gateway, &draft, &prepared, &refusal))
+		refusal_raise(&refusal);
+	limits_take(gateway, &prepared.message, false);
+
+	set(row, COL_KIND, CStringGetTextDatum(kind));
+	set(row, COL_PHONE, CStringGetTextDatum(prepared.phone));
+	row->nulls[COL_PARTS] = prepared.message.content == NULL;
+	row->values[COL_PARTS] = Int32GetDatum(prepared.message.shape.parts);
+}
+
+/* What became of the message is ours to write: nothing yet. */
+static void
+reset_outcome(Row *row, TupleDesc desc, int64 origin)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz due = row->nulls[COL_SEND_AFTER] ? now : DatumGetTimestampTz(row->values[COL_SEND_AFTER]);
+	Datum parts = row->values[COL_PARTS];
+	bool no_parts = row->nulls[COL_PARTS];
+
+	for (int i = COL_STATUS; i < COL_COUNT; i++)
+		row->nulls[i] = true;
+	set(row, COL_SEND_AFTER, TimestampTzGetDatum(due));
+	if (row->nulls[COL_PRIORITY])
+		set(row, COL_PRIORITY, Int16GetDatum(0));
+	set(row, COL_CREATED_BY, NameGetDatum(current_user_name()));
+	set(row, COL_CREATED_AT, TimestampTzGetDatum(now));
+	set(row, COL_STATUS,
+		ObjectIdGetDatum(outbox_status_label(TupleDescAttr(desc, COL_STATUS)->atttypid, "queued")));
+	set(row, COL_ATTEMPTS, Int32GetDatum(0));
+	set(row, COL_NEXT_ATTEMPT_AT, TimestampTzGetDatum(due));
+	row->values[COL_PARTS] = parts;
+	row->nulls[COL_PARTS] = no_parts;
+	set(row, COL_ORIGIN, Int64GetDatum(origin));
+	if (row->nulls[COL_REQUEST_ID])
+		set(row, COL_REQUEST_ID,
+			CStringGetTextDatum(request_id_make(origin, DatumGetInt64(row->values[COL_ID]), now)));
+	wake_at_commit(due);
+}
+
+/*
+ * A row that says where it comes from is being restored, or was archived: it is
+ * taken as it is, from those who may do so.  Only rows of this database are sent.
+ */
+static bool
+is_restored(const Row *row, Oid table)
+{
+	return !row->nulls[COL_ORIGIN] && compat_owns_table(table, GetUserId());
+}
+
+Datum
+sms_outbox_insert(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TupleDesc desc;
+	Row row;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("sms_outbox_insert must be called as a trigger before insert for each row")));
+	desc = RelationGetDescr(trigger->tg_relation);
+	if (desc->natts < COL_COUNT || strcmp(NameStr(TupleDescAttr(desc, COL_ORIGIN)->attname), "origin") != 0)
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("sms_outbox_insert is a trigger of sms_outbox only")));
+
+	row.natts = desc->natts;
+	row.values = palloc(sizeof(Datum) * row.natts);
+	row.nulls = palloc(sizeof(bool) * row.natts);
+	heap_deform_tuple(trigger->tg_trigtuple, desc, row.values, row.nulls);
+	if (is_restored(&row, RelationGetRelid(trigger->tg_relation)))
+		return PointerGetDatum(trigger->tg_trigtuple);
+
+	check_message(&row);
+	/* In a copy, rows are taken and held: an application under test goes on. */
+	reset_outcome(&row, desc, home_origin());
+	return PointerGetDatum(heap_form_tuple(desc, row.values, row.nulls));
+}

@@ -1,0 +1,22 @@
+/*
+ * pause.h
+ *		Which gateways are paused.
+ */
+#ifndef SMS_PAUSE_H
+#define SMS_PAUSE_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+
+typedef struct GatewayPause
+{
+	NameData gateway;
+	bool by_user;
+} GatewayPause;
+
+extern List *outbox_pauses(void);
+extern void outbox_pause(const char *gateway, const char *reason, bool by_user);
+extern bool outbox_resume(const char *gateway, bool by_user);
+
+#endif /* SMS_PAUSE_H */

@@ -1,0 +1,18 @@
+/*
+ * request_id.h
+ *		Request ids that are made here.
+ */
+#ifndef SMS_REQUEST_ID_H
+#define SMS_REQUEST_ID_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+#define REQUEST_ID_PREFIX "sgw-"
+
+extern char *request_id_make(int64 origin, int64 id, TimestampTz created_at);
+extern int64 request_id_message(const char *request_id);
+extern bool request_id_is_ours(const char *request_id);
+
+#endif /* SMS_REQUEST_ID_H */

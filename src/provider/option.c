@@ -1,0 +1,194 @@
+/*
+ * option.c
+ *		Reads the value of an option, as a user wrote it, into the form that
+ *		providers and the engine read.  Pure, so that it can be fuzzed.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "provider/option.h"
+
+/* Fills the complaint; always returns NULL. */
+static const char *wrong(OptionValue *read, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static const char *
+wrong(OptionValue *read, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(read->detail, sizeof(read->detail), format, args);
+	va_end(args);
+	return NULL;
+}
+
+static const char *
+read_text(const OptionDef *option, const char *value, OptionValue *read)
+{
+	if (value[0] == '\0')
+		return wrong(read, "It is empty.");
+	if (option->max > 0 && strlen(value) > option->max)
+		return wrong(read, "It is longer than %.0f bytes.", option->max);
+	for (const char *p = value; *p; p++)
+	{
+		if ((unsigned char) *p < 0x20 || *p == 0x7F)
+			return wrong(read, "It holds a control character.");
+	}
+	return value;
+}
+
+static const char *
+read_number(const OptionDef *option, const char *value, OptionValue *read)
+{
+	bool whole = option->type == OPTION_INT;
+	char *end;
+	double number;
+
+	errno = 0;
+	number = strtod(value, &end);
+	if (end == value || *end != '\0' || errno != 0 || isnan(number) || (whole && number != rint(number)))
+		return wrong(read, whole ? "It is not a whole number." : "It is not a number.");
+	if (number < option->min || number > option->max)
+		return wrong(read, "It is not between %.0f and %.0f.", option->min, option->max);
+	snprintf(read->text, sizeof(read->text), whole ? "%.0f" : "%.15g", number);
+	return read->text;
+}
+
+static const char *
+read_duration(const OptionDef *option, const char *value, OptionValue *read)
+{
+	int ms;
+
+	if (!option_parse_time(value, true, &ms))
+		return wrong(read, "It is not a time such as 500ms, 10s or 2min.");
+	if (ms < option->min || ms > option->max)
+		return wrong(read, "It is not between %.0f and %.0f ms.", option->min, option->max);
+	snprintf(read->text, sizeof(read->text), "%d", ms);
+	return read->text;
+}
+
+static const char *
+read_choice(const OptionDef *option, const char *value, OptionValue *read)
+{
+	const char *const *choices = option->choices;
+	bool flag;
+
+	for (int i = 0; i < MAX_CHOICES && choices[i] != NULL; i++)
+	{
+		if (strcmp(value, choices[i]) == 0)
+			return choices[i];
+	}
+	/* true and false may be written as for any Boolean */
+	if (strcmp(choices[0], "auto") == 0 && option_parse_bool(value, &flag))
+		return flag ? "true" : "false";
+	return wrong(read, "It is none of %s, %s%s%s.", choices[0], choices[1], choices[2] ? ", " : "",
+				 choices[2] ? choices[2] : "");
+}
+
+/* Is it a list such as '0, 200' or, for routes, '1,3': of 1, 2 and 3, each at most once? */
+bool
+option_is_list(const char *value, bool route)
+{
+	const char *p = value;
+	char *end;
+	bool seen[MAX_ROUTES + 1] = {false};
+
+	for (;;)
+	{
+		long n = strtol(p, &end, 10);
+
+		if (end == p)
+			return false;
+		if (route && (n < 1 || n > MAX_ROUTES || seen[n]))
+			return false;
+		if (route)
+			seen[n] = true;
+		p = end + strspn(end, " ");
+		if (*p == '\0')
+			return true;
+		if (*p++ != ',')
+			return false;
+	}
+}
+
+/*
+ * '5/hour' or '100/15min' as "5 3600": messages and seconds.  'off' is "0 0".
+ */
+static const char *
+read_rate(const char *value, OptionValue *read)
+{
+	static const struct
+	{
+		const char *name;
+		int seconds;
+	} units[] = {{"second", 1}, {"minute", 60}, {"hour", 3600}, {"day", 86400}};
+	char *end;
+	long n;
+	int seconds = 0;
+
+	if (strcmp(value, "off") == 0)
+		return "0 0";
+	errno = 0;
+	n = strtol(value, &end, 10);
+	if (end == value || errno != 0 || n < 0 || n > 1000000000 || *end != '/')
+		return wrong(read, "It is not a number of messages in a time, such as 5/hour, 100/15min or off.");
+	for (int i = 0; i < (int) (sizeof(units) / sizeof(units[0])); i++)
+	{
+		if (strcmp(end + 1, units[i].name) == 0)
+			seconds = units[i].seconds;
+	}
+	if (seconds == 0 && !option_parse_time(end + 1, false, &seconds))
+		return wrong(read, "Its time is none of second, minute, hour, day, and not one such as 15min.");
+	if (seconds < 1 || seconds > 31 * 86400)
+		return wrong(read, "Its time is not between a second and 31 days.");
+	snprintf(read->text, sizeof(read->text), "%ld %d", n, seconds);
+	return read->text;
+}
+
+/*
+ * Checks a value, which is UTF-8, and returns it in the form in which it is used: the value
+ * itself, a constant, or read->text.  Returns NULL if it is not acceptable, with the reason in
+ * read->detail.  (OPTION_URL is http.c's to check.)
+ */
+const char *
+option_read(const OptionDef *option, const char *value, OptionValue *read)
+{
+	bool flag;
+
+	switch (option->type)
+	{
+		case OPTION_TEXT:
+		case OPTION_SERVER_NAME:
+		case OPTION_DATE:
+			return read_text(option, value, read);
+		case OPTION_BOOL:
+			if (!option_parse_bool(value, &flag))
+				return wrong(read, "It is neither true nor false.");
+			return flag ? "true" : "false";
+		case OPTION_INT:
+		case OPTION_NUMBER:
+			return read_number(option, value, read);
+		case OPTION_DURATION:
+			return read_duration(option, value, read);
+		case OPTION_CHOICE:
+			return read_choice(option, value, read);
+		case OPTION_FILE:
+			return value[0] == '/' ? value : wrong(read, "It is not an absolute path.");
+		case OPTION_INT_LIST:
+			return option_is_list(value, false) ? value : wrong(read, "It is not a list of whole numbers.");
+		case OPTION_ROUTE:
+			return option_is_list(value, true)
+					   ? value
+					   : wrong(read, "It is not a list of 1, 2 and 3, each at most once.");
+		case OPTION_RATE:
+			return read_rate(value, read);
+		case OPTION_URL:
+		case OPTION_JSON:
+			break;
+	}
+	return value;
+}

@@ -1,0 +1,215 @@
+/*
+ * provider.h
+ *		The one interface that a provider of messages implements.
+ *
+ * A provider is pure: it turns a message into a request and an answer into a
+ * verdict.  It knows neither PostgreSQL nor libcurl, keeps no state and raises
+ * no error.  A new provider is one new file and one line in list.h.
+ * All text is UTF-8.
+ */
+#ifndef SMS_PROVIDER_H
+#define SMS_PROVIDER_H
+
+#include "provider/request.h"
+#include "text/text.h"
+
+/* The calls that a provider may offer; kinds of messages come first. */
+typedef enum Call
+{
+	CALL_TEXT,
+	CALL_OTP,
+	CALL_OMNI,
+	CALL_BULK,
+	CALL_CHECK_OTP,
+	CALL_STATUS,        /* what became of a message */
+	CALL_STATUS_DETAIL, /* what CALL_STATUS leaves out: the operator */
+	CALL_BALANCE,
+	CALL_COUNT
+} Call;
+
+#define CALL_BIT(call) (1u << (call))
+
+/* Where an option may be given. */
+#define OPTION_SERVER  1 /* CREATE SERVER */
+#define OPTION_USER    2 /* CREATE USER MAPPING: secrets */
+#define OPTION_MESSAGE 4 /* the options of one message */
+
+typedef enum OptionType
+{
+	OPTION_TEXT, /* no control characters; at most max bytes */
+	OPTION_BOOL, /* read as "true" or "false" */
+	OPTION_INT,
+	OPTION_NUMBER,
+	OPTION_DURATION, /* PostgreSQL time units; read as milliseconds */
+	OPTION_CHOICE,   /* one of "choices" */
+	OPTION_URL,
+	OPTION_FILE,     /* absolute path */
+	OPTION_INT_LIST, /* '0,200' */
+	OPTION_ROUTE,    /* '1,3': one to three of 1, 2, 3, none twice */
+	OPTION_DATE,     /* ISO 8601; read as written */
+	OPTION_JSON,     /* a JSON object */
+	OPTION_SERVER_NAME,
+	OPTION_RATE, /* '5/hour'; read as "5 3600" */
+} OptionType;
+
+#define MAX_CHOICES 4
+
+typedef struct OptionDef
+{
+	const char *name; /* NULL ends a table */
+	unsigned where;
+	OptionType type;
+	const char *initial; /* value when not given, or NULL */
+	double min;
+	double max;
+	const char *choices[MAX_CHOICES];
+	bool superuser; /* only a superuser may set it */
+} OptionDef;
+
+/*
+ * A provider's options for one message, in the order of its table; NULL where
+ * neither given nor defaulted.
+ */
+typedef const char *const *Settings;
+
+#define PROVIDER_MAX_OPTIONS 24
+#define MAX_ROUTES           3
+#define REQUEST_ID_MAX       50 /* characters; eSMS's limit, kept for all */
+#define OTP_PLACE            "{OTP}"
+#define TOKEN_PLACE          "{token}"
+
+typedef struct Message
+{
+	Call call;
+	const char *const *phones; /* MSISDNs */
+	int nphones;
+	const char *content;
+	TextShape shape; /* of content */
+	const char *template_code;
+	const char *list_param; /* a JSON object */
+	const char *routerule;  /* "1,3", or NULL */
+	const char *request_id;
+	int ttl;    /* seconds an OTP lives */
+	int length; /* characters of an OTP */
+	bool digits_only;
+	const char *code;      /* an OTP to check; or the one to send, if it is made here */
+	const char *token;     /* stands in the place of {token} in a callback URL */
+	const char *reference; /* the provider's id of the message to ask about */
+} Message;
+
+/*
+ * What an answer means for the message.  UNCERTAIN says only that the provider
+ * may have accepted it: whether a repeat is safe is a question of its own.
+ */
+typedef enum Verdict
+{
+	VERDICT_ACCEPTED,
+	VERDICT_PERMANENT, /* refused, and would be again */
+	VERDICT_TRANSIENT, /* certainly not accepted; worth another try */
+	VERDICT_THROTTLED, /* too fast; certainly not accepted */
+	VERDICT_GATEWAY,   /* no message can pass this gateway now */
+	VERDICT_UNCERTAIN,
+} Verdict;
+
+typedef struct Answer
+{
+	Verdict verdict;
+	int retry_after; /* seconds, -1 unless the server said so */
+	int http_status; /* 0 if there was none */
+	char code[48];
+	char message[512];
+	char smsid[104];
+	char id_omni_mess[104];
+	char referent_id[104];
+	char token[256];
+} Answer;
+
+typedef enum Delivery
+{
+	DELIVERY_PENDING,
+	DELIVERY_DELIVERED,
+	DELIVERY_UNDELIVERED,
+} Delivery;
+
+/*
+ * What a provider says of a message that it accepted: in answer to
+ * CALL_STATUS, or unasked in a callback.  Empty where it says nothing.
+ */
+typedef struct Report
+{
+	Delivery delivery;
+	char code[48]; /* the provider's own word for it */
+	char message[256];
+	char smsid[104];
+	char id_omni_mess[104];
+	char referent_id[104];
+	char request_id[104];
+	char token[104];
+	char price[32]; /* a decimal number */
+	int parts;      /* billed; 0: not told */
+	char telco[48];
+} Report;
+
+/* What is wrong with a message; both texts are for the user. */
+typedef struct Complaint
+{
+	char message[256];
+	const char *hint; /* static, or NULL */
+	bool unsupported; /* the gateway is not set up for this kind of message */
+} Complaint;
+
+typedef struct Provider
+{
+	const char *name; /* also the foreign-data wrapper's */
+	const char *base_url;
+	unsigned calls;      /* CALL_BITs */
+	unsigned identified; /* CALL_BITs of those whose request carries a request_id */
+	int max_phones;      /* receivers of one CALL_BULK */
+	const OptionDef *options;
+
+	/* A server is not chosen for such a call by default, unless this option of it is given. */
+	const OptionDef *needs[CALL_COUNT];
+	unsigned by_name_only; /* CALL_BITs: it is never chosen for these */
+
+	/* Can this ever be sent?  Fills the complaint and returns false if not. */
+	bool (*check)(Settings settings, const Message *message, Complaint *complaint);
+
+	/* Fills an empty request; false only when memory is out. */
+	bool (*build)(Settings settings, const Message *message, HttpRequest *request);
+
+	/* Reads a whole HTTP answer into an answer that answer_init() made. */
+	void (*read)(Settings settings, const Message *message, const HttpAnswer *http, Answer *answer);
+
+	/* Is a second request for the same message harmless? */
+	bool (*repeat_safe)(Settings settings, const Message *message);
+
+	/* How long the provider remembers a request_id, in seconds; 0: for good. */
+	int repeat_window;
+
+	/*
+	 * Adds to a report what a JSON text says: the answer to CALL_STATUS or
+	 * CALL_STATUS_DETAIL, or a callback.  Returns false if that is nothing.
+	 */
+	bool (*report)(const char *json, size_t len, Report *report);
+
+	/* Reads the answer to CALL_BALANCE; false if it tells none. */
+	bool (*balance)(const HttpAnswer *http, char *amount, size_t size);
+
+	/* How long after sending CALL_STATUS tells something, in seconds. */
+	int status_window;
+
+	/* Its one-time passwords are made and checked here, not by the provider. */
+	bool otp_is_local;
+
+	/* Its one-time passwords go into a template: they have no text. */
+	bool otp_by_template;
+
+	/* A template's variables may be given as an array. */
+	bool ordered_params;
+
+	/* Options that mean the same in all providers, or NULL. */
+	const OptionDef *unicode_option;
+	const OptionDef *callback_option;
+} Provider;
+
+#endif /* SMS_PROVIDER_H */

@@ -1,0 +1,61 @@
+/*
+ * request.h
+ *		A request and its outcome, in terms that neither libcurl nor a provider
+ *		owns: providers fill requests and read answers, http.c carries them.
+ */
+#ifndef SMS_REQUEST_H
+#define SMS_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define HTTP_MAX_QUERY   12
+#define HTTP_MAX_HEADERS 4
+
+typedef struct HttpPair
+{
+	const char *name;
+	const char *value;
+} HttpPair;
+
+/*
+ * What to ask.  The pairs point at memory that must live until http_start();
+ * the body comes from malloc and belongs to the request.  With a body it is a
+ * POST of JSON, without one a GET.
+ */
+typedef struct HttpRequest
+{
+	const char *path;               /* appended to the gateway's base URL */
+	HttpPair query[HTTP_MAX_QUERY]; /* URL-escaped by http.c */
+	int nquery;
+	HttpPair header[HTTP_MAX_HEADERS];
+	int nheaders;
+	char *body;
+	char scratch[4][24]; /* room for numbers that the query points at */
+} HttpRequest;
+
+/* How far a request came. */
+typedef enum HttpProgress
+{
+	HTTP_NOT_SENT,   /* certain: no byte of it has left */
+	HTTP_MAYBE_SENT, /* it may have reached the server */
+	HTTP_ANSWERED,   /* a whole answer was read */
+} HttpProgress;
+
+/*
+ * What came back.  "error" is empty for HTTP_ANSWERED; it never holds a URL,
+ * a header or a body, and so no secret.
+ */
+typedef struct HttpAnswer
+{
+	HttpProgress progress;
+	int status;       /* HTTP status, 0 if none was read */
+	const char *body; /* NUL-terminated, may hold NULs before */
+	size_t len;
+	int retry_after;         /* seconds, -1 if the header is absent */
+	char redirect_host[128]; /* empty unless the answer was a redirect */
+	const char *code;        /* a word for the kind of failure, or NULL */
+	char error[256];
+} HttpAnswer;
+
+#endif /* SMS_REQUEST_H */

@@ -1,0 +1,65 @@
+/*
+ * table.c
+ *		The table of providers, made from list.h; the names of kinds of messages.
+ */
+#include <string.h>
+
+#include "provider/table.h"
+
+const Provider *const providers[] = {
+#define PROVIDER(name, about) &name##_provider,
+#include "provider/list.h"
+	NULL,
+};
+
+/* Returns the provider of that name, or NULL. */
+const Provider *
+provider_by_name(const char *name)
+{
+	for (int i = 0; providers[i] != NULL; i++)
+	{
+		if (strcmp(providers[i]->name, name) == 0)
+			return providers[i];
+	}
+	return NULL;
+}
+
+/* How the outbox calls a call, in its column "kind". */
+const char *
+kind_name(Call call)
+{
+	switch (call)
+	{
+		case CALL_OTP:
+		case CALL_CHECK_OTP:
+			return "otp";
+		case CALL_OMNI:
+			return "omni";
+		case CALL_BULK:
+			return "bulk";
+		case CALL_BALANCE:
+			return "balance";
+		case CALL_STATUS:
+		case CALL_STATUS_DETAIL:
+			return "status";
+		case CALL_TEXT:
+		case CALL_COUNT:
+			break;
+	}
+	return "text";
+}
+
+/* Reads a kind of the outbox; false if there is none of that name. */
+bool
+kind_from_name(const char *name, Call *call)
+{
+	for (int i = CALL_TEXT; i <= CALL_OMNI; i++)
+	{
+		if (strcmp(name, kind_name((Call) i)) == 0)
+		{
+			*call = (Call) i;
+			return true;
+		}
+	}
+	return false;
+}

@@ -1,0 +1,107 @@
+/*
+ * details.c
+ *		Changes to a message's details, and events.  Pure; results are from malloc,
+ *		NULL when memory is out.  "details" is a JSON object or NULL.
+ */
+#include <string.h>
+
+#include "text/details.h"
+#include "text/json.h"
+
+static struct json_object *
+read_details(const char *details)
+{
+	struct json_object *object = details != NULL ? json_read_object(details, strlen(details)) : NULL;
+
+	return object != NULL ? object : json_object_new_object();
+}
+
+/* Keeps the token that a provider answered with. */
+char *
+details_with_token(const char *details, const char *token)
+{
+	struct json_object *object = read_details(details);
+
+	json_put_text(object, "token", token);
+	return json_write(object);
+}
+
+/*
+ * Notes that a gateway failed and a fallback takes over.  Returns NULL if the
+ * fallback has failed for this message before.
+ */
+char *
+details_with_failure(const char *details, const char *gateway, const char *code, const char *message,
+					 const char *fallback)
+{
+	struct json_object *object = read_details(details);
+	struct json_object *tried = json_field(object, "failed_over");
+	struct json_object *entry;
+	char name[256];
+
+	if (!json_object_is_type(tried, json_type_array))
+	{
+		tried = json_object_new_array();
+		json_object_object_add(object, "failed_over", tried);
+	}
+	for (size_t i = 0; i < json_object_array_length(tried); i++)
+	{
+		if (json_text(json_object_array_get_idx(tried, i), "gateway", name, sizeof(name)) &&
+			strcmp(name, fallback) == 0)
+		{
+			json_object_put(object);
+			return NULL;
+		}
+	}
+	entry = json_object_new_object();
+	json_put_text(entry, "gateway", gateway);
+	json_put_text(entry, "result_code", code);
+	json_put_text(entry, "result_message", message);
+	json_object_array_add(tried, entry);
+	return json_write(object);
+}
+
+/* What a delivery report adds to the details; NULL if nothing. */
+char *
+details_of_report(const Report *report)
+{
+	struct json_object *object;
+
+	if (!report->telco[0] && !report->code[0] && !report->message[0])
+		return NULL;
+	object = json_object_new_object();
+	if (report->telco[0])
+		json_put_text(object, "telco", report->telco);
+	if (report->code[0])
+		json_put_text(object, "delivery_code", report->code);
+	if (report->message[0])
+		json_put_text(object, "delivery_message", report->message);
+	return json_write(object);
+}
+
+/* The event of a message that ended.  It holds neither phone nor text. */
+char *
+event_text(long long id, const char *gateway, const char *status, const char *code)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_object_object_add(object, "id", json_object_new_int64(id));
+	json_put_text(object, "gateway", gateway);
+	json_put_text(object, "status", status);
+	if (code != NULL && code[0])
+		json_put_text(object, "result_code", code);
+	return json_write(object);
+}
+
+/* The event of a balance below min_balance. */
+char *
+balance_text(const char *gateway, const char *amount, double minimum)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_put_text(object, "event", "low_balance");
+	json_put_text(object, "gateway", gateway);
+	json_put_text(object, "balance", amount);
+	json_object_object_add(object, "min_balance", json_object_new_double(minimum));
+	return json_write(object);
+}

@@ -1,0 +1,29 @@
+/*
+ * phone.h
+ *		Phone numbers in the form in which providers take them.
+ *
+ * Pure C: no PostgreSQL, no network.
+ */
+#ifndef SMS_PHONE_H
+#define SMS_PHONE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* E.164 allows 15 digits. */
+#define MSISDN_MAX_DIGITS 15
+#define MSISDN_SIZE       (MSISDN_MAX_DIGITS + 1)
+
+typedef enum PhoneStatus
+{
+	PHONE_OK,
+	PHONE_EMPTY,
+	PHONE_BAD_CHARACTER,
+	PHONE_NO_PREFIX,
+	PHONE_BAD_LENGTH,
+} PhoneStatus;
+
+extern PhoneStatus phone_normalise(const char *phone, const char *country_code, char msisdn[MSISDN_SIZE]);
+extern const char *phone_status_text(PhoneStatus status);
+
+#endif /* SMS_PHONE_H */
