@@ -33,6 +33,7 @@
 #include "base/encoding.h"
 #include "base/extension.h"
 #include "base/settings.h"
+#include "base/wait_event.h"
 #include "db/scope.h"
 #include "db/sql.h"
 #include "engine/engine.h"
@@ -1474,7 +1475,7 @@ wait_for_turn(void)
 		SPI_commit();
 		if (idle)
 			return false;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, wait_event(WAIT_TURN));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -1511,8 +1512,8 @@ engine_run(bool in_session)
 		{
 			double now = now_ms();
 
-			http_wait(round_needed(now, GetCurrentTimestamp()) ? 0
-															   : time_to_wait(now, GetCurrentTimestamp()));
+			http_wait(round_needed(now, GetCurrentTimestamp()) ? 0 : time_to_wait(now, GetCurrentTimestamp()),
+					  wait_event(in_session ? WAIT_DRAIN : WAIT_WORKER));
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 			turn();
