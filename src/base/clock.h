@@ -8,7 +8,7 @@
 
 #include <time.h>
 
-/* Returns milliseconds since some time in the past, which is the same for all processes of a machine that runs. */
+/* Returns milliseconds since some time in the past: the same time for all processes of this machine. */
 static inline double
 now_ms(void)
 {

@@ -18,9 +18,8 @@
 
 /*
  * Converts text of the database into UTF-8.  Returns palloc'd text, or the text itself where nothing
- * is to be converted: so the caller neither changes nor frees it.  NULL for NULL.  Raises 22021 if it
- * cannot be converted, as in an SQL_ASCII database that holds anything else than UTF-8; "what" names
- * the text in that error.
+ * is to be converted; NULL for NULL.  Raises 22021 if it cannot be converted, as in an SQL_ASCII
+ * database that holds anything else than UTF-8; "what" names the text in that error.
  */
 char *
 to_utf8(const char *text, const char *what)

@@ -58,7 +58,7 @@ struct HttpTransfer
 
 /* Of this process; made at the first request, and never freed. */
 static CURLM *multi = NULL;
-static Poller *poller = NULL;
+static NetPoller *poller = NULL;
 static HttpTransfer *free_transfers = NULL;
 
 static curl_socket_t

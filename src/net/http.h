@@ -39,7 +39,7 @@ typedef struct HttpEndpoint
 
 typedef struct HttpTransfer HttpTransfer;
 
-/* Finished transfers, in the order in which they ended.  It must live until all of its transfers are released. */
+/* Finished transfers, in the order in which they ended.  It must live until all are released. */
 typedef struct HttpQueue
 {
 	HttpTransfer *head; /* NULL: none has */

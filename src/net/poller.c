@@ -30,7 +30,7 @@ typedef struct Watch
 	uint32_t events; /* as epoll has it; 0: it has not */
 } Watch;
 
-struct Poller
+struct NetPoller
 {
 	int epoll_fd;
 	WaitEventSet *wait_set;
@@ -65,10 +65,10 @@ open_epoll(void)
  * Makes a poller; it lives as long as the process.  On an error, of memory or descriptors that are
  * out, nothing of it is left.
  */
-Poller *
+NetPoller *
 poller_create(void)
 {
-	Poller *poller = MemoryContextAllocZero(TopMemoryContext, sizeof(Poller));
+	NetPoller *poller = MemoryContextAllocZero(TopMemoryContext, sizeof(NetPoller));
 
 	poller->epoll_fd = -1;
 	poller->timer_ms = -1;
@@ -123,7 +123,7 @@ poller_reserve(int descriptors)
 
 /* The entry of a descriptor; NULL when memory is out. */
 static Watch *
-watch_of(Poller *poller, int fd)
+watch_of(NetPoller *poller, int fd)
 {
 	if (fd >= poller->nwatches)
 	{
@@ -141,7 +141,7 @@ watch_of(Poller *poller, int fd)
 
 /* Takes a descriptor out of epoll. */
 static void
-unwatch(Poller *poller, int fd)
+unwatch(NetPoller *poller, int fd)
 {
 	epoll_ctl(poller->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	poller->watches[fd].events = 0;
@@ -152,7 +152,7 @@ unwatch(Poller *poller, int fd)
  * epoll while nobody waits for it.  Arguments are those of socket().  Returns the descriptor, or -1.
  */
 int
-poller_open(Poller *poller, int family, int type, int protocol)
+poller_open(NetPoller *poller, int family, int type, int protocol)
 {
 	int fd = socket(family, type | SOCK_CLOEXEC, protocol);
 	Watch *watch;
@@ -171,7 +171,7 @@ poller_open(Poller *poller, int family, int type, int protocol)
 
 /* Closes a socket that poller_open() opened, which takes it out of epoll; returns what close() does. */
 int
-poller_close(Poller *poller, int fd)
+poller_close(NetPoller *poller, int fd)
 {
 	poller->watches[fd] = (Watch){0};
 	return close(fd);
@@ -185,7 +185,7 @@ poller_close(Poller *poller, int fd)
  * request.  A socket of ours stays in epoll between the two: that spares two system calls a request.
  */
 bool
-poller_watch(Poller *poller, int fd, int events)
+poller_watch(NetPoller *poller, int fd, int events)
 {
 	struct epoll_event event = {0};
 	Watch *watch = watch_of(poller, fd);
@@ -211,7 +211,7 @@ poller_watch(Poller *poller, int fd, int events)
 
 /* Sets the timer, of which there is one, to so many milliseconds from now; -1: to none. */
 void
-poller_set_timer(Poller *poller, long ms)
+poller_set_timer(NetPoller *poller, long ms)
 {
 	poller->timer_ms = ms;
 	INSTR_TIME_SET_CURRENT(poller->timer_start);
@@ -219,7 +219,7 @@ poller_set_timer(Poller *poller, long ms)
 
 /* Milliseconds until the timer is due; -1: none is set. */
 static long
-timer_left(const Poller *poller)
+timer_left(const NetPoller *poller)
 {
 	instr_time now;
 
@@ -232,7 +232,7 @@ timer_left(const Poller *poller)
 
 /* Asks epoll what is ready, without a wait. */
 static void
-look(Poller *poller)
+look(NetPoller *poller)
 {
 	poller->nready = epoll_wait(poller->epoll_fd, poller->ready, EVENTS_AT_ONCE, 0);
 	poller->next = 0;
@@ -244,7 +244,7 @@ look(Poller *poller)
  * process ends with the postmaster.  wait_event: as for WaitLatch().
  */
 void
-poller_wait(Poller *poller, long timeout_ms, uint32 wait_event)
+poller_wait(NetPoller *poller, long timeout_ms, uint32 wait_event)
 {
 	WaitEvent events[3];
 	long left;
@@ -265,7 +265,7 @@ poller_wait(Poller *poller, long timeout_ms, uint32 wait_event)
  * more are left out.
  */
 bool
-poller_next(Poller *poller, int *fd, int *events)
+poller_next(NetPoller *poller, int *fd, int *events)
 {
 	while (poller->next < poller->nready)
 	{
@@ -287,7 +287,7 @@ poller_next(Poller *poller, int *fd, int *events)
 
 /* Is the timer due?  If so it is taken back. */
 bool
-poller_timer_due(Poller *poller)
+poller_timer_due(NetPoller *poller)
 {
 	if (timer_left(poller) != 0)
 		return false;

@@ -16,18 +16,18 @@
 #define POLLER_OUT 2 /* can be written */
 #define POLLER_ERR 4 /* is closed or broken; told unasked */
 
-typedef struct Poller Poller;
+typedef struct NetPoller NetPoller;
 
-extern Poller *poller_create(void);
+extern NetPoller *poller_create(void);
 extern int poller_reserve(int descriptors);
 
-extern int poller_open(Poller *poller, int family, int type, int protocol);
-extern bool poller_watch(Poller *poller, int fd, int events);
-extern int poller_close(Poller *poller, int fd);
-extern void poller_set_timer(Poller *poller, long ms);
+extern int poller_open(NetPoller *poller, int family, int type, int protocol);
+extern bool poller_watch(NetPoller *poller, int fd, int events);
+extern int poller_close(NetPoller *poller, int fd);
+extern void poller_set_timer(NetPoller *poller, long ms);
 
-extern void poller_wait(Poller *poller, long timeout_ms, uint32 wait_event);
-extern bool poller_next(Poller *poller, int *fd, int *events);
-extern bool poller_timer_due(Poller *poller);
+extern void poller_wait(NetPoller *poller, long timeout_ms, uint32 wait_event);
+extern bool poller_next(NetPoller *poller, int *fd, int *events);
+extern bool poller_timer_due(NetPoller *poller);
 
 #endif /* SMS_POLLER_H */
