@@ -11,7 +11,11 @@ PURE = $(wildcard src/text/*.c src/provider/*.c)
 HEADERS = $(wildcard src/*/*.h)
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
-DATA = $(wildcard sql/sms_gateway--*.sql)
+# The extension's script is joined from its parts, a file a subject; older versions stand as they were shipped.
+SQL_PARTS = types providers identity outbox engine guard send follow texts manage gateways created
+SCRIPT = sql/$(EXTENSION)--$(EXTENSION_VERSION).sql
+DATA_built = $(SCRIPT)
+DATA = $(filter-out $(SCRIPT),$(wildcard sql/sms_gateway--*.sql))
 REGRESS = $(notdir $(basename $(filter-out sql/sms_gateway--%,$(wildcard sql/*.sql))))
 ISOLATION = $(notdir $(basename $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=test/output_iso
@@ -40,6 +44,9 @@ all install installcheck clean:
 endif
 
 $(OBJS): $(HEADERS) sms_gateway.control
+
+$(SCRIPT): $(wildcard sql/extension/*) src/provider/list.h sms_gateway.control
+	sql/extension/join $(SQL_PARTS) >$@
 
 simulator: test/simulator/simulator
 test/simulator/simulator: test/simulator/simulator.c $(PURE) $(HEADERS)
