@@ -52,6 +52,10 @@ simulator: test/simulator/simulator
 test/simulator/simulator: test/simulator/simulator.c $(PURE) $(HEADERS)
 	$(CC) -std=gnu11 -O2 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -Isrc -o $@ $< src/text/json.c src/text/phone.c src/text/text.c -lmicrohttpd -ljson-c -lm -pthread
 
+# The picture of src's floors, from its includes; "make test" sees that it is up to date.
+floors:
+	test/floors --svg >src/floors.svg
+
 unit: test/unit/run_unit
 	test/unit/run_unit
 test/unit/run_unit: $(wildcard test/unit/*.c) test/lib/option_parsers.c $(PURE) $(HEADERS)
@@ -100,4 +104,4 @@ soak:
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
 		TESTS="crash soak promotion operations" test/run
 
-.PHONY: demo test test-asan test-valgrind test-matrix bench soak simulator unit fuzz fuzz-build fuzz-run
+.PHONY: demo test test-asan test-valgrind test-matrix bench soak simulator unit floors fuzz fuzz-build fuzz-run
