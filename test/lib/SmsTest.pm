@@ -11,6 +11,7 @@ package SmsTest;
 use strict;
 use warnings;
 use Exporter 'import';
+use File::Basename qw(dirname);
 use HTTP::Tiny;
 use IPC::Run ();
 use JSON::PP;
@@ -24,7 +25,8 @@ our @EXPORT = qw(
 	server ask ask_on as_role error_of worker_pid finish
 	gateways queue_text status_of in_flight median_ms
 	simulator fault hang no_faults forget stats requests times_received
-	becomes stays wait_until took patience slowness memory);
+	becomes stays wait_until took patience slowness memory
+	preloadable);
 
 my $http = HTTP::Tiny->new(timeout => 20);
 
@@ -303,5 +305,19 @@ sub slowness { return $memcheck ? 100 : 1; }
 
 # Takes the MB that a process may usually have, returns those it may have here.
 sub memory { my ($mb) = @_; return $memcheck ? 3 * $mb + 300 : $mb; }
+
+#
+# Programs that meet what a machine seldom does
+#
+
+# Takes the name of a C file beside this one, builds a library for LD_PRELOAD from it; returns the library's path.
+sub preloadable
+{
+	my ($name) = @_;
+	my $library = PostgreSQL::Test::Utils::tempdir() . "/$name.so";
+	my @options = qw(-std=gnu11 -O2 -Wall -Wextra -shared -fPIC);
+	system_or_bail('gcc', @options, '-o', $library, dirname(__FILE__) . "/$name.c", '-ldl');
+	return $library;
+}
 
 1;
