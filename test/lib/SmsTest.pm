@@ -37,7 +37,8 @@ my $http = HTTP::Tiny->new(timeout => 20);
 my $current;    # the node that was started last; ask() and the like ask this one
 
 # Takes a name and options, returns a running server, which becomes the current one.  Options: preload (default 1),
-# settings (text), initdb (options), streaming, install_path (of another version), from (a file with that one's settings).
+# settings (text), initdb (options), streaming, install_path (of another version), from (a file with the settings of
+# that one).
 sub server
 {
 	my ($name, %options) = @_;
@@ -106,8 +107,8 @@ sub finish
 #
 
 # Takes a node, a simulator and options; creates the extension and a gateway of each provider in $options{database}.
-# $options{shop}, {omni} and {cpaas} are added to their OPTIONS.  Without $options{poll} the providers are not asked what
-# became of messages: tests count requests, and a slow machine would see some more.
+# $options{shop}, {omni} and {cpaas} are added to their OPTIONS.  Without $options{poll} the providers are not asked
+# what became of messages: tests count requests, and a slow machine would see some more.
 sub gateways
 {
 	my ($node, $simulator, %options) = @_;
@@ -264,8 +265,8 @@ sub becomes
 	return judge($got, $expected, $name);
 }
 
-# Takes SQL or a sub, an expected string or qr//, seconds, a name and options (node, database): asserts that the value is
-# as expected during all this time.  Returns whether it was.
+# Takes SQL or a sub, an expected string or qr//, seconds, a name and options (node, database): asserts that the value
+# is as expected during all this time.  Returns whether it was.
 sub stays
 {
 	my ($what, $expected, $seconds, $name, %options) = @_;

@@ -23,7 +23,8 @@ sub send_now
 subtest 'every call returns its result' => sub {
 	my $text = "FROM sms_send('0901234567', 'Xin chào', 'shop', 'r-1')";
 	is(ask("SELECT status, result_code, http_status, smsid <> '' $text"), 'sent|100|200|t', 'eSMS accepts a text');
-	is(ask("SELECT status, result_code, smsid $text"), 'sent|124|', 'a repeated request_id is accepted and not sent twice');
+	is(ask("SELECT status, result_code, smsid $text"), 'sent|124|',
+		'a repeated request_id is accepted and not sent twice');
 	is(ask("SELECT status FROM sms_send('0901234567', '字', 'shop', options => jsonb_build_object(
 			'sms_type', 8, 'sandbox', true, 'campaign_id', 'tet', 'callback_url', 'https://example.com/cb',
 			'send_date', timestamptz '2030-01-01 00:00:00+00'))"), 'sent', 'a fixed-number message');
@@ -191,7 +192,8 @@ subtest 'databases in other encodings' => sub {
 		'what LATIN1 cannot hold becomes a question mark');
 	no_faults($simulator);
 	gateways($node, $simulator, database => 'ascii');
-	is(ask("SELECT status FROM sms_send('0901234567', 'café', 'shop')", 'ascii'), 'sent', 'SQL_ASCII sends what is UTF-8');
+	is(ask("SELECT status FROM sms_send('0901234567', 'café', 'shop')", 'ascii'), 'sent',
+		'SQL_ASCII sends what is UTF-8');
 	like(error_of("SELECT sms_send('0901234567', E'caf\\xe9', 'shop')", database => 'ascii'), qr/not valid UTF-8/,
 		'and refuses what is not');
 };

@@ -144,7 +144,8 @@ subtest 'retries, with back-off, then failed' => sub {
 	fault($simulator, fault => 'http', value => 503);
 	my $id = queue_text('shop', 'always down');
 	becomes(sub { status_of('always down') }, 'failed', 'until its attempts are used up', seconds => 10);
-	is(ask("SELECT attempts, result_code, http_status FROM sms_outbox WHERE id = $id"), '2|503|503', 'with the last answer');
+	is(ask("SELECT attempts, result_code, http_status FROM sms_outbox WHERE id = $id"), '2|503|503',
+		'with the last answer');
 	no_faults($simulator);
 	is(ask("SELECT sms_retry($id)"), 't', 'sms_retry takes it up again');
 	finish($node, 10);

@@ -80,7 +80,8 @@ subtest "on_uncertain 'resend'" => sub {
 	ask("ALTER SERVER cpaas OPTIONS (ADD on_uncertain 'resend')");
 	fault($simulator, fault => 'close', count => 1);
 	queue_text('cpaas', 'rather twice');
-	becomes(sub { outcome('rather twice') }, 'sent|200', 'a gateway may say that twice is better than never', seconds => 10);
+	becomes(sub { outcome('rather twice') }, 'sent|200', 'a gateway may say that twice is better than never',
+		seconds => 10);
 	ask("ALTER SERVER cpaas OPTIONS (DROP on_uncertain)");
 };
 
@@ -127,7 +128,8 @@ subtest 'fallback: only what certainly failed, and once through the chain' => su
 	no_faults($simulator);
 	fault($simulator, fault => 'close', match => '/api/vendor', count => 1);
 	queue_text('cpaas', 'uncertain stays');
-	becomes(sub { status_of('uncertain stays') }, 'uncertain', 'an uncertain message does not fall back', seconds => 10);
+	becomes(sub { status_of('uncertain stays') }, 'uncertain', 'an uncertain message does not fall back',
+		seconds => 10);
 	no_faults($simulator);
 	ask("ALTER SERVER shop OPTIONS (DROP fallback); ALTER SERVER cpaas OPTIONS (DROP fallback)");
 };
@@ -180,7 +182,8 @@ subtest 'a gateway that hangs, with 500 urgent messages, holds up nobody' => sub
 subtest 'bulk does not hold up an urgent message of the same gateway' => sub {
 	fault($simulator, fault => 'latency', value => 100);
 	queue_many('bulk', 5000);
-	becomes("SELECT count(*) > 0 FROM sms_outbox WHERE content LIKE 'bulk %' AND status = 'sent'", 't', 'bulk is being sent');
+	becomes("SELECT count(*) > 0 FROM sms_outbox WHERE content LIKE 'bulk %' AND status = 'sent'", 't',
+		'bulk is being sent');
 	queue_text('shop', 'urgent', priority => 10);
 	becomes(sub { outcome('urgent') }, 'sent|100', 'an urgent message', seconds => 5);
 	cmp_ok(ask("SELECT extract(epoch FROM sent_at - created_at) * 1000 FROM sms_outbox WHERE content = 'urgent'"), '<',
@@ -225,8 +228,8 @@ subtest 'a gateway out of reach is not hammered, and nothing is lost when it com
 	$gone->{process}->kill_kill;
 	queue_many('unreachable', 200);
 	stays(count_of('unreachable', 'queued'), '200', 1, 'all wait');
-	is(ask("SELECT DISTINCT result_code FROM sms_outbox WHERE content LIKE 'unreachable %' AND attempts > 0"), 'connect',
-		'the rows say why');
+	is(ask("SELECT DISTINCT result_code FROM sms_outbox WHERE content LIKE 'unreachable %' AND attempts > 0"),
+		'connect', 'the rows say why');
 	ask("ALTER SERVER shop OPTIONS (SET base_url '$simulator->{url}')");
 	becomes(count_of('unreachable', 'sent'), '200', 'and go when it is back', seconds => 30);
 };

@@ -63,7 +63,8 @@ subtest 'CREATE DATABASE … TEMPLATE while a request hangs: the copy sends noth
 subtest 'DROP EXTENSION while a request hangs, and again' => sub {
 	gateways($node, $simulator);
 	hanging_request('postgres');
-	cmp_ok(took(sub { ask('DROP EXTENSION sms_gateway CASCADE') }), '<', 2 * patience(), 'DROP EXTENSION takes no time');
+	cmp_ok(took(sub { ask('DROP EXTENSION sms_gateway CASCADE') }), '<', 2 * patience(),
+		'DROP EXTENSION takes no time');
 	no_faults($simulator);
 	becomes("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms_gateway worker'", '0', 'its worker goes',
 		seconds => 10);

@@ -54,7 +54,8 @@ subtest "the worker's memory does not grow, and nothing is lost" => sub {
 subtest "a session's memory does not grow" => sub {
 	my $calls = int($messages / 6);
 	my $anonymous = "SELECT regexp_replace(line, '\\D', '', 'g')::bigint
-			FROM regexp_split_to_table(pg_read_file('/proc/self/status', 0, 100000), '\\n') line WHERE line ~ '^RssAnon'";
+			FROM regexp_split_to_table(pg_read_file('/proc/self/status', 0, 100000), '\\n') line
+			WHERE line ~ '^RssAnon'";
 	my $answers = ask("SELECT sms_send('0901234567', 'x', 'shop') IS NULL FROM generate_series(1, 500);
 		CREATE TEMP TABLE at_first AS $anonymous;
 		SELECT count(sms_send('0901234567', 'x', 'shop')) FROM generate_series(1, $calls);
