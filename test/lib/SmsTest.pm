@@ -26,7 +26,7 @@ our @EXPORT = qw(
 	gateways queue_text status_of in_flight median_ms
 	simulator fault hang no_faults forget stats requests times_received
 	becomes stays wait_until took patience slowness memory
-	preloadable);
+	preloadable turn_to);
 
 my $http = HTTP::Tiny->new(timeout => 20);
 
@@ -320,5 +320,12 @@ sub preloadable
 	system_or_bail('gcc', @options, '-o', $library, dirname(__FILE__) . "/$name.c", '-ldl');
 	return $library;
 }
+
+#
+# More than one server
+#
+
+# Takes a node, which becomes the current one: ask() and the like ask it from now on.
+sub turn_to { ($current) = @_; return; }
 
 1;
