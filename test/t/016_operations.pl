@@ -64,10 +64,10 @@ subtest 'settings of a database that would stop a worker which took them' => sub
 		timezone => "'Asia/Ho_Chi_Minh'");
 	ask(join '', map { "ALTER DATABASE odd SET $_ = $setting{$_};" } sort keys %setting);
 	ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'odd' AND pid <> pg_backend_pid()");
-	worker_pid($node, 'odd');
 	{
 		# Sessions of this test could not work with some of them.
 		local $ENV{PGOPTIONS} = '-c statement_timeout=0 -c search_path=public -c session_replication_role=origin';
+		worker_pid($node, 'odd');
 		ask('SET default_transaction_read_only = off; ' . insert_of('odd settings'), 'odd');
 		gets('odd settings', 'sent',
 			'in a database that is read-only by default, and odd in twenty other ways, messages are sent',
