@@ -21,7 +21,7 @@ ask("CREATE ROLE mallory LOGIN; CREATE ROLE alice LOGIN; CREATE ROLE nobody LOGI
 sub seen_by
 {
 	my ($role, $sql) = @_;
-	my ($status, $rows, $messages) =
+	my (undef, $rows, $messages) =
 		$node->psql('postgres', "\\set VERBOSITY verbose\n$sql", extra_params => [ '-U', $role ]);
 	return "$rows\n$messages";
 }
