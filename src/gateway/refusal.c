@@ -7,11 +7,12 @@
 #include "gateway/refusal.h"
 
 /*
- * Fills a refusal: the SQLSTATE and texts of the error that it would be.  "hint" may
- * be NULL.  Always returns false, for "return refused(...)".
+ * Fills a refusal: the SQLSTATE and texts of the error that it would be, without a
+ * detail.  "hint" may be NULL.  Texts that are too long are cut.  Always returns
+ * false, for "return refusal_fill(...)".
  */
 bool
-refused(Refusal *refusal, int sqlstate, const char *hint, const char *format, ...)
+refusal_fill(Refusal *refusal, int sqlstate, const char *hint, const char *format, ...)
 {
 	va_list args;
 
@@ -24,7 +25,15 @@ refused(Refusal *refusal, int sqlstate, const char *hint, const char *format, ..
 	return false;
 }
 
-/* Raises a refusal as an ERROR. */
+/* Adds a detail to a refusal that was filled.  Always returns false. */
+bool
+refusal_detail(Refusal *refusal, const char *detail)
+{
+	strlcpy(refusal->detail, detail, sizeof(refusal->detail));
+	return false;
+}
+
+/* Raises a refusal as an ERROR, of the SQLSTATE that it was filled with. */
 void
 refusal_raise(const Refusal *refusal)
 {
