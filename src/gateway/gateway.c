@@ -53,6 +53,7 @@ static struct
 	List *names;             /* of the servers of our wrappers */
 	MemoryContext names_context;
 	bool names_valid;
+	uint64 changes; /* news so far: what was read while it moved may be old already */
 	unsigned long last_endpoint;
 } cache;
 
@@ -67,6 +68,7 @@ on_catalog_change(Datum arg, int cacheid, uint32 hash)
 	(void) arg;
 	(void) cacheid;
 	(void) hash;
+	cache.changes++;
 	cache.names_valid = false;
 	for (CachedGateway *g = cache.gateways; g != NULL; g = g->next)
 		g->gateway.stale = true;
@@ -131,10 +133,11 @@ find_cached(const char *name, Oid role)
 	return NULL;
 }
 
-/* Hands a gateway to the cache. */
+/* Hands a gateway to the cache.  "changes" is the cache's from before it was looked up. */
 static void
-add_to_cache(CachedGateway *cached)
+add_to_cache(CachedGateway *cached, uint64 changes)
 {
+	cached->gateway.stale = changes != cache.changes;
 	MemoryContextSetParent(cached->context, TopMemoryContext);
 	cached->next = cache.gateways;
 	cache.gateways = cached;
@@ -206,6 +209,7 @@ read_names(void)
 List *
 gateway_names(void)
 {
+	uint64 changes = cache.changes;
 	MemoryContext context;
 	MemoryContext old;
 	List *names;
@@ -223,7 +227,7 @@ gateway_names(void)
 		MemoryContextDelete(cache.names_context);
 	cache.names_context = context;
 	cache.names = names;
-	cache.names_valid = true;
+	cache.names_valid = changes == cache.changes;
 	return cache.names;
 }
 
@@ -373,6 +377,7 @@ check_credentials(const Gateway *gateway, const Mapping *mapping, Refusal *refus
 static CachedGateway *
 resolve_gateway(const char *name, Oid role, Refusal *refusal)
 {
+	uint64 changes = cache.changes;
 	const Provider *provider;
 	ForeignServer *server = gateway_server(name, &provider);
 	Mapping mapping;
@@ -398,7 +403,7 @@ resolve_gateway(const char *name, Oid role, Refusal *refusal)
 		MemoryContextDelete(cached->context);
 		return NULL;
 	}
-	add_to_cache(cached);
+	add_to_cache(cached, changes);
 	return cached;
 }
 
