@@ -5,6 +5,20 @@
 #include "postgres.h"
 
 #include "gateway/refusal.h"
+#include "mb/pg_wchar.h"
+
+/*
+ * Cuts a text that filled its buffer where a character ends: half of one would not be
+ * text of the database's encoding, and the outbox keeps some of these.
+ */
+static void
+cut_at_character(char *text, size_t size)
+{
+	int len = (int) strlen(text);
+
+	if (len == (int) size - 1)
+		text[pg_mbcliplen(text, len, len)] = '\0';
+}
 
 /*
  * Fills a refusal: the SQLSTATE and texts of the error that it would be, without a
@@ -19,9 +33,11 @@ refusal_fill(Refusal *refusal, int sqlstate, const char *hint, const char *forma
 	refusal->sqlstate = sqlstate;
 	refusal->detail[0] = '\0';
 	strlcpy(refusal->hint, hint != NULL ? hint : "", sizeof(refusal->hint));
+	cut_at_character(refusal->hint, sizeof(refusal->hint));
 	va_start(args, format);
 	vsnprintf(refusal->message, sizeof(refusal->message), format, args);
 	va_end(args);
+	cut_at_character(refusal->message, sizeof(refusal->message));
 	return false;
 }
 
@@ -30,6 +46,7 @@ bool
 refusal_detail(Refusal *refusal, const char *detail)
 {
 	strlcpy(refusal->detail, detail, sizeof(refusal->detail));
+	cut_at_character(refusal->detail, sizeof(refusal->detail));
 	return false;
 }
 
