@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "foreign/foreign.h"
 #include "gateway/refusal.h"
 #include "net/http.h"
 #include "nodes/pg_list.h"
@@ -19,7 +20,7 @@ typedef struct Rate
 	int seconds;
 } Rate;
 
-/* Which ends of messages are told by NOTIFY. */
+/* Which ends of messages are told by NOTIFY; in the order of the option's choices. */
 typedef enum Events
 {
 	EVENTS_FAILURES,
@@ -28,8 +29,8 @@ typedef enum Events
 } Events;
 
 /*
- * A foreign server and one role's credentials for it, ready for use.  It lives
- * in a cache; it stays valid while "users" is not zero, even when it went stale.
+ * A foreign server and one role's credentials for it, as gateway_get() found them; texts
+ * are UTF-8, but for the name, which is the database's.
  */
 typedef struct Gateway
 {
@@ -53,24 +54,21 @@ typedef struct Gateway
 	Rate otp_per_phone;
 	Rate per_phone;
 	Rate per_role;
-	int daily_budget;                           /* messages; 0: no limit */
-	const char *settings[PROVIDER_MAX_OPTIONS]; /* UTF-8 */
-	bool stale;
-	int users;
-	MemoryContext context;
-	struct Gateway *next;
+	int daily_budget; /* messages; 0: no limit */
+	const char *settings[PROVIDER_MAX_OPTIONS];
+	bool stale; /* a server, mapping or role changed since: another look-up may tell otherwise */
 } Gateway;
 
 extern void gateway_init(void);
 extern Gateway *gateway_get(const char *name, Oid role, Refusal *refusal);
 extern void gateway_hold(Gateway *gateway);
+extern ForeignServer *gateway_server(const char *name, const Provider **provider);
 extern const Provider *gateway_provider(const char *name);
-extern const Provider *provider_of_wrapper(Oid wrapper);
+extern List *gateway_names(void);
 extern Events gateway_events(const char *name);
-extern bool gateway_uses_tokens(const char *name);
 extern bool gateway_redacts(const char *name);
+extern bool gateway_uses_tokens(const char *name);
 extern const char *gateway_setting(const Provider *provider, Settings settings, const OptionDef *option);
 extern bool gateway_query(const Gateway *gateway, Call call, const char *reference, HttpRequest *request);
-extern List *gateway_names(void);
 
 #endif /* SMS_GATEWAY_GATEWAY_H */
