@@ -61,7 +61,10 @@ begin_nothing(void)
 {
 }
 
-/* Before, not after: SPI begins the next transaction at once, and who begins one is who comes back after an abort. */
+/*
+ * The user before the commit: SPI begins the next transaction at once, and as whom that begins,
+ * he comes back after an abort.
+ */
 static void
 commit_session(Oid user, int security)
 {

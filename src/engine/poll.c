@@ -180,7 +180,7 @@ poll_round_needed(const Engine *engine, double now, TimestampTz wall)
 	return false;
 }
 
-/* A message that is not asked about now: without credentials it is later; where there is nothing to ask, never. */
+/* A message is not asked about now: later, if only credentials are missing; else never. */
 static void
 put_off(const Follow *follow, bool later)
 {
