@@ -220,6 +220,17 @@ prepare_omni(Message *message, const Draft *draft, bool ordered, Refusal *refusa
 	return true;
 }
 
+/* What to do about a provider's complaint: how to set the option that is missing, and what else helps; NULL if nothing. */
+static const char *
+hint_of(const Complaint *complaint, const char *gateway)
+{
+	if (complaint->missing == NULL)
+		return complaint->hint;
+	return psprintf("Set it with ALTER SERVER %s OPTIONS (ADD %s 'value').%s%s", quote_identifier(gateway),
+					quote_identifier(complaint->missing->name), complaint->hint != NULL ? " " : "",
+					complaint->hint != NULL ? complaint->hint : "");
+}
+
 /*
  * Checks everything about a message that can be known before it is sent, and
  * fills "prepared", whose pointers go to the draft's memory, the gateway's and
@@ -231,7 +242,7 @@ gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Refusa
 	const Provider *provider = gateway->provider;
 	Message *message = &prepared->message;
 	const char *common[COMMON_COUNT] = {NULL};
-	Complaint complaint = {"", NULL, false};
+	Complaint complaint = {.hint = NULL};
 	bool by_template;
 	bool unaccent;
 
@@ -284,6 +295,6 @@ gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Refusa
 	if (!provider->check(prepared->settings, message, &complaint))
 		return refused(
 			refusal, complaint.unsupported ? ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_INVALID_PARAMETER_VALUE,
-			complaint.hint, "%s", complaint.message);
+			hint_of(&complaint, gateway->name), "%s", complaint.message);
 	return true;
 }

@@ -150,11 +150,13 @@ typedef struct Report
 	char telco[48];
 } Report;
 
-/* What is wrong with a message; both texts are for the user. */
+/* What is wrong with a message, for the user: see complain() in support.c. */
 typedef struct Complaint
 {
 	char message[256];
-	const char *hint; /* static, or NULL */
+	const OptionDef
+		*missing;     /* the option that it lacks, or NULL: whoever knows the server says how to set it */
+	const char *hint; /* what else helps: a sentence, a constant; or NULL */
 	bool unsupported; /* the gateway is not set up for this kind of message */
 } Complaint;
 
