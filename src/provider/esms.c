@@ -383,18 +383,19 @@ static bool
 esms_build_post(Settings settings, const Message *message, HttpRequest *request)
 {
 	if (message->call == CALL_OMNI && strchr(route_of(settings, message), '3') != NULL)
-		return set_body(request, "/MainService.svc/json/MultiChannelMessage/",
-						esms_multi_channel(settings, message));
+		return request_body(request, "/MainService.svc/json/MultiChannelMessage/",
+							esms_multi_channel(settings, message));
 	if (message->call == CALL_OMNI)
-		return set_body(request, "/MainService.svc/json/SendZaloMessage_V5_post/",
-						esms_zalo(settings, message));
+		return request_body(request, "/MainService.svc/json/SendZaloMessage_V5_post/",
+							esms_zalo(settings, message));
 	if (is_viber(settings))
-		return set_body(request, "/MainService.svc/json/Send_Multiple_Sms_OTT/",
-						esms_viber(settings, message));
-	return set_body(request,
-					message->call == CALL_BULK ? "/MainService.svc/json/SendMultipleSMSBrandname_json/"
-											   : "/MainService.svc/json/SendMultipleMessage_V4_post_json/",
-					esms_text(settings, message));
+		return request_body(request, "/MainService.svc/json/Send_Multiple_Sms_OTT/",
+							esms_viber(settings, message));
+	return request_body(request,
+						message->call == CALL_BULK
+							? "/MainService.svc/json/SendMultipleSMSBrandname_json/"
+							: "/MainService.svc/json/SendMultipleMessage_V4_post_json/",
+						esms_text(settings, message));
 }
 
 static bool
@@ -403,7 +404,7 @@ esms_build_balance(Settings settings, HttpRequest *request)
 	struct json_object *body = json_object_new_object();
 
 	put_credentials(body, settings);
-	return set_body(request, "/MainService.svc/json/GetBalance_json", body);
+	return request_body(request, "/MainService.svc/json/GetBalance_json", body);
 }
 
 /* The credentials are in the query string: this URL is a secret. */
@@ -413,15 +414,15 @@ esms_build_otp(Settings settings, const Message *message, HttpRequest *request)
 	request->path = "/MainService.svc/json/SendMessageAutoGenCode_V4_get";
 	snprintf(request->scratch[0], sizeof(request->scratch[0]), "%d", message->ttl / 60);
 	snprintf(request->scratch[1], sizeof(request->scratch[1]), "%d", message->length);
-	add_query(request, "Phone", message->phones[0]);
-	add_query(request, "ApiKey", settings[ESMS_API_KEY]);
-	add_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
-	add_query(request, "TimeAlive", request->scratch[0]);
-	add_query(request, "NumCharOfCode", request->scratch[1]);
-	add_query(request, "Brandname", settings[ESMS_BRANDNAME]);
-	add_query(request, "Type", "2");
-	add_query(request, "message", message->content);
-	add_query(request, "IsNumber", message->digits_only ? "1" : "0");
+	request_query(request, "Phone", message->phones[0]);
+	request_query(request, "ApiKey", settings[ESMS_API_KEY]);
+	request_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
+	request_query(request, "TimeAlive", request->scratch[0]);
+	request_query(request, "NumCharOfCode", request->scratch[1]);
+	request_query(request, "Brandname", settings[ESMS_BRANDNAME]);
+	request_query(request, "Type", "2");
+	request_query(request, "message", message->content);
+	request_query(request, "IsNumber", message->digits_only ? "1" : "0");
 	return true;
 }
 
@@ -429,10 +430,10 @@ static bool
 esms_build_check(Settings settings, const Message *message, HttpRequest *request)
 {
 	request->path = "/MainService.svc/json/CheckCodeGen_V4_get";
-	add_query(request, "ApiKey", settings[ESMS_API_KEY]);
-	add_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
-	add_query(request, "Phone", message->phones[0]);
-	add_query(request, "Code", message->code);
+	request_query(request, "ApiKey", settings[ESMS_API_KEY]);
+	request_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
+	request_query(request, "Phone", message->phones[0]);
+	request_query(request, "Code", message->code);
 	return true;
 }
 
@@ -441,9 +442,9 @@ esms_build_status(Settings settings, const Message *message, HttpRequest *reques
 {
 	request->path = message->call == CALL_STATUS ? "/MainService.svc/json/GetSendStatus"
 												 : "/MainService.svc/json/GetSmsReceiverStatus_get";
-	add_query(request, "RefId", message->reference);
-	add_query(request, "ApiKey", settings[ESMS_API_KEY]);
-	add_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
+	request_query(request, "RefId", message->reference);
+	request_query(request, "ApiKey", settings[ESMS_API_KEY]);
+	request_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
 	return true;
 }
 
@@ -559,11 +560,7 @@ esms_report(const char *json, size_t len, Report *report)
 static bool
 esms_balance(const HttpAnswer *http, char *amount, size_t size)
 {
-	struct json_object *body = json_read_object(http->body, http->len);
-	bool told = json_text(body, "Balance", amount, size);
-
-	json_object_put(body);
-	return told;
+	return read_balance(http, "Balance", amount, size);
 }
 
 /*

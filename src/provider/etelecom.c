@@ -83,7 +83,7 @@ etelecom_build_status(Settings settings, const Message *message, HttpRequest *re
 
 	put_login(body, settings);
 	json_put_text(body, "idOmniMess", message->reference);
-	return set_body(request, "/api/OmniReport/GetStatusOmni", body);
+	return request_body(request, "/api/OmniReport/GetStatusOmni", body);
 }
 
 static bool
@@ -106,7 +106,7 @@ etelecom_build_send(Settings settings, const Message *message, HttpRequest *requ
 		put_otp_param(body, settings, message);
 	else
 		json_put_raw(body, "list_param", message->list_param != NULL ? message->list_param : "{}");
-	return set_body(request, "/api/OmniMessage/SendMessage", body);
+	return request_body(request, "/api/OmniMessage/SendMessage", body);
 }
 
 static bool

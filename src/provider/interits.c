@@ -73,7 +73,7 @@ interits_build(Settings settings, const Message *message, HttpRequest *request)
 	bool unicode = goes_as_unicode(settings[INTERITS_UNICODE], &message->shape);
 	char *with_code = NULL;
 
-	add_header(request, "API-KEY", settings[INTERITS_API_KEY]);
+	request_header(request, "API-KEY", settings[INTERITS_API_KEY]);
 	json_put_texts(body, "destinations", message->phones, message->nphones);
 	json_put_text(body, "from", settings[INTERITS_SENDER]);
 	if (message->call == CALL_OTP)
@@ -85,7 +85,7 @@ interits_build(Settings settings, const Message *message, HttpRequest *request)
 	json_object_object_add(body, "useUnicode", json_object_new_int(unicode ? 1 : 0));
 	json_object_object_add(body, "type", json_object_new_int(atoi(settings[INTERITS_TYPE])));
 	json_put_raw(body, "ext", settings[INTERITS_EXT]);
-	return set_body(request, "/api/vendor/v1/sms/send-message", body);
+	return request_body(request, "/api/vendor/v1/sms/send-message", body);
 }
 
 /* Is a code on a list such as '0, 200'? */

@@ -93,15 +93,15 @@ goes_as_unicode(const char *unicode, const TextShape *shape)
 
 /* Adds to the query of a request; "value" must live until the request is sent.  NULL: nothing is added. */
 void
-add_query(HttpRequest *request, const char *name, const char *value)
+request_query(HttpRequest *request, const char *name, const char *value)
 {
 	if (value != NULL && request->nquery < HTTP_MAX_QUERY)
 		request->query[request->nquery++] = (HttpPair){name, value};
 }
 
-/* Adds a header to a request, as add_query(). */
+/* Adds a header to a request, as request_query(). */
 void
-add_header(HttpRequest *request, const char *name, const char *value)
+request_header(HttpRequest *request, const char *name, const char *value)
 {
 	if (value != NULL && request->nheaders < HTTP_MAX_HEADERS)
 		request->header[request->nheaders++] = (HttpPair){name, value};
@@ -112,7 +112,7 @@ add_header(HttpRequest *request, const char *name, const char *value)
  * when memory is out.
  */
 bool
-set_body(HttpRequest *request, const char *path, struct json_object *body)
+request_body(HttpRequest *request, const char *path, struct json_object *body)
 {
 	request->path = path;
 	request->body = json_write(body);
@@ -129,6 +129,17 @@ verdict_of(const CodeMeaning *meanings, const char *code)
 			return meanings->verdict;
 	}
 	return VERDICT_PERMANENT;
+}
+
+/* Reads a field of an answer as an amount of money, into "size" bytes; false if it has none. */
+bool
+read_balance(const HttpAnswer *http, const char *field, char *amount, size_t size)
+{
+	struct json_object *body = json_read_object(http->body, http->len);
+	bool told = json_text(body, field, amount, size);
+
+	json_object_put(body);
+	return told;
 }
 
 /* The operator that providers of Vietnam give a number to, else the text itself. */

@@ -28,11 +28,12 @@ extern bool check_date(Complaint *complaint, const OptionDef *option, const char
 extern bool setting_is_true(const char *value);
 extern bool goes_as_unicode(const char *unicode, const TextShape *shape);
 
-extern void add_query(HttpRequest *request, const char *name, const char *value);
-extern void add_header(HttpRequest *request, const char *name, const char *value);
-extern bool set_body(HttpRequest *request, const char *path, struct json_object *body);
+extern void request_query(HttpRequest *request, const char *name, const char *value);
+extern void request_header(HttpRequest *request, const char *name, const char *value);
+extern bool request_body(HttpRequest *request, const char *path, struct json_object *body);
 
 extern Verdict verdict_of(const CodeMeaning *meanings, const char *code);
+extern bool read_balance(const HttpAnswer *http, const char *field, char *amount, size_t size);
 extern void read_telco(struct json_object *body, Report *report);
 
 #endif /* SMS_SUPPORT_H */

@@ -42,14 +42,14 @@ test_request(void **state)
 	(void) state;
 	for (int i = 0; i <= HTTP_MAX_QUERY; i++)
 	{
-		add_query(&request, "a", "b");
-		add_query(&request, "a", NULL);
-		add_header(&request, "A", "b");
-		add_header(&request, "A", NULL);
+		request_query(&request, "a", "b");
+		request_query(&request, "a", NULL);
+		request_header(&request, "A", "b");
+		request_header(&request, "A", NULL);
 	}
 	assert_int_equal(request.nquery, HTTP_MAX_QUERY);
 	assert_int_equal(request.nheaders, HTTP_MAX_HEADERS);
-	assert_true(set_body(&request, "/x", json_object_new_object()));
+	assert_true(request_body(&request, "/x", json_object_new_object()));
 	assert_string_equal(request.path, "/x");
 	assert_string_equal(request.body, "{}");
 	free(request.body);

@@ -65,15 +65,10 @@ option_at(const Provider *provider, const char *name)
 
 /* Settings with the table's defaults and the given names and values, ended by NULL. */
 void
-fill(const Provider *provider, const char **settings, ...)
+fill_settings(const Provider *provider, const char **settings, const char *const *given)
 {
-	va_list args;
-	const char *name;
-
 	for (int i = 0; provider->options[i].name != NULL; i++)
 		settings[i] = provider->options[i].initial;
-	va_start(args, settings);
-	while ((name = va_arg(args, const char *)) != NULL)
-		settings[option_at(provider, name)] = va_arg(args, const char *);
-	va_end(args);
+	for (; *given != NULL; given += 2)
+		settings[option_at(provider, given[0])] = given[1];
 }

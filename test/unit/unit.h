@@ -37,7 +37,9 @@ extern int run_text_tests(void);
 /* in unit.c */
 extern const char *const one_phone[1];
 
-extern void fill(const Provider *provider, const char **settings, ...);
+extern void fill_settings(const Provider *provider, const char **settings, const char *const *given);
+#define fill(provider, settings, ...) fill_settings(provider, settings, (const char *const[]){__VA_ARGS__})
+
 extern Answer read_answer(const Provider *provider, Settings settings, const Message *message, int status,
 						  const char *body);
 extern void assert_body(const Provider *provider, Settings settings, const Message *message, const char *path,
