@@ -71,15 +71,11 @@ interits_build(Settings settings, const Message *message, HttpRequest *request)
 {
 	struct json_object *body = json_object_new_object();
 	bool unicode = goes_as_unicode(settings[INTERITS_UNICODE], &message->shape);
-	char *with_code = NULL;
 
 	request_header(request, "API-KEY", settings[INTERITS_API_KEY]);
 	json_put_texts(body, "destinations", message->phones, message->nphones);
 	json_put_text(body, "from", settings[INTERITS_SENDER]);
-	if (message->call == CALL_OTP)
-		with_code = text_replace(message->content, OTP_PLACE, message->code);
-	json_put_text(body, "text", with_code != NULL ? with_code : message->content);
-	free(with_code);
+	put_content(body, "text", message);
 	put_scheduled(body, settings[INTERITS_SCHEDULED]);
 	json_put_text(body, "requestId", message->request_id);
 	json_object_object_add(body, "useUnicode", json_object_new_int(unicode ? 1 : 0));

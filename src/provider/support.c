@@ -4,6 +4,7 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "provider/support.h"
@@ -105,6 +106,18 @@ request_header(HttpRequest *request, const char *name, const char *value)
 {
 	if (value != NULL && request->nheaders < HTTP_MAX_HEADERS)
 		request->header[request->nheaders++] = (HttpPair){name, value};
+}
+
+/* Adds a message's text; that of a one-time password made here has the code in the place of {OTP}. */
+void
+put_content(struct json_object *body, const char *name, const Message *message)
+{
+	char *with_code = NULL;
+
+	if (message->call == CALL_OTP)
+		with_code = text_replace(message->content, OTP_PLACE, message->code);
+	json_put_text(body, name, with_code != NULL ? with_code : message->content);
+	free(with_code);
 }
 
 /*

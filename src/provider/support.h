@@ -30,6 +30,7 @@ extern bool goes_as_unicode(const char *unicode, const TextShape *shape);
 
 extern void request_query(HttpRequest *request, const char *name, const char *value);
 extern void request_header(HttpRequest *request, const char *name, const char *value);
+extern void put_content(struct json_object *body, const char *name, const Message *message);
 extern bool request_body(HttpRequest *request, const char *path, struct json_object *body);
 
 extern Verdict verdict_of(const CodeMeaning *meanings, const char *code);

@@ -109,16 +109,13 @@ answers(const uint8_t *data, size_t len)
 static void
 reports(const uint8_t *data, size_t len)
 {
-	const Provider *provider;
 	Report report = {0};
 	char *json;
 
 	if (len < 1)
 		return;
-	provider = some_provider(data[0]);
 	json = copy_text(data + 1, len - 1);
-	if (provider->report != NULL)
-		provider->report(json, len - 1, &report);
+	some_provider(data[0])->report(json, len - 1, &report);
 	MUST(report.delivery <= DELIVERY_UNDELIVERED && report.parts >= 0);
 	MUST_BE_CLEAN(report.code);
 	MUST_BE_CLEAN(report.message);

@@ -28,11 +28,10 @@ assert_whole(const Provider *provider)
 	assert_in_range(noptions, 1, PROVIDER_MAX_OPTIONS);
 	assert_int_equal(strncmp(provider->base_url, "https://", 8), 0);
 	assert_true(provider->check != NULL && provider->build != NULL && provider->read != NULL);
-	assert_true(provider->repeat_safe != NULL);
+	assert_true(provider->repeat_safe != NULL && provider->report != NULL);
 	assert_int_equal(provider->identified & ~provider->calls, 0);
 	assert_true(!(provider->calls & CALL_BIT(CALL_BULK)) || provider->max_phones > 0);
-	assert_true(!(provider->calls & CALL_BIT(CALL_STATUS)) ||
-				(provider->report != NULL && provider->status_window > 0));
+	assert_true(!(provider->calls & CALL_BIT(CALL_STATUS)) || provider->status_window > 0);
 	assert_true(!(provider->calls & CALL_BIT(CALL_BALANCE)) || provider->balance != NULL);
 	for (int call = 0; call < CALL_COUNT; call++)
 		assert_true(provider->needs[call] == NULL || is_own_option(provider, provider->needs[call]));
@@ -72,7 +71,7 @@ test_nothing_said(void **state)
 
 			memset(&report, 0, sizeof(report));
 			fill(provider, settings, NULL);
-			if ((provider->report != NULL && provider->report(nothing[i], http.len, &report)) ||
+			if (provider->report(nothing[i], http.len, &report) ||
 				(provider->balance != NULL && provider->balance(&http, amount, sizeof(amount))))
 				fail_msg("%s reads \"%s\"", provider->name, nothing[i]);
 			if (nothing[i][0] != '{' &&
