@@ -61,11 +61,10 @@ gateway_choose(Call call, Oid role, Refusal *refusal)
 	if (n == 1)
 		return found;
 	if (n == 0)
-		refused(
-			refusal, ERRCODE_UNDEFINED_OBJECT,
-			"CREATE SERVER name FOREIGN DATA WRAPPER esms | etelecom | interits, and GRANT USAGE ON FOREIGN "
-			"SERVER.",
-			"there is no gateway for messages of kind \"%s\" that you may use", kind_name(call));
+		refused(refusal, ERRCODE_UNDEFINED_OBJECT,
+				psprintf("CREATE SERVER name FOREIGN DATA WRAPPER %s, and GRANT USAGE ON FOREIGN SERVER.",
+						 provider_choices),
+				"there is no gateway for messages of kind \"%s\" that you may use", kind_name(call));
 	else
 	{
 		refused(refusal, ERRCODE_AMBIGUOUS_PARAMETER, "Name one, or set sms_gateway.default_gateway.",

@@ -356,7 +356,7 @@ gateway_get(const char *name, Oid role, Refusal *refusal)
 			names = names == NULL ? pstrdup(lfirst(lc)) : psprintf("%s, %s", names, (char *) lfirst(lc));
 		refused(refusal, ERRCODE_UNDEFINED_OBJECT,
 				names != NULL ? psprintf("Gateways are: %s.", names)
-							  : "CREATE SERVER name FOREIGN DATA WRAPPER esms | etelecom | interits.",
+							  : psprintf("CREATE SERVER name FOREIGN DATA WRAPPER %s.", provider_choices),
 				server != NULL ? "server \"%s\" is not a gateway" : "gateway \"%s\" does not exist", name);
 		return NULL;
 	}

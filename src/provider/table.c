@@ -12,6 +12,12 @@ const Provider *const providers[] = {
 	NULL,
 };
 
+static const char choices[] =
+#define PROVIDER(name, about) " | " #name
+#include "provider/list.h"
+	;
+const char *const provider_choices = choices + 3;
+
 /* Returns the provider of that name, or NULL. */
 const Provider *
 provider_by_name(const char *name)

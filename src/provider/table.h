@@ -10,7 +10,8 @@
 #define PROVIDER(name, about) extern const Provider name##_provider;
 #include "provider/list.h"
 
-extern const Provider *const providers[];
+extern const Provider *const providers[];  /* ends with NULL */
+extern const char *const provider_choices; /* their names, for hints: "esms | etelecom" */
 extern const Provider *provider_by_name(const char *name);
 extern const char *kind_name(Call call);
 extern bool kind_from_name(const char *name, Call *call);

@@ -118,8 +118,8 @@ subtest 'its wrapper is there, and hints name it' => sub {
 	like(error_of("SELECT sms_send('0901234567', 'x')"), qr/HINT: .*\bsaola\b/, 'who has no gateway is told of it');
 	like(error_of("SELECT sms_send('0901234567', 'x', 'nowhere')"), qr/HINT: .*\bsaola\b/,
 		'so is who names one that is not there');
-	like(error_of("CREATE SERVER x FOREIGN DATA WRAPPER saola OPTIONS (colour 'red')"), qr/HINT: .*sender, unicode, base_url/,
-		'its options are told');
+	like(error_of("CREATE SERVER x FOREIGN DATA WRAPPER saola OPTIONS (colour 'red')"),
+		qr/HINT: .*sender, unicode, base_url/, 'its options are told');
 	like(error_of("CREATE SERVER x FOREIGN DATA WRAPPER saola OPTIONS (key 'k')"), qr/is a secret/,
 		'its key is a secret');
 	like(error_of("CREATE SERVER x FOREIGN DATA WRAPPER saola OPTIONS (unicode 'perhaps')"), qr/none of auto, true, false/,
@@ -144,7 +144,8 @@ subtest 'sending now' => sub {
 	is(ask(q{SELECT gateway, status, smsid, result_code FROM sms_send('0901234567', 'Chữ', request_id => 'r-1')}),
 		'saola|sent|S-84901234567|ok', 'a text, by the only gateway there is');
 	my ($last) = reverse received();
-	is_deeply($last->{body}, { to => '84901234567', from => 'MYSHOP', text => "Ch\x{1EEF}", alphabet => 'ucs2', ref => 'r-1' },
+	is_deeply($last->{body},
+		{ to => '84901234567', from => 'MYSHOP', text => "Ch\x{1EEF}", alphabet => 'ucs2', ref => 'r-1' },
 		'… as the provider wants it');
 	is(ask("SELECT status, result_code, result_message FROM sms_send('0901234567', 'answer bad_number')"),
 		'failed|bad_number|as told', 'a refusal');
