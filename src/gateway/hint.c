@@ -80,6 +80,14 @@ hint_grant(const char *server, Oid role)
 	return psprintf("Grant it with GRANT USAGE ON FOREIGN SERVER %s TO %s.", quote_identifier(server), name);
 }
 
+/* How to give a server an option that it lacks. */
+char *
+hint_alter_server(const char *server, const OptionDef *option)
+{
+	return psprintf("Set it with ALTER SERVER %s OPTIONS (ADD %s 'value').", quote_identifier(server),
+					quote_identifier(option->name));
+}
+
 /*
  * How to give a role credentials for a server: with all options of the provider's user
  * mappings.  The error names the role already.

@@ -92,16 +92,9 @@ options_names(const Provider *provider, unsigned where)
 	return names.data;
 }
 
-/* Reads a boolean as SQL does; false if it is none. */
-bool
-option_parse_bool(const char *value, bool *flag)
-{
-	return parse_bool(value, flag);
-}
-
 /* Reads a duration as settings do ("5min"), in ms or s; false if it is none. */
-bool
-option_parse_time(const char *value, bool milliseconds, int *time)
+static bool
+parse_duration(const char *value, bool milliseconds, int *time)
 {
 	return parse_int(value, time, milliseconds ? GUC_UNIT_MS : GUC_UNIT_S, NULL);
 }
@@ -114,6 +107,8 @@ option_parse_time(const char *value, bool milliseconds, int *time)
 const char *
 options_value(const OptionDef *option, const char *value, const char **detail)
 {
+	/* Options are written as in SQL and in settings. */
+	static const OptionParsers server_parsers = {.parse_bool = parse_bool, .parse_time = parse_duration};
 	OptionValue read;
 	const char *result;
 	bool plain_remote;
@@ -123,7 +118,7 @@ options_value(const OptionDef *option, const char *value, const char **detail)
 		*detail = http_check_url(value, &plain_remote);
 		return *detail == NULL ? value : NULL;
 	}
-	result = option_read(option, value, &read);
+	result = option_read(option, value, &server_parsers, &read);
 	*detail = result == NULL ? pstrdup(read.detail) : NULL;
 	return result == read.text ? pstrdup(result) : result;
 }

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "base/encoding.h"
+#include "gateway/hint.h"
 #include "gateway/options.h"
 #include "gateway/prepare.h"
 #include "mb/pg_wchar.h"
@@ -333,17 +334,29 @@ check_kind(const Preparation *p)
 						gateway->provider->name, kind_name(p->draft->call));
 }
 
+/* What to do about a provider's complaint: how to set the option that is missing, what else helps; NULL: nothing. */
+static const char *
+complaint_hint(const Complaint *complaint, const char *server)
+{
+	const char *set;
+
+	if (complaint->missing == NULL)
+		return complaint->hint;
+	set = hint_alter_server(server, complaint->missing);
+	return complaint->hint != NULL ? psprintf("%s %s", set, complaint->hint) : set;
+}
+
 /* Asks the provider whether it has anything against the message. */
 static bool
 check_by_provider(const Preparation *p)
 {
-	Complaint complaint = {"", NULL, false};
+	Complaint complaint = {.message = ""};
 
 	if (p->gateway->provider->check(p->prepared->settings, &p->prepared->message, &complaint))
 		return true;
 	return refusal_fill(
 		p->refusal, complaint.unsupported ? ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_INVALID_PARAMETER_VALUE,
-		complaint.hint, "%s", complaint.message);
+		complaint_hint(&complaint, p->gateway->name), "%s", complaint.message);
 }
 
 /*
