@@ -11,7 +11,11 @@ PURE = $(wildcard src/text/*.c src/provider/*.c)
 HEADERS = $(wildcard src/*/*.h)
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
-DATA = $(wildcard sql/sms_gateway--*.sql)
+# The extension's script is joined from its parts, a file a subject; older versions stand as they were shipped.
+SQL_PARTS = types providers identity outbox engine guard send follow texts manage gateways created
+SCRIPT = sql/$(EXTENSION)--$(EXTENSION_VERSION).sql
+DATA_built = $(SCRIPT)
+DATA = $(filter-out $(SCRIPT),$(wildcard sql/sms_gateway--*.sql))
 REGRESS = $(notdir $(basename $(filter-out sql/sms_gateway--%,$(wildcard sql/*.sql))))
 ISOLATION = $(notdir $(basename $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=test/output_iso
@@ -41,21 +45,31 @@ endif
 
 $(OBJS): $(HEADERS) sms_gateway.control
 
+$(SCRIPT): $(wildcard sql/extension/*) src/provider/list.h sms_gateway.control
+	sql/extension/join $(SQL_PARTS) >$@
+
 simulator: test/simulator/simulator
 test/simulator/simulator: test/simulator/simulator.c $(PURE) $(HEADERS)
 	$(CC) -std=gnu11 -O2 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -Isrc -o $@ $< src/text/json.c src/text/phone.c src/text/text.c -lmicrohttpd -ljson-c -lm -pthread
 
+# The picture of src's floors, from its includes; "make test" sees that it is up to date.
+floors:
+	test/floors --svg >src/floors.svg
+
+# Says how many tests passed, or which failed and why.
 unit: test/unit/run_unit
-	test/unit/run_unit
-test/unit/run_unit: $(wildcard test/unit/*.c) test/lib/option_parsers.c $(PURE) $(HEADERS)
+	@log=$$(mktemp); \
+	if test/unit/run_unit >$$log 2>&1; then echo "$$(grep -c '^ok ' $$log) unit tests passed"; rm $$log; \
+	else grep -vE '^(ok |# ok|1\.\.)' $$log; rm $$log; exit 1; fi
+test/unit/run_unit: $(wildcard test/unit/*.c) $(PURE) $(HEADERS)
 	$(CC) -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -fsanitize=address,undefined -Isrc -o $@ \
-		test/unit/*.c test/lib/option_parsers.c $(PURE) -lcmocka -ljson-c -lm
+		test/unit/*.c $(PURE) -lcmocka -ljson-c -lm
 
 FUZZ_TARGETS = answers reports texts phones json dates options scrub
 FUZZ_SECONDS ?= 600
-test/fuzz/fuzz_%: test/fuzz/fuzz.c test/lib/option_parsers.c $(PURE) $(HEADERS)
+test/fuzz/fuzz_%: test/fuzz/fuzz.c $(PURE) $(HEADERS)
 	clang -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -DTARGET=$* -Wno-unused-function \
-		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Isrc -o $@ $< test/lib/option_parsers.c $(PURE) -ljson-c -lm
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Isrc -o $@ $< $(PURE) -ljson-c -lm
 fuzz-build: $(FUZZ_TARGETS:%=test/fuzz/fuzz_%)
 # Each target for FUZZ_SECONDS, beginning with the corpus in the repository; what it finds stays in test/fuzz/found.
 fuzz:
@@ -93,4 +107,4 @@ soak:
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
 		TESTS="crash soak promotion operations" test/run
 
-.PHONY: demo test test-asan test-valgrind test-matrix bench soak simulator unit fuzz fuzz-build fuzz-run
+.PHONY: demo test test-asan test-valgrind test-matrix bench soak simulator unit floors fuzz fuzz-build fuzz-run

@@ -6,10 +6,10 @@
 
 #include "access/htup_details.h"
 #include "api/args.h"
-#include "api/exchange.h"
 #include "catalog/pg_enum.h"
 #include "db/scope.h"
 #include "fmgr.h"
+#include "gateway/gateway.h"
 #include "outbox/identity.h"
 #include "outbox/manage.h"
 #include "outbox/pause.h"

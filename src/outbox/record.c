@@ -363,7 +363,7 @@ put_followup(ReturnSetInfo *rsinfo, const FollowUp *followup)
 		set_text(&values[5], &nulls[5], report->smsid);
 		set_text(&values[6], &nulls[6], report->id_omni_mess);
 		set_text(&values[7], &nulls[7], report->referent_id);
-		details = details_of_report(report);
+		details = details_of_report(report->telco, report->code, report->message);
 		nulls[8] = details == NULL;
 		if (details != NULL)
 			values[8] = DirectFunctionCall1(jsonb_in, CStringGetDatum(from_utf8(details)));
