@@ -168,7 +168,7 @@ subtest 'waiting obeys cancel, time-outs and termination at once, and holds no l
 		my $pid;
 		wait_until(sub {
 			$pid = ask("SELECT pid FROM pg_stat_activity
-				WHERE query LIKE '%''$how''%' AND pid <> pg_backend_pid() AND wait_event = 'Extension'");
+				WHERE query LIKE '%''$how''%' AND pid <> pg_backend_pid() AND wait_event_type = 'Extension'");
 		});
 		is(ask("SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype <> 'virtualxid'"), '0',
 			'no lock is held meanwhile');
