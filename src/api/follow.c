@@ -60,7 +60,7 @@ take_report(const char *gateway, const Report *report, const char *json, int64 b
 {
 	FollowUp followup = {.report = report};
 	bool by_id_only;
-	char *status;
+	Status status;
 
 	followup.row.id =
 		outbox_find_message(gateway, report, by_token, &followup.row.role, &status, &by_id_only);
@@ -68,7 +68,7 @@ take_report(const char *gateway, const Report *report, const char *json, int64 b
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("the delivery report for gateway \"%s\" carries the token of another message",
 							   gateway)));
-	if (followup.row.id == 0 || strcmp(status, "queued") == 0)
+	if (followup.row.id == 0 || status == STATUS_QUEUED)
 	{
 		/* Its answer may be on the way yet. */
 		outbox_keep_report(gateway, report, json, 0);
@@ -215,9 +215,9 @@ read_message(int64 id)
 }
 
 static Datum
-status_datum(FunctionCallInfo fcinfo, const char *status)
+status_datum(FunctionCallInfo fcinfo, Status status)
 {
-	return ObjectIdGetDatum(outbox_status_label(get_func_rettype(fcinfo->flinfo->fn_oid), status));
+	return status_value(status, get_func_rettype(fcinfo->flinfo->fn_oid));
 }
 
 Datum
@@ -234,8 +234,7 @@ sms_check_status(PG_FUNCTION_ARGS)
 	follow = read_message(id);
 	home_require();
 	memset(&asked, 0, sizeof(asked));
-	if (follow->reference == NULL ||
-		(strcmp(follow->status, "sent") != 0 && strcmp(follow->status, "uncertain") != 0) ||
+	if (follow->reference == NULL || (follow->status != STATUS_SENT && follow->status != STATUS_UNCERTAIN) ||
 		!ask_provider(follow, &asked))
 		return status_datum(fcinfo, follow->status);
 

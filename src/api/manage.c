@@ -4,17 +4,14 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "api/args.h"
 #include "api/exchange.h"
-#include "catalog/pg_enum.h"
 #include "db/scope.h"
 #include "fmgr.h"
 #include "outbox/identity.h"
 #include "outbox/manage.h"
 #include "outbox/pause.h"
 #include "utils/builtins.h"
-#include "utils/syscache.h"
 #include "wake/wake.h"
 
 PG_FUNCTION_INFO_V1(sms_cancel);
@@ -52,15 +49,13 @@ sms_retry(PG_FUNCTION_ARGS)
 Datum
 sms_resolve(PG_FUNCTION_ARGS)
 {
-	HeapTuple label = SearchSysCache1(ENUMOID, ObjectIdGetDatum(PG_GETARG_OID(1)));
-	char *status = pstrdup(NameStr(((Form_pg_enum) GETSTRUCT(label))->enumlabel));
+	Status status = status_of_value(PG_GETARG_DATUM(1));
 	OwnerScope scope;
 	bool done;
 
-	ReleaseSysCache(label);
-	if (strcmp(status, "sent") != 0 && strcmp(status, "failed") != 0)
+	if (status != STATUS_SENT && status != STATUS_FAILED)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("an uncertain message cannot be resolved as \"%s\"", status),
+						errmsg("an uncertain message cannot be resolved as \"%s\"", status_label(status)),
 						errhint("It is resolved as sent or failed.")));
 	scope_enter(&scope);
 	done = outbox_resolve(PG_GETARG_INT64(0), status, scope.user);

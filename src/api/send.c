@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/scope.h"
+#include "db/status.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "guard/limits.h"
@@ -19,7 +20,6 @@
 #include "miscadmin.h"
 #include "outbox/claim.h"
 #include "outbox/manage.h"
-#include "outbox/record.h"
 #include "outbox/request_id.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -75,17 +75,17 @@ keep_otp(const Gateway *gateway, const Prepared *prepared)
 	scope_leave(&scope);
 }
 
-static const char *
+static Status
 verdict_status(Verdict verdict)
 {
 	switch (verdict)
 	{
 		case VERDICT_ACCEPTED:
-			return "sent";
+			return STATUS_SENT;
 		case VERDICT_UNCERTAIN:
-			return "uncertain";
+			return STATUS_UNCERTAIN;
 		default:
-			return "failed";
+			return STATUS_FAILED;
 	}
 }
 
@@ -122,8 +122,7 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 
 	namestrcpy(&name, gateway->name);
 	values[0] = NameGetDatum(&name);
-	values[1] = ObjectIdGetDatum(
-		outbox_status_label(TupleDescAttr(desc, 1)->atttypid, verdict_status(answer.verdict)));
+	values[1] = status_value(verdict_status(answer.verdict), TupleDescAttr(desc, 1)->atttypid);
 	put_text(&values[2], &nulls[2], answer.smsid);
 	put_text(&values[3], &nulls[3], answer.id_omni_mess);
 	put_text(&values[4], &nulls[4], answer.referent_id);

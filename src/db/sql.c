@@ -34,7 +34,7 @@
 
 /* Columns of a message that was sent, in the order in which read_follow() takes them. */
 #define FOLLOW_COLUMNS                                                                                       \
-	"o.id, o.gateway, coalesce(o.id_omni_mess, o.smsid, o.referent_id), o.status::text, o.created_by, "      \
+	"o.id, o.gateway, coalesce(o.id_omni_mess, o.smsid, o.referent_id), o.status, o.created_by, "            \
 	"o.sent_at, o.poll_at"
 
 /*
@@ -115,7 +115,7 @@ static const struct
 		"AND o.origin = $1 FOR NO KEY UPDATE OF o",
 		{INT8OID}},
 	[PLAN_LATE] = {
-		"SELECT o.id, o.gateway, CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END, "
+		"SELECT o.id, o.gateway, CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, "
 		"NULL::text, o.created_by FROM @sms_outbox o "
 		"WHERE o.status = 'queued' AND o.expires_at IS NOT NULL AND o.expires_at <= $1 AND o.origin = $2 "
 		"AND NOT @sms_gateway_claimed(o.id) ORDER BY o.expires_at "
@@ -169,7 +169,7 @@ static const struct
 		"UPDATE @sms_outbox SET origin = $1 WHERE origin <> $1 AND status = ANY ($2::@sms_status[])",
 		{INT8OID, TEXTOID}},
 	[PLAN_LOCK_ROW] = {
-		"SELECT status::text, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
+		"SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
 		"ELSE content IS NULL END FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
 		{INT8OID}},
 	[PLAN_LEASED_AT] = {
@@ -208,7 +208,7 @@ static const struct
 		"ANY ('{sent,uncertain,delivered,undelivered}'::@sms_status[])",
 		{InvalidOid}},
 	[PLAN_FOLLOW_ENDS] = {
-		"SELECT o.id, o.gateway, r.status::text, r.details ->> 'delivery_code' "
+		"SELECT o.id, o.gateway, r.status, r.details ->> 'delivery_code' "
 		"FROM @sms_gateway_reports() r JOIN @sms_outbox o ON o.id = r.id "
 		"WHERE r.status IN ('delivered', 'undelivered') AND o.status IN ('sent', 'uncertain')",
 		{InvalidOid}},
@@ -225,7 +225,7 @@ static const struct
 	[PLAN_SENT_MESSAGE] = {
 		"SELECT " FOLLOW_COLUMNS " FROM @sms_outbox o WHERE o.id = $1", {INT8OID}},
 	[PLAN_FIND_ID] = {
-		"SELECT o.status::text, o.request_id, o.smsid, o.created_by FROM @sms_outbox o "
+		"SELECT o.status, o.request_id, o.smsid, o.created_by FROM @sms_outbox o "
 		"WHERE o.id = $1 AND o.gateway = $2",
 		{INT8OID, NAMEOID}},
 	[PLAN_FIND_REQUEST] = {
@@ -506,4 +506,13 @@ sql_id_array(const Datum *ids, int n)
 {
 	return PointerGetDatum(construct_array(unconstify(Datum *, ids), n, INT8OID, sizeof(int64),
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* A column of type sms_status. */
+Status
+sql_status(int row, int number)
+{
+	bool isnull;
+
+	return status_of_value(sql_column(row, number, &isnull));
 }

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "db/status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
@@ -83,6 +84,7 @@ extern char *sql_text(int row, int number);
 extern TimestampTz sql_time(int row, int number, TimestampTz if_null);
 extern TimestampTz sql_find_time(Statement plan, Datum *values);
 extern char *sql_json(int row, int number);
+extern Status sql_status(int row, int number);
 extern Oid sql_role(int row, int number);
 extern Datum sql_id_array(const Datum *ids, int n);
 

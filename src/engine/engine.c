@@ -266,7 +266,7 @@ back_off(int attempts)
  * ------------------------------------------------------------------------ */
 
 static void
-add_outcome(OutboxItem *item, const char *status, TimestampTz next_attempt_at)
+add_outcome(OutboxItem *item, Status status, TimestampTz next_attempt_at)
 {
 	item->new_status = status;
 	item->next_attempt_at = next_attempt_at;
@@ -312,7 +312,7 @@ fall_back(OutboxItem *item)
 		return false;
 	item->new_gateway = fallback;
 	item->attempts = 0;
-	add_outcome(item, "queued", GetCurrentTimestamp());
+	add_outcome(item, STATUS_QUEUED, GetCurrentTimestamp());
 	return true;
 }
 
@@ -320,9 +320,9 @@ static void
 fail_item(OutboxItem *item)
 {
 	if (item->unsure_since != 0)
-		add_outcome(item, "uncertain", 0);
+		add_outcome(item, STATUS_UNCERTAIN, 0);
 	else if (item->gateway == NULL || !fall_back(item))
-		add_outcome(item, "failed", 0);
+		add_outcome(item, STATUS_FAILED, 0);
 }
 
 /* Is another request for this message harmless, if it is made at a time? */
@@ -350,9 +350,9 @@ try_again(OutboxItem *item, bool unsure)
 	if (item->attempts >= item->gateway->max_attempts)
 		fail_item(item);
 	else if (item->unsure_since != 0 && !may_repeat(item, next))
-		add_outcome(item, "uncertain", 0);
+		add_outcome(item, STATUS_UNCERTAIN, 0);
 	else
-		add_outcome(item, "queued", next);
+		add_outcome(item, STATUS_QUEUED, next);
 }
 
 static void
@@ -428,7 +428,7 @@ decide(OutboxItem *item)
 			item->sent_at = GetCurrentTimestamp();
 			item->unsure_since = 0;
 			item->poll_at = poll_sent(item->gateway, answer);
-			add_outcome(item, "sent", 0);
+			add_outcome(item, STATUS_SENT, 0);
 			break;
 		case VERDICT_PERMANENT:
 			item->attempts++;
@@ -445,7 +445,7 @@ decide(OutboxItem *item)
 		case VERDICT_THROTTLED:
 		case VERDICT_GATEWAY:
 			/* It was not the message's fault: its turn stays, and its attempts. */
-			add_outcome(item, "queued", item->due);
+			add_outcome(item, STATUS_QUEUED, item->due);
 			break;
 	}
 }
@@ -457,7 +457,7 @@ static void
 hand_back(OutboxItem *item)
 {
 	item->row.unchanged = true;
-	add_outcome(item, "queued", item->due);
+	add_outcome(item, STATUS_QUEUED, item->due);
 }
 
 /* A message that cannot even be tried: its gateway, mapping or options changed. */
@@ -471,7 +471,7 @@ refuse(OutboxItem *item)
 	if (refusal->sqlstate == ERRCODE_UNDEFINED_OBJECT)
 	{
 		snprintf(item->answer->code, sizeof(item->answer->code), "held");
-		add_outcome(item, "queued", TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_RETRY));
+		add_outcome(item, STATUS_QUEUED, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_RETRY));
 	}
 	else
 	{
@@ -521,14 +521,14 @@ start_item(OutboxItem *item)
 	{
 		item->answer = new_answer(item);
 		snprintf(item->answer->message, sizeof(item->answer->message), "not sent before expires_at");
-		add_outcome(item, item->unsure_since != 0 ? "uncertain" : "expired", 0);
+		add_outcome(item, item->unsure_since != 0 ? STATUS_UNCERTAIN : STATUS_EXPIRED, 0);
 		return;
 	}
 	if (item->unsure_since != 0 && !may_repeat(item, now))
 	{
 		item->answer = new_answer(item);
 		snprintf(item->answer->message, sizeof(item->answer->message), "too late for a repeat that is safe");
-		add_outcome(item, "uncertain", 0);
+		add_outcome(item, STATUS_UNCERTAIN, 0);
 		return;
 	}
 	memset(&request, 0, sizeof(request));
@@ -908,7 +908,7 @@ settle_orphans(void)
 			item->unsure_since = item->claimed_at;
 		repeat =
 			item->gateway != NULL && item->attempts < item->gateway->max_attempts && may_repeat(item, now);
-		item->new_status = repeat ? "queued" : "uncertain";
+		item->new_status = repeat ? STATUS_QUEUED : STATUS_UNCERTAIN;
 		item->next_attempt_at = repeat ? now : 0;
 		snprintf(item->answer->code, sizeof(item->answer->code), "crash");
 		snprintf(item->answer->message, sizeof(item->answer->message),
@@ -944,7 +944,7 @@ settle_leases(void)
 		if (!item->row.recorded)
 			continue;
 		item->lease->settled++;
-		if (strcmp(item->new_status, "queued") == 0)
+		if (item->new_status == STATUS_QUEUED)
 			item->lease->shrinks = true;
 	}
 	dlist_foreach_modify (lease_iter, &engine->leases)
@@ -983,7 +983,7 @@ forget_recorded(void)
 
 		if (!item->row.recorded)
 			continue;
-		if (strcmp(item->new_status, "queued") == 0)
+		if (item->new_status == STATUS_QUEUED)
 			expect_due(item->new_gateway ? item->new_gateway : item->gateway_name, item->priority,
 					   item->next_attempt_at);
 		dlist_delete(iter.cur);

@@ -402,12 +402,12 @@ add_poll(PollLane *lane, const Follow *follow)
 	if (known)
 		return;
 	if (gateway == NULL || follow->reference == NULL || !gateway->poll_delivery ||
-		strcmp(follow->status, "sent") != 0)
+		follow->status != STATUS_SENT)
 	{
 		FollowUp put_off = {.row = {.id = follow->id, .role = follow->role}};
 
 		/* Without credentials, look again later; where there is nothing to ask, never. */
-		if (gateway == NULL && strcmp(follow->status, "sent") == 0)
+		if (gateway == NULL && follow->status == STATUS_SENT)
 			put_off.poll_at = next_poll(follow->sent_at, UNKNOWN_WINDOW);
 		outbox_follow_one(&put_off);
 		return;

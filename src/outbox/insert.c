@@ -12,6 +12,7 @@
 #include "commands/trigger.h"
 #include "base/compat.h"
 #include "db/home.h"
+#include "db/status.h"
 #include "gateway/choose.h"
 #include "gateway/prepare.h"
 #include "guard/limits.h"
@@ -205,8 +206,7 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 		set(row, COL_PRIORITY, Int16GetDatum(0));
 	set(row, COL_CREATED_BY, NameGetDatum(current_user_name()));
 	set(row, COL_CREATED_AT, TimestampTzGetDatum(now));
-	set(row, COL_STATUS,
-		ObjectIdGetDatum(outbox_status_label(TupleDescAttr(desc, COL_STATUS)->atttypid, "queued")));
+	set(row, COL_STATUS, status_value(STATUS_QUEUED, TupleDescAttr(desc, COL_STATUS)->atttypid));
 	set(row, COL_ATTEMPTS, Int32GetDatum(0));
 	set(row, COL_NEXT_ATTEMPT_AT, TimestampTzGetDatum(due));
 	row->values[COL_PARTS] = parts;

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "db/status.h"
 #include "gateway/prepare.h"
 #include "lib/ilist.h"
 #include "utils/palloc.h"
@@ -44,7 +45,7 @@ typedef struct OutboxItem
 	HttpTransfer *transfer;
 
 	/* the outcome, to be recorded */
-	const char *new_status;
+	Status new_status;
 	const char *new_gateway;     /* when another takes over */
 	TimestampTz next_attempt_at; /* 0: NULL */
 	TimestampTz sent_at;         /* 0: NULL */
@@ -67,7 +68,7 @@ typedef struct Follow
 	int64 id;
 	char *gateway;
 	char *reference; /* the provider's id; NULL: none is known */
-	char *status;
+	Status status;
 	Oid role;
 	TimestampTz sent_at;
 	TimestampTz poll_at;

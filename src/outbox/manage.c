@@ -68,19 +68,19 @@ outbox_check_manages(int64 id, Oid creator, Oid role)
  * Locks a message that belongs to role, or that role may manage as the table's
  * owner.  Returns its status.
  */
-static char *
+static Status
 lock_message(int64 id, Oid role, bool *blanked)
 {
 	Datum values[] = {Int64GetDatum(id)};
 	bool isnull;
-	char *status;
+	Status status;
 	Oid creator;
 
 	sql_run(PLAN_LOCK_ROW, values);
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));
-	status = sql_text(0, 1);
+	status = sql_status(0, 1);
 	*blanked = DatumGetBool(sql_column(0, 3, &isnull));
 	creator = sql_role(0, 2);
 	SPI_freetuptable(SPI_tuptable);
@@ -111,9 +111,9 @@ leased_at(int64 id, bool *on_its_way)
 }
 
 static void
-set_status(int64 id, const char *status, Oid role)
+set_status(int64 id, Status status, Oid role)
 {
-	Datum values[] = {Int64GetDatum(id), CStringGetTextDatum(status)};
+	Datum values[] = {Int64GetDatum(id), CStringGetTextDatum(status_label(status))};
 
 	outbox_fire(PLAN_SET_STATUS, values, role);
 }
@@ -125,12 +125,12 @@ outbox_cancel(int64 id, Oid role)
 	bool on_its_way;
 	bool blanked;
 
-	if (strcmp(lock_message(id, role, &blanked), "queued") != 0)
+	if (lock_message(id, role, &blanked) != STATUS_QUEUED)
 		return false;
 	leased_at(id, &on_its_way);
 	if (on_its_way)
 		return false;
-	set_status(id, "canceled", role);
+	set_status(id, STATUS_CANCELED, role);
 	return true;
 }
 
@@ -139,13 +139,13 @@ bool
 outbox_retry(int64 id, Oid role)
 {
 	bool blanked;
-	const char *status = lock_message(id, role, &blanked);
+	Status status = lock_message(id, role, &blanked);
 	bool on_its_way;
 	TimestampTz due;
 	Datum values[2];
 
-	if (strcmp(status, "failed") != 0 && strcmp(status, "expired") != 0 && strcmp(status, "canceled") != 0 &&
-		strcmp(status, "uncertain") != 0)
+	if (status != STATUS_FAILED && status != STATUS_EXPIRED && status != STATUS_CANCELED &&
+		status != STATUS_UNCERTAIN)
 		return false;
 
 	if (blanked)
@@ -162,11 +162,11 @@ outbox_retry(int64 id, Oid role)
 
 /* Decides an uncertain message; false if it is not uncertain. */
 bool
-outbox_resolve(int64 id, const char *status, Oid role)
+outbox_resolve(int64 id, Status status, Oid role)
 {
 	bool blanked;
 
-	if (strcmp(lock_message(id, role, &blanked), "uncertain") != 0)
+	if (lock_message(id, role, &blanked) != STATUS_UNCERTAIN)
 		return false;
 	set_status(id, status, role);
 	return true;

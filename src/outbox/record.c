@@ -9,7 +9,6 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_enum.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -221,20 +220,6 @@ outbox_fire(Statement plan, Datum *values, Oid role)
  * What the statements read
  * ------------------------------------------------------------------------ */
 
-/* The value of sms_status, whose type is given, that has this label. */
-Oid
-outbox_status_label(Oid type, const char *label)
-{
-	HeapTuple tuple = SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(type), CStringGetDatum(label));
-	Oid oid;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "sms_status has no label \"%s\"", label);
-	oid = ((Form_pg_enum) GETSTRUCT(tuple))->oid;
-	ReleaseSysCache(tuple);
-	return oid;
-}
-
 static void
 set_text(Datum *value, bool *isnull, const char *text)
 {
@@ -253,13 +238,13 @@ set_time(Datum *value, bool *isnull, TimestampTz time)
 static bool
 is_blanked(const OutboxItem *item)
 {
-	return strcmp(item->new_status, "queued") != 0 && strcmp(item->new_status, "uncertain") != 0 &&
+	return item->new_status != STATUS_QUEUED && item->new_status != STATUS_UNCERTAIN &&
 		   item->gateway != NULL && (item->gateway->redact || item->prepared.message.call == CALL_OTP);
 }
 
-/* Adds one outcome; *status_oid is that of *status, and changes with it. */
+/* Adds one outcome. */
 static void
-put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, Oid *status_oid)
+put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item)
 {
 	Datum values[16] = {0};
 	bool nulls[16] = {0};
@@ -267,12 +252,7 @@ put_outcome(ReturnSetInfo *rsinfo, const OutboxItem *item, const char **status, 
 	const Answer *answer = item->answer;
 
 	values[0] = Int64GetDatum(item->row.id);
-	if (*status == NULL || strcmp(*status, item->new_status) != 0)
-	{
-		*status = item->new_status;
-		*status_oid = outbox_status_label(TupleDescAttr(rsinfo->setDesc, 1)->atttypid, *status);
-	}
-	values[1] = ObjectIdGetDatum(*status_oid);
+	values[1] = status_value(item->new_status, TupleDescAttr(rsinfo->setDesc, 1)->atttypid);
 	values[2] = name_datum(&gateway, item->new_gateway ? item->new_gateway : item->gateway_name);
 	values[3] = Int32GetDatum(item->attempts);
 	set_time(&values[4], &nulls[4], item->next_attempt_at);
@@ -307,8 +287,6 @@ is_written(const RowWrite *row)
 Datum
 sms_gateway_results(PG_FUNCTION_ARGS)
 {
-	const char *status = NULL;
-	Oid status_oid = InvalidOid;
 	dlist_iter iter;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -319,7 +297,7 @@ sms_gateway_results(PG_FUNCTION_ARGS)
 		const OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
 
 		if (is_written(&item->row))
-			put_outcome((ReturnSetInfo *) fcinfo->resultinfo, item, &status, &status_oid);
+			put_outcome((ReturnSetInfo *) fcinfo->resultinfo, item);
 	}
 	return (Datum) 0;
 }
@@ -349,10 +327,10 @@ put_followup(ReturnSetInfo *rsinfo, const FollowUp *followup)
 	if (report != NULL)
 	{
 		nulls[1] = false;
-		values[1] = ObjectIdGetDatum(
-			outbox_status_label(status_type, report->delivery == DELIVERY_DELIVERED     ? "delivered"
-											 : report->delivery == DELIVERY_UNDELIVERED ? "undelivered"
-																						: "sent"));
+		values[1] = status_value(report->delivery == DELIVERY_DELIVERED     ? STATUS_DELIVERED
+								 : report->delivery == DELIVERY_UNDELIVERED ? STATUS_UNDELIVERED
+																			: STATUS_SENT,
+								 status_type);
 		set_time(&values[2], &nulls[2], report->delivery == DELIVERY_DELIVERED ? GetCurrentTimestamp() : 0);
 		nulls[3] = !is_decimal(report->price);
 		if (!nulls[3])
@@ -406,16 +384,16 @@ sms_gateway_redacts(PG_FUNCTION_ARGS)
 
 /* Tells an end of a message to those who LISTEN, if such ends are to be told. */
 void
-outbox_notify(Events events, const char *status, int64 id, const char *gateway, const char *code)
+outbox_notify(Events events, Status status, int64 id, const char *gateway, const char *code)
 {
-	bool failure = strcmp(status, "failed") == 0 || strcmp(status, "undelivered") == 0 ||
-				   strcmp(status, "uncertain") == 0 || strcmp(status, "expired") == 0;
-	bool final = failure || strcmp(status, "delivered") == 0 || strcmp(status, "canceled") == 0;
+	bool failure = status == STATUS_FAILED || status == STATUS_UNDELIVERED || status == STATUS_UNCERTAIN ||
+				   status == STATUS_EXPIRED;
+	bool final = failure || status == STATUS_DELIVERED || status == STATUS_CANCELED;
 	char *text;
 
 	if (events == EVENTS_OFF || !(failure || (events == EVENTS_FINAL && final)))
 		return;
-	text = event_text(id, gateway, status, code != NULL ? from_utf8(code) : NULL);
+	text = event_text(id, gateway, status_label(status), code != NULL ? from_utf8(code) : NULL);
 	if (text == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	Async_Notify(EXTENSION_NAME, pstrdup(text));
@@ -432,7 +410,7 @@ tell_ends(void)
 	{
 		const char *gateway = NameStr(*DatumGetName(sql_column((int) i, 2, &isnull)));
 
-		outbox_notify(gateway_events(gateway), sql_text((int) i, 3),
+		outbox_notify(gateway_events(gateway), sql_status((int) i, 3),
 					  DatumGetInt64(sql_column((int) i, 1, &isnull)), gateway, sql_text((int) i, 4));
 	}
 }
@@ -519,7 +497,7 @@ outbox_record(dlist_head *outcomes)
 	{
 		const OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
 
-		if (item->row.recorded && strcmp(item->new_status, "queued") != 0)
+		if (item->row.recorded && item->new_status != STATUS_QUEUED)
 			outbox_notify(item->gateway != NULL ? item->gateway->events : EVENTS_FAILURES, item->new_status,
 						  item->row.id, item->gateway_name, item->answer->code);
 	}

@@ -32,7 +32,7 @@ read_follow(int row)
 	follow->id = DatumGetInt64(sql_column(row, 1, &isnull));
 	follow->gateway = pstrdup(NameStr(*DatumGetName(sql_column(row, 2, &isnull))));
 	follow->reference = sql_text(row, 3);
-	follow->status = sql_text(row, 4);
+	follow->status = sql_status(row, 4);
 	follow->role = sql_role(row, 5);
 	follow->sent_at = sql_time(row, 6, 0);
 	follow->poll_at = sql_time(row, 7, 0);
@@ -120,7 +120,7 @@ find_by_text(Statement plan, const char *gateway, const char *text)
  * the ids contradict each other.
  */
 int64
-outbox_find_message(const char *gateway, const Report *report, int64 id, Oid *role, char **status,
+outbox_find_message(const char *gateway, const Report *report, int64 id, Oid *role, Status *status,
 					bool *by_id_only)
 {
 	NameData name;
@@ -157,7 +157,7 @@ outbox_find_message(const char *gateway, const Report *report, int64 id, Oid *ro
 		SPI_freetuptable(SPI_tuptable);
 		return 0;
 	}
-	*status = sql_text(0, 1);
+	*status = sql_status(0, 1);
 	request_id = sql_text(0, 2);
 	smsid = sql_text(0, 3);
 	*role = sql_role(0, 4);
@@ -220,13 +220,13 @@ outbox_match_reports(bool answered)
 		Report report = {0};
 		FollowUp followup = {.report = &report};
 		bool by_id_only;
-		char *status;
+		Status status;
 
 		if (provider == NULL || !provider->report(json, strlen(json), &report))
 			continue;
 		followup.row.id =
 			outbox_find_message(NameStr(*gateway), &report, 0, &followup.row.role, &status, &by_id_only);
-		if (followup.row.id == 0 || strcmp(status, "queued") == 0)
+		if (followup.row.id == 0 || status == STATUS_QUEUED)
 			continue;
 		if (outbox_follow_one(&followup))
 			sql_run(PLAN_KNOW_REPORT,

@@ -11,7 +11,7 @@ extern List *outbox_polls(const char *gateway, TimestampTz after, int64 after_id
 extern TimestampTz outbox_poll_due(const char *gateway, TimestampTz after);
 extern Follow *outbox_sent_message(int64 id, Oid role);
 extern int64 outbox_find_message(const char *gateway, const Report *report, int64 id, Oid *role,
-								 char **status, bool *by_id_only);
+								 Status *status, bool *by_id_only);
 extern void outbox_keep_report(const char *gateway, const Report *report, const char *json, int64 message);
 extern void outbox_match_reports(bool answered);
 
