@@ -8,8 +8,8 @@
 #include "api/args.h"
 #include "db/home.h"
 #include "db/scope.h"
+#include "db/sql.h"
 #include "engine/engine.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "outbox/claim.h"
@@ -38,7 +38,7 @@ sms_wait(PG_FUNCTION_ARGS)
 		long left;
 
 		scope_enter(&scope);
-		idle = outbox_idle(false, false);
+		idle = claim_is_idle(false, false);
 		scope_leave(&scope);
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 		if (idle || left <= 0)
@@ -63,10 +63,9 @@ sms_drain(PG_FUNCTION_ARGS)
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby sends no messages")));
 	home_require();
-	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	SPI_commit();
+	sql_connect_to_commit();
+	sql_commit();
 	engine_run(true);
-	SPI_finish();
+	sql_disconnect();
 	PG_RETURN_VOID();
 }

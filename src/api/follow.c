@@ -16,7 +16,7 @@
 #include "engine/poll.h"
 #include "guard/mac.h"
 #include "miscadmin.h"
-#include "outbox/record.h"
+#include "outbox/follow.h"
 #include "outbox/report.h"
 #include "provider/answer.h"
 #include "wake/wake.h"
@@ -49,7 +49,7 @@ check_token(const char *gateway, const Report *report)
 static void
 record(FollowUp *followup)
 {
-	if (!outbox_follow_one(followup))
+	if (!follow_record_one(followup))
 		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 						errmsg("message %lld could not be updated", (long long) followup->row.id)));
 }
@@ -58,29 +58,26 @@ record(FollowUp *followup)
 static int64
 take_report(const char *gateway, const Report *report, const char *json, int64 by_token)
 {
-	FollowUp followup = {.report = report};
-	bool by_id_only;
-	Status status;
+	Reported reported = report_find_message(gateway, report, by_token);
+	FollowUp followup = {.row = {.id = reported.id, .role = reported.role}, .report = report};
 
-	followup.row.id =
-		outbox_find_message(gateway, report, by_token, &followup.row.role, &status, &by_id_only);
-	if (followup.row.id == 0 && by_token != 0)
+	if (reported.id == 0 && by_token != 0)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("the delivery report for gateway \"%s\" carries the token of another message",
 							   gateway)));
-	if (followup.row.id == 0 || status == STATUS_QUEUED)
+	if (reported.id == 0 || reported.status == STATUS_QUEUED)
 	{
 		/* Its answer may be on the way yet. */
-		outbox_keep_report(gateway, report, json, 0);
+		report_keep(gateway, report, json, 0);
 		wake_at_commit(WAKE_ONLY);
 		return 0;
 	}
 	record(&followup);
 
 	/* So that it is known again once the message has left the index of those awaited. */
-	if (by_id_only)
-		outbox_keep_report(gateway, report, json, followup.row.id);
-	return followup.row.id;
+	if (reported.by_id_only)
+		report_keep(gateway, report, json, reported.id);
+	return reported.id;
 }
 
 Datum
@@ -208,7 +205,7 @@ read_message(int64 id)
 	scope_enter(&scope);
 	MemoryContextSwitchTo(caller);
 	PushActiveSnapshot(GetLatestSnapshot());
-	follow = outbox_sent_message(id, scope.user);
+	follow = report_sent_message(id, scope.user);
 	PopActiveSnapshot();
 	scope_leave(&scope);
 	return follow;

@@ -18,8 +18,7 @@
 #include "guard/mac.h"
 #include "guard/otp.h"
 #include "miscadmin.h"
-#include "outbox/claim.h"
-#include "outbox/manage.h"
+#include "outbox/item.h"
 #include "outbox/request_id.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -35,7 +34,7 @@ PG_FUNCTION_INFO_V1(sms_check_otp);
 static void
 check_request_id(const Gateway *gateway, const char *request_id)
 {
-	if (outbox_request_id_used(gateway->name, request_id))
+	if (request_id_is_used(gateway->name, request_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("request_id \"%s\" was already used for gateway \"%s\"", request_id, gateway->name),
@@ -212,7 +211,7 @@ sms_omni_send(PG_FUNCTION_ARGS)
 		draft.list_param = JsonbToCString(NULL, &list->root, VARSIZE(list));
 	}
 	if (!PG_ARGISNULL(3))
-		draft.routerule = outbox_join_routerule(PG_GETARG_ARRAYTYPE_P(3));
+		draft.routerule = item_join_routerule(PG_GETARG_ARRAYTYPE_P(3));
 	return send_now(fcinfo, &draft, name_arg(fcinfo, 4));
 }
 

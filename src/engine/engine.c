@@ -25,7 +25,6 @@
 #include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "text/details.h"
-#include "executor/spi.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "base/clock.h"
@@ -39,6 +38,8 @@
 #include "engine/poll.h"
 #include "outbox/claim.h"
 #include "outbox/cleanup.h"
+#include "outbox/item.h"
+#include "outbox/lease.h"
 #include "outbox/pause.h"
 #include "outbox/record.h"
 #include "outbox/report.h"
@@ -783,13 +784,13 @@ discover_lanes(void)
 		LaneKey found = from;
 		LaneKey to;
 
-		outbox_lane_end(&to);
+		claim_lane_end(&to);
 		if (i < engine->nlanes)
 		{
 			to.gateway = engine->lanes[i].gateway;
 			to.priority = engine->lanes[i].priority;
 		}
-		if (outbox_next_lane(&found, &to))
+		if (claim_next_lane(&found, &to))
 			add_lane(&found.gateway, found.priority); /* it is number i now */
 		if (i < engine->nlanes)
 		{
@@ -834,7 +835,7 @@ claim(MemoryContext parent, TimestampTz wall)
 				lane->next_due = DT_NOEND;
 				continue;
 			}
-			items = outbox_claim(lane, limit, wall, parent);
+			items = claim_due(lane, limit, wall, parent);
 			claimed = list_concat(claimed, items);
 			if (items != NIL)
 			{
@@ -844,7 +845,7 @@ claim(MemoryContext parent, TimestampTz wall)
 				lane->after_id = item->row.id;
 			}
 			lane->drained = list_length(items) < limit;
-			lane->next_due = lane->drained ? outbox_lane_due(lane, wall) : DT_NOBEGIN;
+			lane->next_due = lane->drained ? claim_lane_due(lane, wall) : DT_NOBEGIN;
 		}
 		last = priority;
 	}
@@ -861,9 +862,9 @@ exchange_pauses(void)
 		if (!queue->pause_news)
 			continue;
 		if (queue->paused)
-			outbox_pause(NameStr(queue->name), from_utf8(queue->reason), false);
+			pause_begin(NameStr(queue->name), from_utf8(queue->reason), false);
 		else
-			outbox_resume(NameStr(queue->name), false);
+			pause_end(NameStr(queue->name), false);
 	}
 	if (!pauses_stale)
 		return;
@@ -874,7 +875,7 @@ exchange_pauses(void)
 			continue;
 		queue->paused = queue->paused_by_user = false;
 	}
-	foreach (lc, outbox_pauses())
+	foreach (lc, pause_list())
 	{
 		GatewayPause *pause = lfirst(lc);
 		GatewayQueue *queue = find_queue(NameStr(pause->gateway));
@@ -891,7 +892,7 @@ exchange_pauses(void)
 static void
 settle_orphans(void)
 {
-	List *orphans = outbox_orphans(engine->scratch);
+	List *orphans = lease_orphans(engine->scratch);
 	dlist_head outcomes;
 	ListCell *lc;
 
@@ -917,7 +918,7 @@ settle_orphans(void)
 	}
 	if (orphans != NIL)
 	{
-		outbox_record(&outcomes);
+		record_outcomes(&outcomes);
 		foreach (lc, orphans)
 		{
 			if (!((OutboxItem *) lfirst(lc))->row.recorded)
@@ -927,7 +928,7 @@ settle_orphans(void)
 		ereport(LOG,
 				(errmsg("%d messages were being sent when the last worker stopped", list_length(orphans))));
 	}
-	outbox_lease_clear();
+	lease_clear();
 }
 
 /* Ends leases whose messages are all settled, and shortens those that lose some to the queue. */
@@ -952,7 +953,7 @@ settle_leases(void)
 		Lease *lease = dlist_container(Lease, node, lease_iter.cur);
 
 		if (lease->settled == lease->size)
-			outbox_lease_drop(lease->id);
+			lease_drop(lease->id);
 		else if (lease->shrinks)
 		{
 			Datum *ids = palloc(sizeof(Datum) * lease->size);
@@ -966,7 +967,7 @@ settle_leases(void)
 				if (entry->item->lease == lease && !entry->item->row.recorded)
 					ids[n++] = Int64GetDatum(entry->id);
 			}
-			outbox_lease_set(lease->id, ids, n);
+			lease_set(lease->id, ids, n);
 		}
 	}
 }
@@ -989,7 +990,7 @@ forget_recorded(void)
 		dlist_delete(iter.cur);
 		engine->noutcomes--;
 		hash_search(engine->items, &item->row.id, HASH_REMOVE, NULL);
-		outbox_free_item(item);
+		item_free(item);
 	}
 	dlist_foreach_modify (iter, &engine->leases)
 	{
@@ -1066,27 +1067,27 @@ do_round(MemoryContext claim_context, int64 *lease_id)
 	exchange_pauses();
 	if (engine->noutcomes > 0)
 	{
-		outbox_record(&engine->outcomes);
+		record_outcomes(&engine->outcomes);
 		settle_leases();
-		outbox_match_reports(true);
+		report_match(true);
 	}
 	else if (engine->look)
-		outbox_match_reports(false);
+		report_match(false);
 	if (!guc_enabled || engine->leaving)
 		return NIL;
 	poll_round();
 	if (engine->look || wall >= engine->next_expiry)
-		outbox_expire(wall, &engine->next_expiry);
+		cleanup_expire(wall, &engine->next_expiry);
 	if (guc_retention > 0 && now >= engine->purge_at)
 	{
 		TimestampTz before = wall - guc_retention * USECS_PER_SEC;
 
 		/* Page after page while there is something to delete, but never all at once. */
-		engine->purge_at = now + (outbox_purge(before, &engine->purge_after) ? 20 : PURGE_PERIOD);
+		engine->purge_at = now + (cleanup_purge(before, &engine->purge_after) ? 20 : PURGE_PERIOD);
 	}
 	if (now >= engine->tidy_at)
 	{
-		outbox_purge_kept();
+		cleanup_purge_kept();
 		engine->tidy_at = now + TIDY_PERIOD;
 	}
 	if (engine->look)
@@ -1095,7 +1096,7 @@ do_round(MemoryContext claim_context, int64 *lease_id)
 	wall = GetCurrentTimestamp();
 	claimed = claim(claim_context, wall);
 	if (claimed != NIL)
-		*lease_id = outbox_lease_add(claimed, wall);
+		*lease_id = lease_add(claimed, wall);
 	return claimed;
 }
 
@@ -1146,7 +1147,7 @@ round_once(void)
 		if (engine->in_session)
 		{
 			SetUserIdAndSecContext(user, security);
-			SPI_commit();
+			sql_commit();
 		}
 		else
 		{
@@ -1467,11 +1468,11 @@ wait_for_turn(void)
 		 * has locked all that is due may be the worker, which claims it: so look twice, a second apart.
 		 */
 		scope_enter(&scope);
-		idle = outbox_idle(true, false);
+		idle = claim_is_idle(true, false);
 		if (!idle && steps % 50 == 0)
-			idle = outbox_idle(true, true) && ++all_locked == 2;
+			idle = claim_is_idle(true, true) && ++all_locked == 2;
 		scope_leave(&scope);
-		SPI_commit();
+		sql_commit();
 		if (idle)
 			return false;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);

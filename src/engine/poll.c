@@ -23,7 +23,7 @@
 #include "base/extension.h"
 #include "engine/engine.h"
 #include "engine/poll.h"
-#include "outbox/record.h"
+#include "outbox/follow.h"
 #include "outbox/report.h"
 #include "provider/answer.h"
 #include "utils/builtins.h"
@@ -409,7 +409,7 @@ add_poll(PollLane *lane, const Follow *follow)
 		/* Without credentials, look again later; where there is nothing to ask, never. */
 		if (gateway == NULL && follow->status == STATUS_SENT)
 			put_off.poll_at = next_poll(follow->sent_at, UNKNOWN_WINDOW);
-		outbox_follow_one(&put_off);
+		follow_record_one(&put_off);
 		return;
 	}
 	lane->slots = Max(2, gateway->max_in_flight / 8);
@@ -428,7 +428,7 @@ add_poll(PollLane *lane, const Follow *follow)
 static void
 read_lane(PollLane *lane, TimestampTz wall)
 {
-	List *due = outbox_polls(NameStr(lane->gateway), lane->after_due, lane->after_id, wall, POLLS_AT_ONCE);
+	List *due = report_polls(NameStr(lane->gateway), lane->after_due, lane->after_id, wall, POLLS_AT_ONCE);
 	ListCell *lc;
 
 	foreach (lc, due)
@@ -440,7 +440,7 @@ read_lane(PollLane *lane, TimestampTz wall)
 		lane->after_id = follow->id;
 	}
 	lane->next_due =
-		list_length(due) == POLLS_AT_ONCE ? wall : outbox_poll_due(NameStr(lane->gateway), lane->after_due);
+		list_length(due) == POLLS_AT_ONCE ? wall : report_poll_due(NameStr(lane->gateway), lane->after_due);
 }
 
 /* Asks for the balance, while messages are being sent. */
@@ -482,7 +482,7 @@ poll_round(void)
 	ListCell *lc;
 
 	if (noutcomes > 0)
-		outbox_follow(&outcomes);
+		follow_record(&outcomes);
 	if (now >= look_at)
 	{
 		/* From the start of every gateway: a restart, a clock that was set back. */
@@ -496,7 +496,7 @@ poll_round(void)
 			lane = find_lane(lfirst(lc));
 			lane->after_due = DT_NOBEGIN;
 			lane->after_id = 0;
-			lane->next_due = outbox_poll_due(lfirst(lc), DT_NOBEGIN);
+			lane->next_due = report_poll_due(lfirst(lc), DT_NOBEGIN);
 		}
 		look_at = now + SAFETY_LOOK;
 	}
