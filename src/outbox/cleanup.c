@@ -40,7 +40,7 @@ static Statement cleanup_update_late = {
 	.sql = "UPDATE @sms_outbox o SET next_attempt_at = NULL, "
 		   "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, "
 		   BLANK("o.unsure_since IS NULL AND " REDACTED) " "
-		   "WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) AND " STILL_QUEUED,
+		   "WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) AND " IS_QUEUED,
 	.args = {INT8ARRAYOID},
 };
 /* clang-format on */

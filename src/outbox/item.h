@@ -84,8 +84,18 @@ enum
 	ITEM_COLUMN_COUNT /* where other columns begin */
 };
 
-/* In a statement that finds messages "o" by their ids: those that wait or are on their way. */
-#define STILL_QUEUED "(o.status OPERATOR(pg_catalog.=) 'queued' OR o.status OPERATOR(pg_catalog.=) 'sending')"
+/*
+ * In a statement that finds messages "o" by their ids: those that are queued, be it that they wait or are on
+ * their way.  A message is queued exactly while it has a next attempt.  The table's CHECK
+ * queued_has_a_time says so, and all who write the two columns set both: insert.c and manage_requeue a
+ * time with 'queued'; record_update a time with 'queued', else NULL; cleanup_update_late and manage_end NULL
+ * with an end; follow_update turns one end into another.
+ *
+ * It is not written as status = 'queued', because that implies the predicate of the index of due
+ * messages: while the table has no statistics, the planner would walk through that index from end to
+ * end, rather than look up each id in the primary key.
+ */
+#define IS_QUEUED "o.next_attempt_at IS NOT NULL"
 
 extern List *item_read_all(int64 n, bool leased, MemoryContext parent);
 extern void item_free(OutboxItem *item);

@@ -44,11 +44,15 @@ static Statement lease_find_any = {
 	.sql = "SELECT 1 FROM @sms_gateway_lease LIMIT 1",
 };
 
+/*
+ * They are queued, by what item.h says of a next attempt.  A subquery that locks rows is planned on its
+ * own: so each id of a lease is looked up, whatever the statistics say.
+ */
 static Statement lease_find_orphans = {
 	.sql = "SELECT " ITEM_COLUMNS ", l.claimed_at "
-		   "FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), @sms_outbox o "
-		   "WHERE o.id = u.id AND " STILL_QUEUED " AND o.next_attempt_at <= l.claimed_at "
-		   "AND o.origin = $1 FOR NO KEY UPDATE OF o",
+		   "FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), "
+		   "LATERAL (SELECT * FROM @sms_outbox x WHERE x.id = u.id AND x.next_attempt_at <= l.claimed_at "
+		   "AND x.origin = $1 FOR NO KEY UPDATE) o",
 	.args = {INT8OID},
 };
 

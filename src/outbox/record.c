@@ -59,7 +59,7 @@ static Statement record_update = {
 		   "result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
 		   "details = coalesce(r.details, o.details), unsure_since = r.unsure_since, "
 		   "poll_at = r.poll_at, " BLANK("r.blank") " "
-		   "FROM outcomes r WHERE o.id OPERATOR(pg_catalog.=) r.id AND " STILL_QUEUED,
+		   "FROM outcomes r WHERE o.id OPERATOR(pg_catalog.=) r.id AND " IS_QUEUED,
 };
 /* clang-format on */
 
