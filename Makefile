@@ -11,7 +11,11 @@ PURE = $(wildcard src/text/*.c src/provider/*.c)
 HEADERS = $(wildcard src/*/*.h)
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
-DATA = $(wildcard sql/sms_gateway--*.sql)
+# The extension's script is joined from its parts, a file a subject; older versions stand as they were shipped.
+SQL_PARTS = types providers identity outbox engine guard send follow texts manage gateways created
+SCRIPT = sql/$(EXTENSION)--$(EXTENSION_VERSION).sql
+DATA_built = $(SCRIPT)
+DATA = $(filter-out $(SCRIPT),$(wildcard sql/sms_gateway--*.sql))
 REGRESS = $(notdir $(basename $(filter-out sql/sms_gateway--%,$(wildcard sql/*.sql))))
 ISOLATION = $(notdir $(basename $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=test/output_iso
@@ -41,9 +45,16 @@ endif
 
 $(OBJS): $(HEADERS) sms_gateway.control
 
+$(SCRIPT): $(wildcard sql/extension/*) src/provider/list.h sms_gateway.control
+	sql/extension/join $(SQL_PARTS) >$@
+
 simulator: test/simulator/simulator
 test/simulator/simulator: test/simulator/simulator.c $(PURE) $(HEADERS)
 	$(CC) -std=gnu11 -O2 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -Isrc -o $@ $< src/text/json.c src/text/phone.c src/text/text.c -lmicrohttpd -ljson-c -lm -pthread
+
+# The picture of src's floors, from its includes; "make test" sees that it is up to date.
+floors:
+	test/floors --svg >src/floors.svg
 
 unit: test/unit/run_unit
 	test/unit/run_unit
@@ -93,4 +104,4 @@ soak:
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
 		TESTS="crash soak promotion operations" test/run
 
-.PHONY: demo test test-asan test-valgrind test-matrix bench soak simulator unit fuzz fuzz-build fuzz-run
+.PHONY: demo test test-asan test-valgrind test-matrix bench soak simulator unit floors fuzz fuzz-build fuzz-run

@@ -131,7 +131,7 @@ CREATE TABLE sms_outbox (
     unsure_since timestamptz,
     origin bigint NOT NULL,
     poll_at timestamptz,
-    CONSTRAINT queued_has_a_time CHECK ((status = 'queued') = (next_attempt_at IS NOT NULL))
+    CONSTRAINT queued_has_a_time CHECK (status <> 'queued' OR next_attempt_at IS NOT NULL)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05,
         autovacuum_vacuum_insert_scale_factor = 0.05,
         -- Under an old snapshot it finds nothing to remove, again and again: gently, then.
@@ -173,7 +173,7 @@ COMMENT ON COLUMN sms_outbox.created_by IS 'role that inserted the row; its user
 COMMENT ON COLUMN sms_outbox.created_at IS 'start of the transaction that inserted the row';
 COMMENT ON COLUMN sms_outbox.status IS 'queued until the outcome is known: a message on its way is queued, and counted in sms_gateways.in_flight';
 COMMENT ON COLUMN sms_outbox.attempts IS 'requests made so far, without those that the gateway refused for want of capacity';
-COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
+COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due';
 COMMENT ON COLUMN sms_outbox.smsid IS 'eSMS''s id of the message';
 COMMENT ON COLUMN sms_outbox.id_omni_mess IS 'eTelecom''s id of the message';
 COMMENT ON COLUMN sms_outbox.referent_id IS 'Interits'' id of the message';
@@ -293,11 +293,27 @@ CREATE FUNCTION sms_gateway_claimed(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 1;
 COMMENT ON FUNCTION sms_gateway_claimed(bigint) IS
     'internal: is this message on its way in the engine of this session?';
+CREATE FUNCTION sms_gateway_results(
+        OUT id bigint, OUT status sms_status, OUT gateway name, OUT attempts int,
+        OUT next_attempt_at timestamptz, OUT smsid text, OUT id_omni_mess text,
+        OUT referent_id text, OUT result_code text, OUT result_message text,
+        OUT http_status int, OUT sent_at timestamptz, OUT details jsonb,
+        OUT unsure_since timestamptz, OUT poll_at timestamptz, OUT blank boolean) RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION sms_gateway_results() IS
+    'internal: outcomes that the engine of this session is recording';
 
 CREATE FUNCTION sms_gateway_redacts(gateway name, kind text) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_gateway_redacts(name, text) IS
     'internal: is the text of such a message blanked when it has ended?';
+CREATE FUNCTION sms_gateway_reports(
+        OUT id bigint, OUT status sms_status, OUT delivered_at timestamptz, OUT price numeric,
+        OUT parts int, OUT smsid text, OUT id_omni_mess text, OUT referent_id text,
+        OUT details jsonb, OUT poll_at timestamptz) RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION sms_gateway_reports() IS
+    'internal: delivery reports that this session is recording';
 
 -- ---------------------------------------------------------------------------
 -- Following messages
@@ -417,8 +433,8 @@ REVOKE ALL ON sms_outbox, sms_gateway_lease, sms_gateway_identity, sms_gateway_s
     sms_gateway_otp, sms_gateway_usage, sms_gateways FROM PUBLIC;
 REVOKE ALL ON FUNCTION esms_validator(text[], oid), etelecom_validator(text[], oid),
     interits_validator(text[], oid), sms_outbox_insert(), sms_gateway_claimed(bigint),
-    sms_gateway_redacts(name, text), sms_resolve(bigint, sms_status), sms_pause(name, text), sms_resume(name),
-    sms_delivery_report(name, jsonb), sms_adopt_outbox(sms_status[]) FROM PUBLIC;
+    sms_gateway_results(), sms_gateway_reports(), sms_gateway_redacts(name, text), sms_resolve(bigint, sms_status), sms_pause(name, text),
+    sms_resume(name), sms_delivery_report(name, jsonb), sms_adopt_outbox(sms_status[]) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE sms_drain() FROM PUBLIC;
 GRANT SELECT ON sms_gateways TO pg_monitor;
 GRANT SELECT (id, gateway, kind, template_code, routerule, priority, send_after, expires_at, request_id, created_by, created_at,

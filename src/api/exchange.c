@@ -13,33 +13,13 @@
 #include "net/http.h"
 #include "provider/answer.h"
 
-typedef struct Exchange
-{
-	const Gateway *gateway;
-	const Prepared *prepared;
-	Answer *answer;
-} Exchange;
-
-static void
-take_answer(const HttpAnswer *http, void *arg)
-{
-	Exchange *exchange = arg;
-
-	answer_read(exchange->gateway->provider, exchange->prepared->settings, &exchange->prepared->message, http,
-				exchange->answer);
-}
-
-/* What a provider answered, as a DETAIL. */
-char *
-answer_text(const Answer *answer)
-{
-	return psprintf("%s%s%s", from_utf8(answer->code), answer->message[0] ? ": " : "",
-					from_utf8(answer->message));
-}
-
-/* The gateway to use for a call: the one named, else the default. */
+/*
+ * The gateway to use for a call, as the current user: the one named, else (NULL) the
+ * default.  Valid until gateways are looked up again, or longer with gateway_hold().
+ * Errors: 25006 on a standby, 55000 where nothing may be sent, else those of gateway_get().
+ */
 Gateway *
-find_gateway(const char *name, Call call)
+exchange_gateway(const char *name, Call call)
 {
 	Refusal refusal;
 	Gateway *gateway = NULL;
@@ -56,17 +36,58 @@ find_gateway(const char *name, Call call)
 	return gateway;
 }
 
-/* Makes a request and reads the answer. */
+/* Reads what came back; called by http_call(), and raises no error. */
+static void
+exchange_read(const HttpAnswer *http, void *arg)
+{
+	Exchange *exchange = arg;
+	const Provider *provider = exchange->gateway->provider;
+
+	answer_read(provider, exchange->settings, exchange->message, http, &exchange->answer);
+	exchange->told = false;
+	if (exchange->answer.verdict != VERDICT_ACCEPTED)
+		return;
+	if (exchange->message->call == CALL_STATUS || exchange->message->call == CALL_STATUS_DETAIL)
+		exchange->told = provider->report(http->body, http->len, &exchange->report);
+	else if (exchange->message->call == CALL_BALANCE)
+		exchange->told = provider->balance(http, exchange->balance, sizeof(exchange->balance));
+}
+
+/* Asking twice harms nobody; a message sent twice does, unless the provider knows it again. */
+static bool
+exchange_repeats_safely(const Exchange *exchange)
+{
+	switch (exchange->message->call)
+	{
+		case CALL_STATUS:
+		case CALL_STATUS_DETAIL:
+		case CALL_BALANCE:
+			return true;
+		default:
+			return exchange->gateway->provider->repeat_safe(exchange->settings, exchange->message);
+	}
+}
+
+/*
+ * Makes a request, waits for its answer, which can be canceled at any time, and fills
+ * the exchange with what it says.  Error: 53200 when memory is out.
+ */
 void
-exchange_now(Gateway *gateway, Prepared *prepared, Answer *answer)
+exchange_run(Exchange *exchange)
 {
 	HttpRequest request;
-	Exchange exchange = {gateway, prepared, answer};
 
 	memset(&request, 0, sizeof(request));
-	if (!gateway->provider->build(prepared->settings, &prepared->message, &request) ||
-		!http_call(&gateway->endpoint, &request,
-				   gateway->provider->repeat_safe(prepared->settings, &prepared->message), take_answer,
-				   &exchange))
+	if (!exchange->gateway->provider->build(exchange->settings, exchange->message, &request) ||
+		!http_call(&exchange->gateway->endpoint, &request, exchange_repeats_safely(exchange), exchange_read,
+				   exchange))
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+}
+
+/* What a provider answered, in the database's encoding, as a DETAIL. */
+char *
+exchange_words(const Answer *answer)
+{
+	return psprintf("%s%s%s", from_utf8(answer->code), answer->message[0] ? ": " : "",
+					from_utf8(answer->message));
 }

@@ -5,10 +5,26 @@
 #ifndef SMS_EXCHANGE_H
 #define SMS_EXCHANGE_H
 
-#include "gateway/prepare.h"
+#include "gateway/gateway.h"
 
-extern char *answer_text(const Answer *answer);
-extern Gateway *find_gateway(const char *name, Call call);
-extern void exchange_now(Gateway *gateway, Prepared *prepared, Answer *answer);
+/*
+ * What is asked, and what came back.  The caller fills the first three, and holds
+ * the gateway.
+ */
+typedef struct Exchange
+{
+	const Gateway *gateway;
+	Settings settings; /* the gateway's, or those of one message */
+	const Message *message;
+
+	Answer answer;
+	bool told;        /* the answer holds what was asked for: one of the next two */
+	Report report;    /* of CALL_STATUS and CALL_STATUS_DETAIL: added to what is there */
+	char balance[40]; /* of CALL_BALANCE, as the provider writes it */
+} Exchange;
+
+extern Gateway *exchange_gateway(const char *name, Call call);
+extern void exchange_run(Exchange *exchange);
+extern char *exchange_words(const Answer *answer);
 
 #endif /* SMS_EXCHANGE_H */

@@ -125,73 +125,60 @@ sms_delivery_report(PG_FUNCTION_ARGS)
  * Asking now
  * ------------------------------------------------------------------------ */
 
-typedef struct Asked
-{
-	const Provider *provider;
-	Call call;
-	const Gateway *gateway;
-	Answer answer;
-	Report report;
-	bool told;
-} Asked;
-
+/* Asks a gateway, with what was learnt before kept in exchange->report. */
 static void
-take_status(const HttpAnswer *http, void *arg)
+ask(Exchange *exchange, Call call, const char *reference)
 {
-	Asked *asked = arg;
-	Message message = {.call = asked->call};
+	Message message = {.call = call, .reference = reference};
 
-	answer_read(asked->provider, asked->gateway->settings, &message, http, &asked->answer);
-	if (asked->answer.verdict == VERDICT_ACCEPTED)
-		asked->told = asked->provider->report(http->body, http->len, &asked->report);
+	exchange->message = &message;
+	exchange_run(exchange);
+	exchange->message = NULL;
 }
 
-static void
-ask(Asked *asked, Call call, const char *reference)
-{
-	HttpRequest request;
-
-	asked->call = call;
-	if (!gateway_query(asked->gateway, call, reference, &request) ||
-		!http_call(&asked->gateway->endpoint, &request, true, take_status, asked))
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-}
-
-/* Asks a provider; false, with a warning, if it tells nothing. */
-static bool
-ask_provider(const Follow *follow, Asked *asked)
+/* The gateway of a message, with the credentials of who queued it, if it can be asked; held. */
+static Gateway *
+gateway_to_ask(const Follow *follow)
 {
 	Refusal refusal;
-	Gateway *gateway = OidIsValid(follow->role) ? gateway_get(follow->gateway, follow->role, &refusal) : NULL;
-	char *reference;
+	Gateway *gateway;
 
-	if (gateway == NULL && OidIsValid(follow->role))
-		refusal_raise(&refusal);
-	if (gateway == NULL)
+	if (!OidIsValid(follow->role))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("the role that queued message %lld does not exist", (long long) follow->id)));
+	gateway = gateway_get(follow->gateway, follow->role, &refusal);
+	if (gateway == NULL)
+		refusal_raise(&refusal);
 	if (!(gateway->provider->calls & CALL_BIT(CALL_STATUS)))
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("gateway \"%s\" (%s) cannot be asked about a message", gateway->name,
 							   gateway->provider->name),
 						errhint("It calls back: see sms_delivery_report().")));
 	gateway_hold(gateway);
-	asked->gateway = gateway;
-	asked->provider = gateway->provider;
-	reference = to_utf8(follow->reference, "id");
-	ask(asked, CALL_STATUS, reference);
-	if (asked->told && asked->report.delivery != DELIVERY_PENDING &&
-		(asked->provider->calls & CALL_BIT(CALL_STATUS_DETAIL)))
-	{
-		ask(asked, CALL_STATUS_DETAIL, reference);
-		asked->told = true;
-	}
-	else if (!asked->told)
+	return gateway;
+}
+
+/* Asks a provider what became of a message; false, with a warning, if it tells nothing. */
+static bool
+ask_provider(const Follow *follow, Report *report)
+{
+	Gateway *gateway = gateway_to_ask(follow);
+	Exchange exchange = {.gateway = gateway, .settings = gateway->settings};
+	char *reference = to_utf8(follow->reference, "id");
+	bool told;
+
+	ask(&exchange, CALL_STATUS, reference);
+	told = exchange.told;
+	if (!told)
 		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
 						  errmsg("gateway \"%s\" did not say what became of message %lld", gateway->name,
 								 (long long) follow->id),
-						  errdetail("%s", answer_text(&asked->answer))));
-	return asked->told;
+						  errdetail("%s", exchange_words(&exchange.answer))));
+	else if (exchange.report.delivery != DELIVERY_PENDING &&
+			 (gateway->provider->calls & CALL_BIT(CALL_STATUS_DETAIL)))
+		ask(&exchange, CALL_STATUS_DETAIL, reference);
+	*report = exchange.report;
+	return told;
 }
 
 /* Reads a message as the current user may; it is not locked. */
@@ -222,17 +209,16 @@ sms_check_status(PG_FUNCTION_ARGS)
 {
 	int64 id = PG_GETARG_INT64(0);
 	Follow *follow;
-	Asked asked;
-	FollowUp followup = {.row.id = id, .report = &asked.report};
+	Report report;
+	FollowUp followup = {.row.id = id, .report = &report};
 	OwnerScope scope;
 
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby asks no gateway")));
 	follow = read_message(id);
 	home_require();
-	memset(&asked, 0, sizeof(asked));
 	if (follow->reference == NULL || (follow->status != STATUS_SENT && follow->status != STATUS_UNCERTAIN) ||
-		!ask_provider(follow, &asked))
+		!ask_provider(follow, &report))
 		return status_datum(fcinfo, follow->status);
 
 	/* No lock was held while the network was awaited. */
@@ -243,54 +229,41 @@ sms_check_status(PG_FUNCTION_ARGS)
 	return status_datum(fcinfo, read_message(id)->status);
 }
 
-typedef struct Balance
-{
-	const Gateway *gateway;
-	Answer answer;
-	bool told;
-	char amount[40];
-} Balance;
+/* ------------------------------------------------------------------------
+ * The account
+ * ------------------------------------------------------------------------ */
 
-static void
-take_balance(const HttpAnswer *http, void *arg)
+/* Is it a number that numeric takes too?  strtod alone takes "inf" and "0x1p3". */
+static bool
+is_amount(const char *text)
 {
-	Balance *balance = arg;
-	Message message = {.call = CALL_BALANCE};
+	char *end;
 
-	answer_read(balance->gateway->provider, balance->gateway->settings, &message, http, &balance->answer);
-	balance->told = balance->answer.verdict == VERDICT_ACCEPTED &&
-					balance->gateway->provider->balance(http, balance->amount, sizeof(balance->amount));
+	return strspn(text, "+-.0123456789eE") == strlen(text) && isfinite(strtod(text, &end)) && end != text &&
+		   *end == '\0';
 }
 
 Datum
 sms_balance(PG_FUNCTION_ARGS)
 {
-	Gateway *gateway = find_gateway(name_arg(fcinfo, 0), CALL_BALANCE);
-	Balance balance = {.gateway = gateway};
-	HttpRequest request;
-	char *end;
+	Gateway *gateway = exchange_gateway(name_arg(fcinfo, 0), CALL_BALANCE);
+	Exchange exchange = {.gateway = gateway, .settings = gateway->settings};
 
 	if (!(gateway->provider->calls & CALL_BIT(CALL_BALANCE)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("gateway \"%s\" (%s) does not tell a balance",
 																gateway->name, gateway->provider->name)));
 	gateway_hold(gateway);
-	if (!gateway_query(gateway, CALL_BALANCE, NULL, &request) ||
-		!http_call(&gateway->endpoint, &request, true, take_balance, &balance))
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	/* Only what numeric takes too: strtod alone takes "inf" and "0x1p3". */
-	if (balance.told)
-		balance.told = strspn(balance.amount, "+-.0123456789eE") == strlen(balance.amount) &&
-					   isfinite(strtod(balance.amount, &end)) && end != balance.amount && *end == '\0';
-	if (!balance.told)
+	ask(&exchange, CALL_BALANCE, NULL);
+	if (!exchange.told || !is_amount(exchange.balance))
 	{
 		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
 						  errmsg("gateway \"%s\" did not say what is left on the account", gateway->name),
-						  errdetail("%s", answer_text(&balance.answer))));
+						  errdetail("%s", exchange_words(&exchange.answer))));
 		PG_RETURN_NULL();
 	}
-	if (!isnan(gateway->min_balance) && strtod(balance.amount, NULL) < gateway->min_balance)
-		poll_tell_balance(gateway->name, balance.amount, gateway->min_balance);
-	return DirectFunctionCall3(numeric_in, CStringGetDatum(balance.amount), ObjectIdGetDatum(InvalidOid),
+	if (!isnan(gateway->min_balance) && strtod(exchange.balance, NULL) < gateway->min_balance)
+		poll_tell_balance(gateway->name, exchange.balance, gateway->min_balance);
+	return DirectFunctionCall3(numeric_in, CStringGetDatum(exchange.balance), ObjectIdGetDatum(InvalidOid),
 							   Int32GetDatum(-1));
 }

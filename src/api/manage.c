@@ -5,9 +5,9 @@
 #include "postgres.h"
 
 #include "api/args.h"
-#include "api/exchange.h"
 #include "db/scope.h"
 #include "fmgr.h"
+#include "gateway/gateway.h"
 #include "outbox/identity.h"
 #include "outbox/manage.h"
 #include "outbox/pause.h"

@@ -96,41 +96,67 @@ put_text(Datum *value, bool *isnull, const char *text)
 		*value = CStringGetTextDatum(from_utf8(text));
 }
 
+/* Columns of sms_result. */
+enum
+{
+	RESULT_GATEWAY,
+	RESULT_STATUS,
+	RESULT_SMSID,
+	RESULT_ID_OMNI_MESS,
+	RESULT_REFERENT_ID,
+	RESULT_CODE,
+	RESULT_MESSAGE,
+	RESULT_HTTP_STATUS,
+	RESULT_REQUEST_ID,
+	RESULT_COLUMNS
+};
+
+/* An sms_result; "desc" is its type. */
+static Datum
+result_datum(TupleDesc desc, const Gateway *gateway, const Message *message, const Answer *answer)
+{
+	Datum values[RESULT_COLUMNS] = {0};
+	bool nulls[RESULT_COLUMNS] = {false};
+	Oid status_type = TupleDescAttr(desc, RESULT_STATUS)->atttypid;
+	NameData name;
+
+	namestrcpy(&name, gateway->name);
+	values[RESULT_GATEWAY] = NameGetDatum(&name);
+	values[RESULT_STATUS] = status_value(verdict_status(answer->verdict), status_type);
+	put_text(&values[RESULT_SMSID], &nulls[RESULT_SMSID], answer->smsid);
+	put_text(&values[RESULT_ID_OMNI_MESS], &nulls[RESULT_ID_OMNI_MESS], answer->id_omni_mess);
+	put_text(&values[RESULT_REFERENT_ID], &nulls[RESULT_REFERENT_ID], answer->referent_id);
+	put_text(&values[RESULT_CODE], &nulls[RESULT_CODE], answer->code);
+	put_text(&values[RESULT_MESSAGE], &nulls[RESULT_MESSAGE], answer->message);
+	values[RESULT_HTTP_STATUS] = Int32GetDatum(answer->http_status);
+	nulls[RESULT_HTTP_STATUS] = answer->http_status == 0;
+	put_text(&values[RESULT_REQUEST_ID], &nulls[RESULT_REQUEST_ID], message->request_id);
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
 /* Sends a draft and returns its sms_result. */
 static Datum
 send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 {
+	Gateway *gateway = exchange_gateway(gateway_name, draft->call);
+	Exchange exchange = {.gateway = gateway};
 	Prepared prepared;
-	Answer answer;
-	Gateway *gateway;
 	TupleDesc desc;
-	Datum values[9] = {0};
-	bool nulls[9] = {false};
-	NameData name;
+	bool may_have_gone;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "the return type is not a row type");
-	desc = BlessTupleDesc(desc);
-	gateway = find_gateway(gateway_name, draft->call);
 	prepare_now(gateway, draft, &prepared);
 	limits_take(gateway, &prepared.message, true);
 	if (draft->call == CALL_OTP && gateway->provider->otp_is_local)
 		keep_otp(gateway, &prepared);
-	exchange_now(gateway, &prepared, &answer);
-	limits_keep(answer.verdict == VERDICT_ACCEPTED || answer.verdict == VERDICT_UNCERTAIN);
-
-	namestrcpy(&name, gateway->name);
-	values[0] = NameGetDatum(&name);
-	values[1] = status_value(verdict_status(answer.verdict), TupleDescAttr(desc, 1)->atttypid);
-	put_text(&values[2], &nulls[2], answer.smsid);
-	put_text(&values[3], &nulls[3], answer.id_omni_mess);
-	put_text(&values[4], &nulls[4], answer.referent_id);
-	put_text(&values[5], &nulls[5], answer.code);
-	put_text(&values[6], &nulls[6], answer.message);
-	values[7] = Int32GetDatum(answer.http_status);
-	nulls[7] = answer.http_status == 0;
-	put_text(&values[8], &nulls[8], prepared.message.request_id);
-	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+	exchange.settings = prepared.settings;
+	exchange.message = &prepared.message;
+	exchange_run(&exchange);
+	may_have_gone =
+		exchange.answer.verdict == VERDICT_ACCEPTED || exchange.answer.verdict == VERDICT_UNCERTAIN;
+	limits_keep(may_have_gone);
+	return result_datum(BlessTupleDesc(desc), gateway, &prepared.message, &exchange.answer);
 }
 
 Datum
@@ -224,24 +250,25 @@ sms_check_otp(PG_FUNCTION_ARGS)
 		.code = text_arg(fcinfo, 1),
 	};
 	Prepared prepared;
-	Answer answer;
+	Exchange exchange;
 	Gateway *gateway;
 
 	if (draft.code == NULL || draft.code[0] == '\0' || strlen(draft.code) > 20)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a one-time password to check has 1 to 20 characters")));
-	gateway = find_gateway(name_arg(fcinfo, 2), CALL_CHECK_OTP);
+	gateway = exchange_gateway(name_arg(fcinfo, 2), CALL_CHECK_OTP);
 	prepare_now(gateway, &draft, &prepared);
 	if (gateway->provider->otp_is_local)
 		PG_RETURN_BOOL(otp_check(gateway->name, prepared.phone, draft.code));
-	exchange_now(gateway, &prepared, &answer);
-	if (answer.verdict == VERDICT_ACCEPTED)
+	exchange = (Exchange){.gateway = gateway, .settings = prepared.settings, .message = &prepared.message};
+	exchange_run(&exchange);
+	if (exchange.answer.verdict == VERDICT_ACCEPTED)
 		PG_RETURN_BOOL(true);
-	if (answer.verdict == VERDICT_PERMANENT)
+	if (exchange.answer.verdict == VERDICT_PERMANENT)
 		PG_RETURN_BOOL(false);
 	ereport(WARNING,
 			(errcode(ERRCODE_FDW_ERROR),
 			 errmsg("gateway \"%s\" did not say whether the one-time password is right", gateway->name),
-			 errdetail("%s", answer_text(&answer))));
+			 errdetail("%s", exchange_words(&exchange.answer))));
 	PG_RETURN_NULL();
 }

@@ -15,20 +15,34 @@
 
 #define HOLD 60000 /* ms until a worker looks again at an outbox that is not to be drained */
 
-Shared *shared = NULL;
+SlotTable *slot_table = NULL;
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 static WorkerSlot *my_slot = NULL; /* of this worker */
 
+/* Asks for memory and a lock, when the server counts what its libraries need. */
 static void
 request_shmem(void)
 {
 	if (previous_request_hook)
 		previous_request_hook();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(Shared)));
+	RequestAddinShmemSpace(MAXALIGN(sizeof(SlotTable)));
 	RequestNamedLWLockTranche(EXTENSION_NAME, 1);
 }
 
+static void
+init_slot(WorkerSlot *slot)
+{
+	pg_atomic_init_u32(&slot->database, InvalidOid);
+	pg_atomic_init_u32(&slot->state, SLOT_IDLE);
+	pg_atomic_init_u32(&slot->worker, 0);
+	pg_atomic_init_u32(&slot->left, 0);
+	pg_atomic_init_u64(&slot->wake_due, NO_WAKE);
+	pg_atomic_init_u64(&slot->hurry, 0);
+	pg_atomic_init_u64(&slot->not_before, 0);
+}
+
+/* Finds the table in shared memory; the first process makes it. */
 static void
 startup_shmem(void)
 {
@@ -37,43 +51,35 @@ startup_shmem(void)
 	if (previous_startup_hook)
 		previous_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct(EXTENSION_NAME, sizeof(Shared), &found);
+	slot_table = ShmemInitStruct(EXTENSION_NAME, sizeof(SlotTable), &found);
 	if (!found)
 	{
-		shared->lock = &(GetNamedLWLockTranche(EXTENSION_NAME))->lock;
-		pg_atomic_init_u32(&shared->launcher, 0);
+		slot_table->lock = &(GetNamedLWLockTranche(EXTENSION_NAME))->lock;
+		pg_atomic_init_u32(&slot_table->launcher, 0);
 		for (int i = 0; i < MAX_DATABASES; i++)
-		{
-			pg_atomic_init_u32(&shared->slots[i].database, 0);
-			pg_atomic_init_u32(&shared->slots[i].state, SLOT_IDLE);
-			pg_atomic_init_u32(&shared->slots[i].worker, 0);
-			pg_atomic_init_u32(&shared->slots[i].left, 0);
-			pg_atomic_init_u64(&shared->slots[i].wake_due, NO_WAKE);
-			pg_atomic_init_u64(&shared->slots[i].hurry, 0);
-			pg_atomic_init_u64(&shared->slots[i].not_before, 0);
-		}
+			init_slot(&slot_table->slots[i]);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
 
 /* The slot of a database, made if there is none; NULL if all are taken. */
 WorkerSlot *
-find_slot(Oid database)
+slot_of(Oid database)
 {
 	WorkerSlot *slot = NULL;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(slot_table->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
-		Oid owner = pg_atomic_read_u32(&shared->slots[i].database);
+		Oid owner = pg_atomic_read_u32(&slot_table->slots[i].database);
 
 		if (owner == database)
 		{
-			slot = &shared->slots[i];
+			slot = &slot_table->slots[i];
 			break;
 		}
 		if (owner == InvalidOid && slot == NULL)
-			slot = &shared->slots[i];
+			slot = &slot_table->slots[i];
 	}
 	if (slot != NULL && pg_atomic_read_u32(&slot->database) != database)
 	{
@@ -83,7 +89,7 @@ find_slot(Oid database)
 		pg_atomic_write_u64(&slot->not_before, 0);
 		pg_atomic_write_u32(&slot->database, database);
 	}
-	LWLockRelease(shared->lock);
+	LWLockRelease(slot_table->lock);
 	return slot;
 }
 
@@ -92,29 +98,30 @@ find_slot(Oid database)
  * database's worker.
  */
 void
-free_slot(WorkerSlot *slot)
+slot_free(WorkerSlot *slot)
 {
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(slot_table->lock, LW_EXCLUSIVE);
 	if (pg_atomic_read_u32(&slot->worker) == 0)
 		pg_atomic_write_u32(&slot->database, InvalidOid);
-	LWLockRelease(shared->lock);
+	LWLockRelease(slot_table->lock);
 }
 
+/* Wakes a process, as a slot or the table names it.  Cannot fail. */
 void
-set_latch_of(uint32 number_plus_one)
+slot_set_latch(uint32 process)
 {
-	/* A stale number wakes somebody for nothing, no more. */
-	if (number_plus_one > 0)
-		SetLatch(&ProcGlobal->allProcs[number_plus_one - 1].procLatch);
+	if (process > 0)
+		SetLatch(&ProcGlobal->allProcs[process - 1].procLatch);
 }
 
+/* Asks the launcher for a worker, unless somebody has, or none may be started.  Cannot fail. */
 void
-want_worker(WorkerSlot *slot)
+slot_want_worker(WorkerSlot *slot)
 {
 	uint32 idle = SLOT_IDLE;
 
 	if (pg_atomic_compare_exchange_u32(&slot->state, &idle, SLOT_WANTED))
-		set_latch_of(pg_atomic_read_u32(&shared->launcher));
+		slot_set_latch(pg_atomic_read_u32(&slot_table->launcher));
 }
 
 static void
@@ -124,7 +131,7 @@ on_worker_exit(int code, Datum arg)
 	(void) arg;
 	if (my_slot != NULL)
 		pg_atomic_write_u32(&my_slot->worker, 0);
-	set_latch_of(pg_atomic_read_u32(&shared->launcher));
+	slot_set_latch(pg_atomic_read_u32(&slot_table->launcher));
 }
 
 /* Makes this process the worker of its database; false if there is one. */
@@ -133,7 +140,7 @@ worker_attach(void)
 {
 	uint32 none = 0;
 
-	my_slot = find_slot(MyDatabaseId);
+	my_slot = slot_of(MyDatabaseId);
 	if (my_slot == NULL ||
 		!pg_atomic_compare_exchange_u32(&my_slot->worker, &none, compat_my_proc_number() + 1))
 	{
@@ -161,7 +168,7 @@ worker_detach(bool held)
 	WorkerSlot *slot = my_slot;
 
 	my_slot = NULL;
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(slot_table->lock, LW_EXCLUSIVE);
 	pg_atomic_write_u32(&slot->state, SLOT_IDLE);
 	pg_atomic_write_u32(&slot->left, 1);
 	pg_atomic_write_u32(&slot->worker, 0);
@@ -170,7 +177,7 @@ worker_detach(bool held)
 							(uint64) TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HOLD));
 	else
 		pg_atomic_write_u32(&slot->database, InvalidOid);
-	LWLockRelease(shared->lock);
+	LWLockRelease(slot_table->lock);
 }
 
 /*

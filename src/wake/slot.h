@@ -3,8 +3,10 @@
  *		Shared memory: a slot for each database, through which commits, the launcher and
  *		workers find each other.
  *
- * "lock" guards only which database a slot belongs to; all else is atomic, because it
- * is touched while a transaction commits, when nothing may fail.
+ * slot_table->lock guards which database a slot belongs to ("database" is written only under
+ * it, exclusively; it may be read without, and is then a hint).  All else is atomic, because it is
+ * touched while a transaction commits, when nothing may fail.  A slot that changed hands
+ * under somebody's feet wakes a worker for nothing, no more.
  */
 #ifndef SMS_SLOT_H
 #define SMS_SLOT_H
@@ -25,31 +27,32 @@ typedef enum SlotState
 	SLOT_REFUSED, /* sms_gateway.databases leaves it out */
 } SlotState;
 
+/* Processes are named by their number in ProcGlobal + 1, 0 is none: a stale one is a spurious wake. */
 typedef struct WorkerSlot
 {
-	pg_atomic_uint32 database; /* 0: free */
-	pg_atomic_uint32 state;
-	pg_atomic_uint32 worker;     /* its process's number + 1; 0: none */
+	pg_atomic_uint32 database;   /* 0: free */
+	pg_atomic_uint32 state;      /* a SlotState */
+	pg_atomic_uint32 worker;     /* its process */
 	pg_atomic_uint32 left;       /* its last worker ended because there was nothing to do here */
 	pg_atomic_uint64 wake_due;   /* earliest due time among newly queued messages */
 	pg_atomic_uint64 hurry;      /* until then: somebody wants the database alone, and waits */
 	pg_atomic_uint64 not_before; /* no worker is started until then */
 } WorkerSlot;
 
-typedef struct Shared
+typedef struct SlotTable
 {
 	LWLock *lock;
-	pg_atomic_uint32 launcher; /* its process's number + 1; 0: none */
+	pg_atomic_uint32 launcher; /* its process */
 	WorkerSlot slots[MAX_DATABASES];
-} Shared;
+} SlotTable;
 
-extern Shared *shared; /* NULL: not in shared_preload_libraries */
+extern SlotTable *slot_table; /* NULL: not in shared_preload_libraries */
 
 extern void slot_init(void);
-extern WorkerSlot *find_slot(Oid database);
-extern void free_slot(WorkerSlot *slot);
-extern void want_worker(WorkerSlot *slot);
-extern void set_latch_of(uint32 number_plus_one);
+extern WorkerSlot *slot_of(Oid database);
+extern void slot_free(WorkerSlot *slot);
+extern void slot_want_worker(WorkerSlot *slot);
+extern void slot_set_latch(uint32 process);
 extern bool worker_attach(void);
 extern void worker_detach(bool held);
 extern bool worker_must_hurry(void);

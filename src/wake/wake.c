@@ -10,15 +10,18 @@
 #include "wake/slot.h"
 #include "wake/wake.h"
 
-/* Of this backend's transaction. */
-static bool callback_registered = false;
-static WorkerSlot *my_slot = NULL;
-static bool wake_armed = false;
-static bool start_armed = false;
-static bool committed = false; /* and not told yet */
-static TimestampTz armed_due;
+/* What this backend's transaction tells when it has committed. */
+static struct
+{
+	bool registered;  /* the callbacks are; once in a process */
+	WorkerSlot *slot; /* of this database; NULL: not known, or all are taken */
+	bool wake;
+	TimestampTz due; /* of the earliest message that was queued, if "wake" */
+	bool start;
+	bool committed; /* and nobody is told yet */
+} pending;
 
-/* Nothing here may fail: the transaction is committed already. */
+/* Tells a worker that something is due, or asks for one.  Nothing here may fail: the transaction is committed. */
 static void
 wake_worker(WorkerSlot *slot, TimestampTz due)
 {
@@ -29,19 +32,19 @@ wake_worker(WorkerSlot *slot, TimestampTz due)
 		;
 	worker = pg_atomic_read_u32(&slot->worker);
 	if (worker != 0)
-		set_latch_of(worker);
+		slot_set_latch(worker);
 	else
-		want_worker(slot);
+		slot_want_worker(slot);
 }
 
 static void
-on_transaction_end(XactEvent event, void *arg)
+on_commit_or_abort(XactEvent event, void *arg)
 {
 	(void) arg;
 	if (event == XACT_EVENT_COMMIT)
-		committed = wake_armed || start_armed;
+		pending.committed = pending.wake || pending.start;
 	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		wake_armed = start_armed = false;
+		pending.wake = pending.start = false;
 }
 
 /*
@@ -52,32 +55,33 @@ static void
 on_locks_released(ResourceReleasePhase phase, bool commit, bool top, void *arg)
 {
 	(void) arg;
-	if (!committed || phase != RESOURCE_RELEASE_LOCKS || !commit || !top)
+	if (!pending.committed || phase != RESOURCE_RELEASE_LOCKS || !commit || !top)
 		return;
-	if (wake_armed && my_slot != NULL)
-		wake_worker(my_slot, armed_due);
-	if (start_armed && my_slot != NULL)
+	if (pending.wake && pending.slot != NULL)
+		wake_worker(pending.slot, pending.due);
+	if (pending.start && pending.slot != NULL)
 	{
-		pg_atomic_write_u64(&my_slot->not_before, 0);
-		want_worker(my_slot);
-		set_latch_of(pg_atomic_read_u32(&shared->launcher));
+		pg_atomic_write_u64(&pending.slot->not_before, 0);
+		slot_want_worker(pending.slot);
+		slot_set_latch(pg_atomic_read_u32(&slot_table->launcher));
 	}
-	wake_armed = start_armed = committed = false;
+	pending.wake = pending.start = pending.committed = false;
 }
 
+/* Finds this database's slot; false where no shared memory is, so that nobody can be told. */
 static bool
 arm(void)
 {
-	if (shared == NULL)
+	if (slot_table == NULL)
 		return false;
-	if (!callback_registered)
+	if (!pending.registered)
 	{
-		RegisterXactCallback(on_transaction_end, NULL);
+		RegisterXactCallback(on_commit_or_abort, NULL);
 		RegisterResourceReleaseCallback(on_locks_released, NULL);
-		callback_registered = true;
+		pending.registered = true;
 	}
-	if (my_slot == NULL || pg_atomic_read_u32(&my_slot->database) != MyDatabaseId)
-		my_slot = find_slot(MyDatabaseId);
+	if (pending.slot == NULL || pg_atomic_read_u32(&pending.slot->database) != MyDatabaseId)
+		pending.slot = slot_of(MyDatabaseId);
 	return true;
 }
 
@@ -85,12 +89,12 @@ arm(void)
 void
 wake_at_commit(TimestampTz due)
 {
-	if (wake_armed)
-		armed_due = Min(armed_due, due);
+	if (pending.wake)
+		pending.due = Min(pending.due, due);
 	else if (arm())
 	{
-		armed_due = due;
-		wake_armed = true;
+		pending.due = due;
+		pending.wake = true;
 	}
 }
 
@@ -98,12 +102,12 @@ wake_at_commit(TimestampTz due)
 bool
 launcher_is_there(void)
 {
-	return shared != NULL;
+	return slot_table != NULL;
 }
 
 /* Has a worker started for this database once this transaction commits, whatever it was held for. */
 void
 start_worker_at_commit(void)
 {
-	start_armed = arm();
+	pending.start = arm();
 }

@@ -97,18 +97,18 @@ sweep(bool want_all)
 			continue;
 		for (int i = 0; i < MAX_DATABASES && slot == NULL; i++)
 		{
-			if (pg_atomic_read_u32(&shared->slots[i].database) == database->oid)
-				slot = &shared->slots[i];
+			if (pg_atomic_read_u32(&slot_table->slots[i].database) == database->oid)
+				slot = &slot_table->slots[i];
 		}
 		if (slot == NULL && want_all)
-			slot = find_slot(database->oid);
+			slot = slot_of(database->oid);
 		if (slot == NULL)
 			continue;
-		served[slot - shared->slots] = true;
+		served[slot - slot_table->slots] = true;
 		if (pg_atomic_read_u32(&slot->state) == SLOT_REFUSED)
 			pg_atomic_write_u32(&slot->state, SLOT_IDLE);
 		if (want_all)
-			want_worker(slot);
+			slot_want_worker(slot);
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
@@ -117,12 +117,12 @@ sweep(bool want_all)
 
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
-		WorkerSlot *slot = &shared->slots[i];
+		WorkerSlot *slot = &slot_table->slots[i];
 
 		if (!served[i] && pg_atomic_read_u32(&slot->database) != InvalidOid)
 		{
 			pg_atomic_write_u32(&slot->state, SLOT_REFUSED);
-			free_slot(slot);
+			slot_free(slot);
 		}
 	}
 }
@@ -202,7 +202,7 @@ start_workers(Start *starts)
 
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
-		WorkerSlot *slot = &shared->slots[i];
+		WorkerSlot *slot = &slot_table->slots[i];
 		Start *start = &starts[i];
 		Oid database = pg_atomic_read_u32(&slot->database);
 		bool alive = worker_alive(slot, start, now);
@@ -228,7 +228,7 @@ start_workers(Start *starts)
 		{
 			pg_atomic_write_u32(&slot->state, SLOT_REFUSED);
 			if (gone)
-				free_slot(slot);
+				slot_free(slot);
 			continue;
 		}
 		start->started = now;
@@ -253,7 +253,7 @@ on_launcher_exit(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
-	pg_atomic_write_u32(&shared->launcher, 0);
+	pg_atomic_write_u32(&slot_table->launcher, 0);
 }
 
 /* The launcher: starts a worker where an outbox needs one, and is idle else. */
@@ -268,7 +268,7 @@ sms_gateway_launcher_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	before_shmem_exit(on_launcher_exit, (Datum) 0);
-	pg_atomic_write_u32(&shared->launcher, compat_my_proc_number() + 1);
+	pg_atomic_write_u32(&slot_table->launcher, compat_my_proc_number() + 1);
 
 	sweep(true);
 	for (;;)

@@ -39,11 +39,11 @@ make_room(Oid database, bool hurry)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROOM);
 
-	if (shared == NULL || !OidIsValid(database))
+	if (slot_table == NULL || !OidIsValid(database))
 		return NULL;
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
-		WorkerSlot *slot = &shared->slots[i];
+		WorkerSlot *slot = &slot_table->slots[i];
 		uint32 worker = pg_atomic_read_u32(&slot->worker);
 		int pid;
 

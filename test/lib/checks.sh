@@ -11,12 +11,11 @@ fi
 	die "There is white space at the end of lines."
 
 # Databases of any encoding read the script and show the messages.
-! grep -nP '[^\x00-\x7F]' sql/sms_gateway--*.sql sms_gateway.control || die "The extension's script is not ASCII."
+! grep -nP '[^\x00-\x7F]' sql/sms_gateway--*.sql sql/extension/* src/provider/list.h sms_gateway.control || die "The extension's script is not ASCII."
 ! grep -nP '"[^"]*[^\x00-\x7F][^"]*"' src/*.[ch] src/*/*.[ch] | grep -vP '^[^:]*:\d+:\s*(/\*|\*).*\*/$' || die "A text in C is not ASCII."
 
 say "One version everywhere"
 version=$(sed -n "s/^default_version = '\(.*\)'/\1/p" sms_gateway.control)
-[ -f "sql/sms_gateway--$version.sql" ] || die "sql/sms_gateway--$version.sql is missing"
 [ "$(grep -c "\"version\": \"$version\"" META.json)" = 2 ] || die "META.json does not say $version twice"
 grep -q "^## $version" CHANGELOG.md || die "CHANGELOG.md does not know $version"
 echo "$version"

@@ -1,0 +1,123 @@
+-- The outbox, its trigger, and who sees which of its rows.
+
+CREATE TABLE sms_outbox (
+    -- The trigger knows the columns by their position: new ones go to the end.
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    gateway name NOT NULL,
+    kind text NOT NULL DEFAULT 'text' CONSTRAINT kind_is_known CHECK (kind IN ('text', 'otp', 'omni')),
+    phone text NOT NULL,
+    content text,
+    template_code text,
+    list_param jsonb,
+    routerule text[],
+    options jsonb,
+    priority smallint NOT NULL DEFAULT 0,
+    send_after timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    request_id text NOT NULL,
+    created_by name NOT NULL,
+    created_at timestamptz NOT NULL,
+    status sms_status NOT NULL DEFAULT 'queued',
+    attempts int NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz,
+    smsid text,
+    id_omni_mess text,
+    referent_id text,
+    result_code text,
+    result_message text,
+    http_status int,
+    sent_at timestamptz,
+    delivered_at timestamptz,
+    price numeric,
+    parts int,
+    details jsonb,
+    unsure_since timestamptz,
+    origin bigint NOT NULL,
+    poll_at timestamptz,
+    CONSTRAINT queued_has_a_time CHECK ((status = 'queued') = (next_attempt_at IS NOT NULL))
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05,
+        autovacuum_vacuum_insert_scale_factor = 0.05,
+        -- Under an old snapshot it finds nothing to remove, again and again: gently, then.
+        autovacuum_vacuum_cost_delay = 10);
+
+-- What the worker claims from: one contiguous range per gateway and priority.
+CREATE INDEX sms_outbox_due ON sms_outbox (gateway, priority, next_attempt_at, id)
+    WHERE status = 'queued';
+CREATE INDEX sms_outbox_expiry ON sms_outbox (expires_at)
+    WHERE status = 'queued' AND expires_at IS NOT NULL;
+-- Ids made here (sgw-...) are unique by construction and would cost a random write each.
+CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id)
+    WHERE NOT request_id OPERATOR(pg_catalog.^@) 'sgw-';
+
+-- Whose delivery the worker asks about, and when.
+CREATE INDEX sms_outbox_poll ON sms_outbox (gateway, poll_at, id) WHERE poll_at IS NOT NULL;
+-- By the provider's id, for a callback that brings no request_id.  Texts, which have one,
+-- stay here only until their end is known: the ids are random, and each is a random write.
+CREATE INDEX sms_outbox_reference ON sms_outbox ((coalesce(id_omni_mess, smsid, referent_id)))
+    WHERE coalesce(id_omni_mess, smsid, referent_id) IS NOT NULL
+      AND (status IN ('sent', 'uncertain') OR kind <> 'text');
+
+COMMENT ON TABLE sms_outbox IS
+    'messages to send with the transaction that inserts them; what became of each is on its row';
+COMMENT ON COLUMN sms_outbox.id IS 'number of the message';
+COMMENT ON COLUMN sms_outbox.gateway IS 'foreign server to send through; left out: sms_gateway.default_gateway, else the one server that can';
+COMMENT ON COLUMN sms_outbox.kind IS 'text, otp (content holds {OTP}; options may hold ttl, length, digits_only) or omni (template_code, list_param, routerule)';
+COMMENT ON COLUMN sms_outbox.phone IS 'receiver; stored as digits with the country code';
+COMMENT ON COLUMN sms_outbox.content IS 'the text, sent in Unicode normalization form C; blanked when a one-time password has ended, and any message with the server option redact';
+COMMENT ON COLUMN sms_outbox.template_code IS 'omni: the template';
+COMMENT ON COLUMN sms_outbox.list_param IS 'omni: the template''s variables, an object (eSMS, Zalo and then SMS: an array); blanked like content';
+COMMENT ON COLUMN sms_outbox.routerule IS 'omni: channels in turn, of 1 (ZNS), 2 (automatic call), 3 (SMS); left out: the server''s';
+COMMENT ON COLUMN sms_outbox.options IS 'options of the gateway for this message alone';
+COMMENT ON COLUMN sms_outbox.priority IS 'higher goes first';
+COMMENT ON COLUMN sms_outbox.send_after IS 'not before this time';
+COMMENT ON COLUMN sms_outbox.expires_at IS 'not after this time';
+COMMENT ON COLUMN sms_outbox.request_id IS 'de-duplication key, at most 50 characters, unique per gateway; made when left out';
+COMMENT ON COLUMN sms_outbox.created_by IS 'role that inserted the row; its user mapping and privileges count';
+COMMENT ON COLUMN sms_outbox.created_at IS 'start of the transaction that inserted the row';
+COMMENT ON COLUMN sms_outbox.status IS 'queued until the outcome is known: a message on its way is queued, and counted in sms_gateways.in_flight';
+COMMENT ON COLUMN sms_outbox.attempts IS 'requests made so far, without those that the gateway refused for want of capacity';
+COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
+COMMENT ON COLUMN sms_outbox.smsid IS 'eSMS''s id of the message';
+COMMENT ON COLUMN sms_outbox.id_omni_mess IS 'eTelecom''s id of the message';
+COMMENT ON COLUMN sms_outbox.referent_id IS 'Interits'' id of the message';
+COMMENT ON COLUMN sms_outbox.result_code IS 'code of the last answer; or resolve, connect, tls, timeout, broken, too_large, crash';
+COMMENT ON COLUMN sms_outbox.result_message IS 'text of the last answer, or why the message is held';
+COMMENT ON COLUMN sms_outbox.http_status IS 'HTTP status of the last answer';
+COMMENT ON COLUMN sms_outbox.sent_at IS 'when the provider accepted it';
+COMMENT ON COLUMN sms_outbox.delivered_at IS 'when we learnt that the phone has it';
+COMMENT ON COLUMN sms_outbox.price IS 'what the provider charged, in its currency (VND)';
+COMMENT ON COLUMN sms_outbox.parts IS 'messages that the text takes, by GSM 03.38';
+COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery)';
+COMMENT ON COLUMN sms_outbox.unsure_since IS 'first attempt that the provider may have accepted without our knowing';
+COMMENT ON COLUMN sms_outbox.origin IS 'database that the row belongs to; elsewhere it is not sent';
+COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered; NULL: it does not';
+
+CREATE FUNCTION sms_outbox_insert() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_outbox_insert() IS
+    'trigger: checks and completes a new message, and wakes the worker at commit; errors as sms_send';
+CREATE TRIGGER sms_outbox_insert BEFORE INSERT ON sms_outbox
+    FOR EACH ROW EXECUTE FUNCTION sms_outbox_insert();
+COMMENT ON TRIGGER sms_outbox_insert ON sms_outbox IS
+    'checks and completes a new message, and wakes the worker at commit';
+
+ALTER TABLE sms_outbox ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_messages ON sms_outbox
+    USING (created_by OPERATOR(pg_catalog.=) CURRENT_USER)
+    WITH CHECK (created_by OPERATOR(pg_catalog.=) CURRENT_USER);
+COMMENT ON POLICY own_messages ON sms_outbox IS 'a role sees the messages that it queued';
+
+-- Monitors see all rows, but neither phone nor text.  Who may read texts, of his own messages, does not
+-- see others' by being a monitor as well.
+CREATE POLICY monitors ON sms_outbox FOR SELECT TO pg_monitor
+    USING (NOT pg_catalog.has_column_privilege(CURRENT_USER, '@extschema@.sms_outbox'::pg_catalog.regclass, 'content', 'SELECT'));
+COMMENT ON POLICY monitors ON sms_outbox IS 'members of pg_monitor see all messages, without phone and text';
+
+
+REVOKE ALL ON sms_outbox FROM PUBLIC;
+REVOKE ALL ON FUNCTION sms_outbox_insert() FROM PUBLIC;
+GRANT SELECT (id, gateway, kind, template_code, routerule, priority, send_after, expires_at, request_id, created_by, created_at,
+    status, attempts, next_attempt_at, smsid, id_omni_mess, referent_id, result_code, http_status, sent_at,
+    delivered_at, price, parts, unsure_since, origin, poll_at) ON sms_outbox TO pg_monitor;
+SELECT pg_catalog.pg_extension_config_dump('sms_outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('sms_outbox_id_seq', '');
