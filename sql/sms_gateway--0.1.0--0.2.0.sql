@@ -28,3 +28,17 @@ SELECT s.srvname AS name,
                   AND d.deptype OPERATOR(pg_catalog.=) 'e'
                   AND e.extname OPERATOR(pg_catalog.=) 'sms_gateway');
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper';
+
+-- The engine gives its statements rows without them.
+DROP FUNCTION sms_gateway_results();
+DROP FUNCTION sms_gateway_reports();
+
+-- A message is queued exactly while it has a next attempt.  0.1.0 wrote no other rows, but owners may have;
+-- nothing happens to these messages, so nobody's trigger is called.
+SET LOCAL session_replication_role = 'replica';
+UPDATE sms_outbox SET next_attempt_at = NULL
+ WHERE status OPERATOR(pg_catalog.<>) 'queued' AND next_attempt_at IS NOT NULL;
+SET LOCAL session_replication_role TO DEFAULT;
+ALTER TABLE sms_outbox DROP CONSTRAINT queued_has_a_time,
+    ADD CONSTRAINT queued_has_a_time CHECK ((status = 'queued') = (next_attempt_at IS NOT NULL));
+COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
