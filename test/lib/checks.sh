@@ -47,7 +47,7 @@ if step cppcheck "cppcheck"; then
 		as_user cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
 			--enable=warning,performance,portability --suppress='*:/usr/*' --suppress=missingInclude \
 			-Isrc -D_GNU_SOURCE \
-			'-DPG_FUNCTION_INFO_V1(x)=' -DPG_MODULE_MAGIC= '-Dforeach(a,b)=for(a=0;a;)' \
+			'-DPG_FUNCTION_INFO_V1(...)=' -DPG_MODULE_MAGIC= '-Dforeach(a,b)=for(a=0;a;)' \
 			'-Ddlist_foreach(a,b)=while(1)' '-Ddlist_foreach_modify(a,b)=while(1)' \
 			'-Ddlist_reverse_foreach(a,b)=while(1)' src test/simulator test/unit
 		echo "has nothing to say"
