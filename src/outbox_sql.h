@@ -7,6 +7,7 @@
 
 #include "sms_gateway.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 typedef enum Statement
 {

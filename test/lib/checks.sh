@@ -43,6 +43,7 @@ fi
 say "Unit tests"
 as_user make -s PG_CONFIG="$PG_CONFIG" COPT_WARNINGS=-Werror unit 2>&1
 
+[ -z "${SHORT:-}" ] || return 0
 say "Fuzzing, ${FUZZ_SECONDS:-5} s for each parser"
 as_user make -s -j"$(nproc)" PG_CONFIG="$PG_CONFIG" COPT_WARNINGS=-Werror fuzz-build
 as_user make -s PG_CONFIG="$PG_CONFIG" FUZZ_SECONDS="${FUZZ_SECONDS:-5}" fuzz-run

@@ -2,7 +2,7 @@
 
 set -euo pipefail
 
-say() { printf '\033[1m== %s\033[0m\n' "$*"; }
+say() { if [ -t 1 ]; then printf '\033[1m== %s\033[0m\n' "$*"; else printf '== %s\n' "$*"; fi; }
 die() { printf '%s\n' "$*" >&2; exit 1; }
 
 # Debian's client package alone brings pg_config and PGXS, without a header.
