@@ -6,6 +6,7 @@
 
 #include "access/xlog.h"
 #include "api/args.h"
+#include "base/wait_event.h"
 #include "db/home.h"
 #include "db/scope.h"
 #include "engine/engine.h"
@@ -16,7 +17,6 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 PG_FUNCTION_INFO_V1(sms_wait);
 PG_FUNCTION_INFO_V1(sms_drain);
@@ -44,7 +44,7 @@ sms_wait(PG_FUNCTION_ARGS)
 		if (idle || left <= 0)
 			PG_RETURN_BOOL(idle);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(step, left),
-						 PG_WAIT_EXTENSION);
+						 wait_event(WAIT_IDLE));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		step = Min(step * 2, 50);
@@ -94,6 +94,7 @@ never(void)
 static const EngineHost session_host = {
 	.held_level = ERROR,
 	.ends_when_done = true,
+	.waits_as = WAIT_DRAIN,
 	.begin = begin_nothing,
 	.commit = commit_session,
 	.failed = throw_failure,
@@ -129,7 +130,7 @@ wait_for_turn(void)
 		SPI_commit();
 		if (idle)
 			return false;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, wait_event(WAIT_TURN));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

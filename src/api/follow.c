@@ -16,6 +16,7 @@
 #include "engine/poll.h"
 #include "guard/mac.h"
 #include "miscadmin.h"
+#include "net/http_call.h"
 #include "outbox/record.h"
 #include "outbox/report.h"
 #include "provider/answer.h"

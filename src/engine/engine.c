@@ -20,6 +20,7 @@
 #include "base/compat.h"
 #include "base/extension.h"
 #include "base/settings.h"
+#include "base/wait_event.h"
 #include "engine/engine.h"
 #include "engine/lanes.h"
 #include "engine/outcome.h"
@@ -168,7 +169,8 @@ wait_for_work(Engine *engine)
 	double now = now_ms();
 	TimestampTz wall = GetCurrentTimestamp();
 
-	http_wait(round_needed(engine, now, wall) ? 0 : time_to_wait(engine, now, wall));
+	http_wait(round_needed(engine, now, wall) ? 0 : time_to_wait(engine, now, wall),
+			  wait_event(engine->host->waits_as));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }

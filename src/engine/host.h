@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include "base/wait_event.h"
+
 typedef struct EngineHost
 {
 	/* At which level is reported that the outbox is another library's, or another database's. */
@@ -17,6 +19,9 @@ typedef struct EngineHost
 
 	/* Does the engine end when nothing is due or on its way? */
 	bool ends_when_done;
+
+	/* What it waits for, as pg_stat_activity tells it. */
+	WaitReason waits_as;
 
 	/* Begins the transaction of a round, if none is open. */
 	void (*begin)(void);

@@ -9,6 +9,7 @@
 
 #include "base/compat.h"
 #include "base/extension.h"
+#include "base/wait_event.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
@@ -69,7 +70,8 @@ await_worker_exit(void)
 
 	while (slot != NULL && pg_atomic_read_u32(&slot->worker) != 0 && GetCurrentTimestamp() < end)
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
+						 wait_event(WAIT_WORKER_EXIT));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/compat.h"
 #include "engine/engine.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -99,6 +100,7 @@ told_to_end(void)
 
 static const EngineHost worker_host = {
 	.held_level = LOG,
+	.waits_as = WAIT_WORKER,
 	.begin = begin_transaction,
 	.commit = commit_transaction,
 	.failed = log_failure,
@@ -134,13 +136,12 @@ pin_settings(void)
 		{"statement_timeout", "0"},
 		{"lock_timeout", "0"}, /* each round has one of its own */
 		{"idle_in_transaction_session_timeout", "0"},
-#if PG_VERSION_NUM >= 170000
-		{"transaction_timeout", "0"},
-#endif
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	if (COMPAT_HAS_TRANSACTION_TIMEOUT)
+		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* A worker: drains the outbox of one database, until it is told to end or has nothing to serve. */
