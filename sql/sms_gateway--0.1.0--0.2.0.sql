@@ -1,5 +1,12 @@
 \echo Use "ALTER EXTENSION sms_gateway UPDATE TO '0.2.0'" to load this file. \quit
 
+-- No two names differ by one letter.
+ALTER TABLE sms_gateway_state RENAME TO sms_gateway_pause;
+ALTER INDEX sms_gateway_state_pkey RENAME TO sms_gateway_pause_pkey;
+ALTER TABLE sms_gateway_report RENAME TO sms_gateway_callback;
+ALTER INDEX sms_gateway_report_pkey RENAME TO sms_gateway_callback_pkey;
+ALTER INDEX sms_gateway_report_unknown RENAME TO sms_gateway_callback_unknown;
+
 -- Gateways are found by their wrapper's belonging to the extension, not by its name.
 CREATE OR REPLACE VIEW sms_gateways AS
 SELECT s.srvname AS name,
@@ -19,7 +26,7 @@ SELECT s.srvname AS name,
          WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit
   FROM pg_catalog.pg_foreign_server s
   JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
-  LEFT JOIN @extschema@.sms_gateway_state p ON p.gateway OPERATOR(pg_catalog.=) s.srvname
+  LEFT JOIN @extschema@.sms_gateway_pause p ON p.gateway OPERATOR(pg_catalog.=) s.srvname
  WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d
                  JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
                 WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass
@@ -28,3 +35,17 @@ SELECT s.srvname AS name,
                   AND d.deptype OPERATOR(pg_catalog.=) 'e'
                   AND e.extname OPERATOR(pg_catalog.=) 'sms_gateway');
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper';
+
+-- The engine gives its statements rows without them.
+DROP FUNCTION sms_gateway_results();
+DROP FUNCTION sms_gateway_reports();
+
+-- A message is queued exactly while it has a next attempt.  0.1.0 wrote no other rows, but owners may have;
+-- nothing happens to these messages, so nobody's trigger is called.
+SET LOCAL session_replication_role = 'replica';
+UPDATE sms_outbox SET next_attempt_at = NULL
+ WHERE status OPERATOR(pg_catalog.<>) 'queued' AND next_attempt_at IS NOT NULL;
+SET LOCAL session_replication_role TO DEFAULT;
+ALTER TABLE sms_outbox DROP CONSTRAINT queued_has_a_time,
+    ADD CONSTRAINT queued_has_a_time CHECK ((status = 'queued') = (next_attempt_at IS NOT NULL));
+COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';

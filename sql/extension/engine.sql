@@ -10,44 +10,26 @@ COMMENT ON COLUMN sms_gateway_lease.id IS 'number of the claim';
 COMMENT ON COLUMN sms_gateway_lease.ids IS 'the messages claimed together';
 COMMENT ON COLUMN sms_gateway_lease.claimed_at IS 'when';
 
-CREATE TABLE sms_gateway_state (
+CREATE TABLE sms_gateway_pause (
     gateway name PRIMARY KEY,
     reason text NOT NULL,
     by_user bool NOT NULL,
     since timestamptz NOT NULL DEFAULT now());
-COMMENT ON TABLE sms_gateway_state IS 'gateways that are paused, and why; others have no row';
-COMMENT ON COLUMN sms_gateway_state.gateway IS 'the foreign server';
-COMMENT ON COLUMN sms_gateway_state.reason IS 'why it is paused';
-COMMENT ON COLUMN sms_gateway_state.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
-COMMENT ON COLUMN sms_gateway_state.since IS 'paused since';
+COMMENT ON TABLE sms_gateway_pause IS 'gateways that are paused, and why; others have no row';
+COMMENT ON COLUMN sms_gateway_pause.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_pause.reason IS 'why it is paused';
+COMMENT ON COLUMN sms_gateway_pause.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
+COMMENT ON COLUMN sms_gateway_pause.since IS 'paused since';
 
 CREATE FUNCTION sms_gateway_claimed(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 1;
 COMMENT ON FUNCTION sms_gateway_claimed(bigint) IS
     'internal: is this message on its way in the engine of this session?';
-CREATE FUNCTION sms_gateway_results(
-        OUT id bigint, OUT status sms_status, OUT gateway name, OUT attempts int,
-        OUT next_attempt_at timestamptz, OUT smsid text, OUT id_omni_mess text,
-        OUT referent_id text, OUT result_code text, OUT result_message text,
-        OUT http_status int, OUT sent_at timestamptz, OUT details jsonb,
-        OUT unsure_since timestamptz, OUT poll_at timestamptz, OUT blank boolean) RETURNS SETOF record
-    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1;
-COMMENT ON FUNCTION sms_gateway_results() IS
-    'internal: outcomes that the engine of this session is recording';
-
 CREATE FUNCTION sms_gateway_redacts(gateway name, kind text) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_gateway_redacts(name, text) IS
     'internal: is the text of such a message blanked when it has ended?';
-CREATE FUNCTION sms_gateway_reports(
-        OUT id bigint, OUT status sms_status, OUT delivered_at timestamptz, OUT price numeric,
-        OUT parts int, OUT smsid text, OUT id_omni_mess text, OUT referent_id text,
-        OUT details jsonb, OUT poll_at timestamptz) RETURNS SETOF record
-    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1;
-COMMENT ON FUNCTION sms_gateway_reports() IS
-    'internal: delivery reports that this session is recording';
 
-REVOKE ALL ON sms_gateway_lease, sms_gateway_state FROM PUBLIC;
-REVOKE ALL ON FUNCTION sms_gateway_claimed(bigint), sms_gateway_results(), sms_gateway_reports(),
-    sms_gateway_redacts(name, text) FROM PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('sms_gateway_state', '');
+REVOKE ALL ON sms_gateway_lease, sms_gateway_pause FROM PUBLIC;
+REVOKE ALL ON FUNCTION sms_gateway_claimed(bigint), sms_gateway_redacts(name, text) FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('sms_gateway_pause', '');

@@ -34,7 +34,7 @@ CREATE TABLE sms_outbox (
     unsure_since timestamptz,
     origin bigint NOT NULL,
     poll_at timestamptz,
-    CONSTRAINT queued_has_a_time CHECK (status <> 'queued' OR next_attempt_at IS NOT NULL)
+    CONSTRAINT queued_has_a_time CHECK ((status = 'queued') = (next_attempt_at IS NOT NULL))
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05,
         autovacuum_vacuum_insert_scale_factor = 0.05,
         -- Under an old snapshot it finds nothing to remove, again and again: gently, then.
@@ -76,7 +76,7 @@ COMMENT ON COLUMN sms_outbox.created_by IS 'role that inserted the row; its user
 COMMENT ON COLUMN sms_outbox.created_at IS 'start of the transaction that inserted the row';
 COMMENT ON COLUMN sms_outbox.status IS 'queued until the outcome is known: a message on its way is queued, and counted in sms_gateways.in_flight';
 COMMENT ON COLUMN sms_outbox.attempts IS 'requests made so far, without those that the gateway refused for want of capacity';
-COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due';
+COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
 COMMENT ON COLUMN sms_outbox.smsid IS 'eSMS''s id of the message';
 COMMENT ON COLUMN sms_outbox.id_omni_mess IS 'eTelecom''s id of the message';
 COMMENT ON COLUMN sms_outbox.referent_id IS 'Interits'' id of the message';

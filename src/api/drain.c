@@ -9,8 +9,8 @@
 #include "base/wait_event.h"
 #include "db/home.h"
 #include "db/scope.h"
+#include "db/sql.h"
 #include "engine/engine.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "outbox/claim.h"
@@ -38,7 +38,7 @@ sms_wait(PG_FUNCTION_ARGS)
 		long left;
 
 		scope_enter(&scope);
-		idle = outbox_idle(false, false);
+		idle = claim_is_idle(false, false);
 		scope_leave(&scope);
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 		if (idle || left <= 0)
@@ -69,7 +69,7 @@ static void
 commit_session(Oid user, int security)
 {
 	SetUserIdAndSecContext(user, security);
-	SPI_commit();
+	sql_commit();
 }
 
 /* The user is told; his session aborts the transaction. */
@@ -123,11 +123,11 @@ wait_for_turn(void)
 		 * has locked all that is due may be the worker, which claims it: so look twice, a second apart.
 		 */
 		scope_enter(&scope);
-		idle = outbox_idle(true, false);
+		idle = claim_is_idle(true, false);
 		if (!idle && steps % 50 == 0)
-			idle = outbox_idle(true, true) && ++all_locked == 2;
+			idle = claim_is_idle(true, true) && ++all_locked == 2;
 		scope_leave(&scope);
-		SPI_commit();
+		sql_commit();
 		if (idle)
 			return false;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, wait_event(WAIT_TURN));
@@ -167,10 +167,9 @@ sms_drain(PG_FUNCTION_ARGS)
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby sends no messages")));
 	home_require();
-	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	SPI_commit();
+	sql_connect_to_commit();
+	sql_commit();
 	drain_session();
-	SPI_finish();
+	sql_disconnect();
 	PG_RETURN_VOID();
 }

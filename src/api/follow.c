@@ -16,7 +16,7 @@
 #include "engine/poll.h"
 #include "guard/mac.h"
 #include "miscadmin.h"
-#include "outbox/record.h"
+#include "outbox/follow.h"
 #include "outbox/report.h"
 #include "provider/answer.h"
 #include "wake/wake.h"
@@ -49,7 +49,7 @@ check_token(const char *gateway, const Report *report)
 static void
 record(FollowUp *followup)
 {
-	if (!outbox_follow_one(followup))
+	if (!follow_record_one(followup))
 		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 						errmsg("message %lld could not be updated", (long long) followup->row.id)));
 }
@@ -58,29 +58,26 @@ record(FollowUp *followup)
 static int64
 take_report(const char *gateway, const Report *report, const char *json, int64 by_token)
 {
-	FollowUp followup = {.report = report};
-	bool by_id_only;
-	char *status;
+	Reported reported = report_find_message(gateway, report, by_token);
+	FollowUp followup = {.row = {.id = reported.id, .role = reported.role}, .report = report};
 
-	followup.row.id =
-		outbox_find_message(gateway, report, by_token, &followup.row.role, &status, &by_id_only);
-	if (followup.row.id == 0 && by_token != 0)
+	if (reported.id == 0 && by_token != 0)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("the delivery report for gateway \"%s\" carries the token of another message",
 							   gateway)));
-	if (followup.row.id == 0 || strcmp(status, "queued") == 0)
+	if (reported.id == 0 || reported.status == STATUS_QUEUED)
 	{
 		/* Its answer may be on the way yet. */
-		outbox_keep_report(gateway, report, json, 0);
+		report_keep(gateway, report, json, 0);
 		wake_at_commit(WAKE_ONLY);
 		return 0;
 	}
 	record(&followup);
 
 	/* So that it is known again once the message has left the index of those awaited. */
-	if (by_id_only)
-		outbox_keep_report(gateway, report, json, followup.row.id);
-	return followup.row.id;
+	if (reported.by_id_only)
+		report_keep(gateway, report, json, reported.id);
+	return reported.id;
 }
 
 Datum
@@ -195,16 +192,16 @@ read_message(int64 id)
 	scope_enter(&scope);
 	MemoryContextSwitchTo(caller);
 	PushActiveSnapshot(GetLatestSnapshot());
-	follow = outbox_sent_message(id, scope.user);
+	follow = report_sent_message(id, scope.user);
 	PopActiveSnapshot();
 	scope_leave(&scope);
 	return follow;
 }
 
 static Datum
-status_datum(FunctionCallInfo fcinfo, const char *status)
+status_datum(FunctionCallInfo fcinfo, Status status)
 {
-	return ObjectIdGetDatum(outbox_status_label(get_func_rettype(fcinfo->flinfo->fn_oid), status));
+	return status_value(status, get_func_rettype(fcinfo->flinfo->fn_oid));
 }
 
 Datum
@@ -220,8 +217,7 @@ sms_check_status(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby asks no gateway")));
 	follow = read_message(id);
 	home_require();
-	if (follow->reference == NULL ||
-		(strcmp(follow->status, "sent") != 0 && strcmp(follow->status, "uncertain") != 0) ||
+	if (follow->reference == NULL || (follow->status != STATUS_SENT && follow->status != STATUS_UNCERTAIN) ||
 		!ask_provider(follow, &report))
 		return status_datum(fcinfo, follow->status);
 

@@ -4,9 +4,7 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "api/args.h"
-#include "catalog/pg_enum.h"
 #include "db/scope.h"
 #include "fmgr.h"
 #include "gateway/gateway.h"
@@ -14,7 +12,6 @@
 #include "outbox/manage.h"
 #include "outbox/pause.h"
 #include "utils/builtins.h"
-#include "utils/syscache.h"
 #include "wake/wake.h"
 
 PG_FUNCTION_INFO_V1(sms_cancel);
@@ -32,7 +29,7 @@ sms_cancel(PG_FUNCTION_ARGS)
 	bool done;
 
 	scope_enter(&scope);
-	done = outbox_cancel(PG_GETARG_INT64(0), scope.user);
+	done = manage_cancel(PG_GETARG_INT64(0), scope.user);
 	scope_leave(&scope);
 	PG_RETURN_BOOL(done);
 }
@@ -44,7 +41,7 @@ sms_retry(PG_FUNCTION_ARGS)
 	bool done;
 
 	scope_enter(&scope);
-	done = outbox_retry(PG_GETARG_INT64(0), scope.user);
+	done = manage_retry(PG_GETARG_INT64(0), scope.user);
 	scope_leave(&scope);
 	PG_RETURN_BOOL(done);
 }
@@ -52,18 +49,16 @@ sms_retry(PG_FUNCTION_ARGS)
 Datum
 sms_resolve(PG_FUNCTION_ARGS)
 {
-	HeapTuple label = SearchSysCache1(ENUMOID, ObjectIdGetDatum(PG_GETARG_OID(1)));
-	char *status = pstrdup(NameStr(((Form_pg_enum) GETSTRUCT(label))->enumlabel));
+	Status status = status_of_value(PG_GETARG_DATUM(1));
 	OwnerScope scope;
 	bool done;
 
-	ReleaseSysCache(label);
-	if (strcmp(status, "sent") != 0 && strcmp(status, "failed") != 0)
+	if (status != STATUS_SENT && status != STATUS_FAILED)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("an uncertain message cannot be resolved as \"%s\"", status),
+						errmsg("an uncertain message cannot be resolved as \"%s\"", status_label(status)),
 						errhint("It is resolved as sent or failed.")));
 	scope_enter(&scope);
-	done = outbox_resolve(PG_GETARG_INT64(0), status, scope.user);
+	done = manage_resolve(PG_GETARG_INT64(0), status, scope.user);
 	scope_leave(&scope);
 	PG_RETURN_BOOL(done);
 }
@@ -85,7 +80,7 @@ sms_pause(PG_FUNCTION_ARGS)
 
 	require_gateway(gateway);
 	scope_enter(&scope);
-	outbox_pause(gateway, reason != NULL ? reason : "paused", true);
+	pause_begin(gateway, reason != NULL ? reason : "paused", true);
 	scope_leave(&scope);
 	wake_at_commit(WAKE_ONLY);
 	PG_RETURN_VOID();
@@ -100,7 +95,7 @@ sms_resume(PG_FUNCTION_ARGS)
 
 	require_gateway(gateway);
 	scope_enter(&scope);
-	done = outbox_resume(gateway, true);
+	done = pause_end(gateway, true);
 	scope_leave(&scope);
 	wake_at_commit(WAKE_ONLY);
 	PG_RETURN_BOOL(done);
@@ -113,9 +108,9 @@ sms_adopt_outbox(PG_FUNCTION_ARGS)
 	int64 adopted;
 
 	scope_enter(&scope);
-	adopted = outbox_adopt(PG_GETARG_DATUM(0), scope.user);
+	adopted = identity_adopt(PG_GETARG_DATUM(0), scope.user);
 	scope_leave(&scope);
-	start_worker_at_commit();
+	wake_start_at_commit();
 	PG_RETURN_INT64(adopted);
 }
 
@@ -124,11 +119,11 @@ Datum
 sms_gateway_created(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
-	outbox_create_identity();
-	if (!launcher_is_there())
+	identity_create();
+	if (!wake_is_possible())
 		ereport(WARNING, (errmsg("no background worker will send the messages of sms_outbox"),
 						  errdetail("sms_gateway is not in shared_preload_libraries."),
 						  errhint("Add it and restart the server, or CALL sms_drain() from time to time.")));
-	start_worker_at_commit();
+	wake_start_at_commit();
 	PG_RETURN_VOID();
 }

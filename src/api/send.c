@@ -11,15 +11,14 @@
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/scope.h"
+#include "db/status.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "guard/limits.h"
 #include "guard/mac.h"
 #include "guard/otp.h"
 #include "miscadmin.h"
-#include "outbox/claim.h"
-#include "outbox/manage.h"
-#include "outbox/record.h"
+#include "outbox/item.h"
 #include "outbox/request_id.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -35,7 +34,7 @@ PG_FUNCTION_INFO_V1(sms_check_otp);
 static void
 check_request_id(const Gateway *gateway, const char *request_id)
 {
-	if (outbox_request_id_used(gateway->name, request_id))
+	if (request_id_is_used(gateway->name, request_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("request_id \"%s\" was already used for gateway \"%s\"", request_id, gateway->name),
@@ -75,17 +74,17 @@ keep_otp(const Gateway *gateway, const Prepared *prepared)
 	scope_leave(&scope);
 }
 
-static const char *
+static Status
 verdict_status(Verdict verdict)
 {
 	switch (verdict)
 	{
 		case VERDICT_ACCEPTED:
-			return "sent";
+			return STATUS_SENT;
 		case VERDICT_UNCERTAIN:
-			return "uncertain";
+			return STATUS_UNCERTAIN;
 		default:
-			return "failed";
+			return STATUS_FAILED;
 	}
 }
 
@@ -123,8 +122,7 @@ result_datum(TupleDesc desc, const Gateway *gateway, const Message *message, con
 
 	namestrcpy(&name, gateway->name);
 	values[RESULT_GATEWAY] = NameGetDatum(&name);
-	values[RESULT_STATUS] =
-		ObjectIdGetDatum(outbox_status_label(status_type, verdict_status(answer->verdict)));
+	values[RESULT_STATUS] = status_value(verdict_status(answer->verdict), status_type);
 	put_text(&values[RESULT_SMSID], &nulls[RESULT_SMSID], answer->smsid);
 	put_text(&values[RESULT_ID_OMNI_MESS], &nulls[RESULT_ID_OMNI_MESS], answer->id_omni_mess);
 	put_text(&values[RESULT_REFERENT_ID], &nulls[RESULT_REFERENT_ID], answer->referent_id);
@@ -239,7 +237,7 @@ sms_omni_send(PG_FUNCTION_ARGS)
 		draft.list_param = JsonbToCString(NULL, &list->root, VARSIZE(list));
 	}
 	if (!PG_ARGISNULL(3))
-		draft.routerule = outbox_join_routerule(PG_GETARG_ARRAYTYPE_P(3));
+		draft.routerule = item_join_routerule(PG_GETARG_ARRAYTYPE_P(3));
 	return send_now(fcinfo, &draft, name_arg(fcinfo, 4));
 }
 

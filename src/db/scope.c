@@ -14,7 +14,6 @@
 #include "db/home.h"
 #include "db/scope.h"
 #include "db/sql.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/guc.h"
@@ -91,8 +90,7 @@ scope_enter_worker(int elevel)
 		return OUTBOX_HELD;
 	}
 	sql_forget_plans(extension, schema);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	sql_connect();
 	pin_planner(GUC_ACTION_LOCAL);
 	sql_set("session_replication_role", "origin", GUC_ACTION_LOCAL);
 	/* Deferred triggers would run at commit, as whoever we are then. */
@@ -108,7 +106,7 @@ scope_enter_worker(int elevel)
 void
 scope_leave_worker(void)
 {
-	SPI_finish();
+	sql_disconnect();
 }
 
 /* Begins work on behalf of a user; the caller's rights have been checked. */
@@ -126,15 +124,14 @@ scope_enter(OwnerScope *scope)
 	SetUserIdAndSecContext(outbox_owner(schema), scope->security | SECURITY_LOCAL_USERID_CHANGE);
 	scope->guc_level = NewGUCNestLevel();
 	pin_planner(GUC_ACTION_SAVE);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	sql_connect();
 }
 
 /* Ends what scope_enter() began; after an error the transaction's end does. */
 void
 scope_leave(OwnerScope *scope)
 {
-	SPI_finish();
+	sql_disconnect();
 	AtEOXact_GUC(true, scope->guc_level);
 	SetUserIdAndSecContext(scope->user, scope->security);
 }

@@ -1,308 +1,103 @@
 /*
- * outbox_sql.c
- *		The statements of the outbox, and as whom and how they are run.
+ * sql.c
+ *		The extension's own SQL: statements are prepared, run and read here, and only here.
  *
- * Everything here runs as the owner of the tables, with settings that the plans
- * were made for.
+ * All of it runs as the owner of the tables, with settings that the plans were made for: scope.c
+ * sees to that.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
+#include "base/compat.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
+#include "db/home.h"
+#include "db/sql.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
-#include "base/compat.h"
-#include "db/sql.h"
-#include "storage/lmgr.h"
+#include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
-#include "utils/timestamp.h"
 
-/* Columns of a claimed message, in the order in which read_item() takes them. */
-#define ITEM_COLUMNS                                                                                         \
-	"o.id, o.priority, o.attempts, o.next_attempt_at, o.created_at, o.expires_at, "                          \
-	"o.unsure_since, o.kind, o.phone, o.content, o.template_code, o.list_param, "                            \
-	"o.routerule, o.options, o.request_id, o.created_by, o.details, o.gateway"
-
-/* Columns of a message that was sent, in the order in which read_follow() takes them. */
-#define FOLLOW_COLUMNS                                                                                       \
-	"o.id, o.gateway, coalesce(o.id_omni_mess, o.smsid, o.referent_id), o.status::text, o.created_by, "      \
-	"o.sent_at, o.poll_at"
-
-/*
- * "status = 'queued'" where rows are found by their id: written so that it does
- * not imply the predicate of the index of due messages, which the planner would
- * else walk through from end to end while the table has no statistics.
- */
-#define STILL_QUEUED "(o.status OPERATOR(pg_catalog.=) 'queued' OR o.status OPERATOR(pg_catalog.=) 'sending')"
-
-/* Blanks the text of a message "o" that ends, where it has to be. */
-#define BLANK(condition)                                                                                     \
-	"content = CASE WHEN " condition " THEN NULL ELSE o.content END, "                                       \
-	"list_param = CASE WHEN " condition " THEN NULL ELSE o.list_param END"
-#define REDACTED "@sms_gateway_redacts(o.gateway, o.kind)"
-
-#define MAX_ARGS 8
-/* "@" stands for the extension's schema and a dot.  (A formatter does not know where SQL breaks.) */
-/* clang-format off */
-static const struct
+/* The statements that are prepared, and for which extension: they last as long as this process. */
+static struct
 {
-	const char *sql;
-	Oid args[MAX_ARGS];
-} statements[PLAN_COUNT] = {
-	[PLAN_NEXT_LANE] = {
-		"SELECT o.gateway, o.priority FROM @sms_outbox o "
-		"WHERE o.status = 'queued' AND (o.gateway, o.priority) > ($1, $2) "
-		"AND (o.gateway, o.priority) < ($3, $4) "
-		"ORDER BY o.gateway, o.priority LIMIT 1",
-		{NAMEOID, INT2OID, NAMEOID, INT2OID}},
-	[PLAN_CLAIM] = {
-		"SELECT " ITEM_COLUMNS " FROM @sms_outbox o "
-		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		"AND (o.next_attempt_at, o.id) > ($3, $4) AND o.next_attempt_at <= $5 "
-		"AND o.origin = $6 AND NOT @sms_gateway_claimed(o.id) "
-		"ORDER BY o.next_attempt_at, o.id LIMIT $7 FOR NO KEY UPDATE OF o SKIP LOCKED",
-		{NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID}},
-	[PLAN_LANE_DUE] = {
-		"SELECT o.next_attempt_at FROM @sms_outbox o "
-		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		"AND o.next_attempt_at > $3 ORDER BY o.next_attempt_at LIMIT 1",
-		{NAMEOID, INT2OID, TIMESTAMPTZOID}},
-	[PLAN_ANY_DUE] = {
-		"SELECT 1 FROM @sms_outbox o "
-		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		"AND o.next_attempt_at <= $3 AND o.origin = $4 LIMIT 1",
-		{NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID}},
-	[PLAN_LANE_FREE] = {
-		"SELECT 1 FROM @sms_outbox o "
-		"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		"AND o.next_attempt_at <= $3 AND o.origin = $4 LIMIT 1 FOR SHARE OF o SKIP LOCKED",
-		{NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID}},
-	[PLAN_LEASE_ADD] = {
-		"INSERT INTO @sms_gateway_lease (ids, claimed_at) VALUES ($1, $2) RETURNING id",
-		{INT8ARRAYOID, TIMESTAMPTZOID}},
-	[PLAN_LEASE_DROP] = {
-		"DELETE FROM @sms_gateway_lease WHERE id = $1", {INT8OID}},
-	[PLAN_LEASE_SET] = {
-		"UPDATE @sms_gateway_lease SET ids = $2 WHERE id = $1", {INT8OID, INT8ARRAYOID}},
-	[PLAN_LEASE_CLEAR] = {
-		"DELETE FROM @sms_gateway_lease", {InvalidOid}},
-	[PLAN_RECORD] = {
-		"UPDATE @sms_outbox o SET status = r.status, gateway = r.gateway, attempts = r.attempts, "
-		"next_attempt_at = r.next_attempt_at, smsid = coalesce(r.smsid, o.smsid), "
-		"id_omni_mess = coalesce(r.id_omni_mess, o.id_omni_mess), "
-		"referent_id = coalesce(r.referent_id, o.referent_id), result_code = r.result_code, "
-		"result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
-		"details = coalesce(r.details, o.details), unsure_since = r.unsure_since, "
-		"poll_at = r.poll_at, " BLANK("r.blank") " "
-		"FROM @sms_gateway_results() r WHERE o.id OPERATOR(pg_catalog.=) r.id "
-		"AND " STILL_QUEUED,
-		{InvalidOid}},
-	[PLAN_ROW_FREE] = {
-		"SELECT 1 FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED", {INT8OID}},
-	[PLAN_ORPHANS] = {
-		"SELECT " ITEM_COLUMNS ", l.claimed_at "
-		"FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), @sms_outbox o "
-		"WHERE o.id = u.id AND " STILL_QUEUED " AND o.next_attempt_at <= l.claimed_at "
-		"AND o.origin = $1 FOR NO KEY UPDATE OF o",
-		{INT8OID}},
-	[PLAN_LATE] = {
-		"SELECT o.id, o.gateway, CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END, "
-		"NULL::text, o.created_by FROM @sms_outbox o "
-		"WHERE o.status = 'queued' AND o.expires_at IS NOT NULL AND o.expires_at <= $1 AND o.origin = $2 "
-		"AND NOT @sms_gateway_claimed(o.id) ORDER BY o.expires_at "
-		"LIMIT " CppAsString2(EXPIRE_AT_ONCE) " FOR NO KEY UPDATE OF o SKIP LOCKED",
-		{TIMESTAMPTZOID, INT8OID}},
-	[PLAN_EXPIRE] = {
-		"UPDATE @sms_outbox o SET next_attempt_at = NULL, "
-		"status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, "
-		BLANK("o.unsure_since IS NULL AND " REDACTED) " "
-		"WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) "
-		"AND " STILL_QUEUED,
-		{INT8ARRAYOID}},
-	[PLAN_EXPIRE_NEXT] = {
-		"SELECT o.expires_at FROM @sms_outbox o WHERE o.status = 'queued' "
-		"AND o.expires_at IS NOT NULL AND o.expires_at > $1 ORDER BY o.expires_at LIMIT 1",
-		{TIMESTAMPTZOID}},
-	[PLAN_PURGE] = {
-		"WITH page AS MATERIALIZED (SELECT o.id, o.created_at FROM @sms_outbox o "
-		"WHERE o.id > $1 ORDER BY o.id LIMIT 1000), "
-		"gone AS (DELETE FROM @sms_outbox o USING page WHERE o.id = page.id "
-		"AND o.created_at < $2 AND o.status IN "
-		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled')) "
-		"SELECT max(id), bool_or(created_at >= $2) FROM page",
-		{INT8OID, TIMESTAMPTZOID}},
-	[PLAN_PAUSES] = {
-		"SELECT gateway, by_user FROM @sms_gateway_state", {InvalidOid}},
-	[PLAN_PAUSED] = {
-		"SELECT 1 FROM @sms_gateway_state WHERE gateway = $1", {NAMEOID}},
-	[PLAN_ANY_LEASE] = {
-		"SELECT 1 FROM @sms_gateway_lease LIMIT 1", {InvalidOid}},
-	[PLAN_PAUSE] = {
-		"INSERT INTO @sms_gateway_state AS s (gateway, reason, by_user, since) "
-		"VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
-		"SET reason = excluded.reason, by_user = excluded.by_user, since = excluded.since "
-		"WHERE excluded.by_user OR NOT s.by_user",
-		{NAMEOID, TEXTOID, BOOLOID}},
-	[PLAN_RESUME] = {
-		"DELETE FROM @sms_gateway_state WHERE gateway = $1 AND (NOT by_user OR $2)",
-		{NAMEOID, BOOLOID}},
-	[PLAN_IDENTITY] = {
-		"INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid, secret) "
-		"VALUES ($1, $2, $3, $4)",
-		{INT8OID, INT8OID, OIDOID, BYTEAOID}},
-	[PLAN_IDENTITIES] = {
-		"SELECT instance, secret, system_identifier = $1 AND database_oid = $2 "
-		"FROM @sms_gateway_identity ORDER BY 3 DESC, created_at DESC",
-		{INT8OID, OIDOID}},
-	[PLAN_IDENTITY_CLEAR] = {
-		"DELETE FROM @sms_gateway_identity", {InvalidOid}},
-	[PLAN_ADOPT] = {
-		"UPDATE @sms_outbox SET origin = $1 WHERE origin <> $1 AND status = ANY ($2::@sms_status[])",
-		{INT8OID, TEXTOID}},
-	[PLAN_LOCK_ROW] = {
-		"SELECT status::text, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
-		"ELSE content IS NULL END FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
-		{INT8OID}},
-	[PLAN_LEASED_AT] = {
-		"SELECT l.claimed_at, o.next_attempt_at <= l.claimed_at FROM @sms_gateway_lease l, "
-		"@sms_outbox o WHERE o.id = $1 AND o.id = ANY (l.ids) ORDER BY l.claimed_at DESC LIMIT 1",
-		{INT8OID}},
-	[PLAN_SET_STATUS] = {
-		"UPDATE @sms_outbox o SET status = $2::@sms_status, next_attempt_at = NULL, "
-		"sent_at = CASE WHEN $2 OPERATOR(pg_catalog.=) 'sent' "
-		"THEN coalesce(o.sent_at, pg_catalog.clock_timestamp()) ELSE o.sent_at END, "
-		BLANK(REDACTED) " "
-		"WHERE o.id OPERATOR(pg_catalog.=) $1",
-		{INT8OID, TEXTOID}},
-	[PLAN_REQUEUE] = {
-		"UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
-		"expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
-		"unsure_since = NULL WHERE id OPERATOR(pg_catalog.=) $1",
-		{INT8OID, TIMESTAMPTZOID}},
-	[PLAN_FOLLOW] = {
-		"UPDATE @sms_outbox o SET "
-		"status = CASE WHEN r.open THEN coalesce(r.status, o.status) ELSE o.status END, "
-		"delivered_at = CASE WHEN r.open THEN r.delivered_at ELSE o.delivered_at END, "
-		"sent_at = coalesce(o.sent_at, CASE WHEN r.status IS NOT NULL THEN pg_catalog.clock_timestamp() END), "
-		"unsure_since = CASE WHEN r.status IS NULL THEN o.unsure_since END, "
-		BLANK("r.status IS NOT NULL AND " REDACTED) ", "
-		"price = coalesce(r.price, o.price), parts = coalesce(r.parts, o.parts), "
-		"smsid = coalesce(o.smsid, r.smsid), "
-		"id_omni_mess = coalesce(o.id_omni_mess, r.id_omni_mess), "
-		"referent_id = coalesce(o.referent_id, r.referent_id), "
-		"details = CASE WHEN r.details IS NULL OR NOT r.open THEN o.details "
-		"ELSE coalesce(o.details, '{}') OPERATOR(pg_catalog.||) r.details END, "
-		"poll_at = CASE WHEN r.poll_at OPERATOR(pg_catalog.=) '-infinity' THEN o.poll_at ELSE r.poll_at END "
-		"FROM (SELECT f.*, x.status OPERATOR(pg_catalog.=) ANY ('{sent,uncertain}'::@sms_status[]) AS open "
-		"FROM @sms_gateway_reports() f JOIN @sms_outbox x ON x.id OPERATOR(pg_catalog.=) f.id) r "
-		"WHERE o.id OPERATOR(pg_catalog.=) r.id AND o.status OPERATOR(pg_catalog.=) "
-		"ANY ('{sent,uncertain,delivered,undelivered}'::@sms_status[])",
-		{InvalidOid}},
-	[PLAN_FOLLOW_ENDS] = {
-		"SELECT o.id, o.gateway, r.status::text, r.details ->> 'delivery_code' "
-		"FROM @sms_gateway_reports() r JOIN @sms_outbox o ON o.id = r.id "
-		"WHERE r.status IN ('delivered', 'undelivered') AND o.status IN ('sent', 'uncertain')",
-		{InvalidOid}},
-	[PLAN_POLLS] = {
-		"SELECT " FOLLOW_COLUMNS
-		" FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
-		"AND (o.poll_at, o.id) > ($2, $3) AND o.poll_at <= $4 AND o.origin = $5 "
-		"ORDER BY o.poll_at, o.id LIMIT $6",
-		{NAMEOID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID}},
-	[PLAN_POLL_DUE] = {
-		"SELECT o.poll_at FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
-		"AND o.poll_at > $2 ORDER BY o.poll_at LIMIT 1",
-		{NAMEOID, TIMESTAMPTZOID}},
-	[PLAN_SENT_MESSAGE] = {
-		"SELECT " FOLLOW_COLUMNS " FROM @sms_outbox o WHERE o.id = $1", {INT8OID}},
-	[PLAN_FIND_ID] = {
-		"SELECT o.status::text, o.request_id, o.smsid, o.created_by FROM @sms_outbox o "
-		"WHERE o.id = $1 AND o.gateway = $2",
-		{INT8OID, NAMEOID}},
-	[PLAN_FIND_REQUEST] = {
-		"SELECT o.id FROM @sms_outbox o WHERE o.gateway = $1 AND o.request_id = $2 "
-		"AND NOT o.request_id OPERATOR(pg_catalog.^@) 'sgw-'",
-		{NAMEOID, TEXTOID}},
-	[PLAN_FIND_REFERENCE] = {
-		"SELECT o.id FROM @sms_outbox o "
-		"WHERE coalesce(o.id_omni_mess, o.smsid, o.referent_id) = $2 "
-		"AND coalesce(o.id_omni_mess, o.smsid, o.referent_id) IS NOT NULL "
-		"AND (o.status IN ('sent', 'uncertain') OR o.kind <> 'text') AND o.gateway = $1 LIMIT 1",
-		{NAMEOID, TEXTOID}},
-	[PLAN_FIND_REMEMBERED] = {
-		"SELECT message FROM @sms_gateway_report WHERE gateway = $1 AND reference = $2 "
-		"AND message IS NOT NULL",
-		{NAMEOID, TEXTOID}},
-	[PLAN_KEEP_REPORT] = {
-		"INSERT INTO @sms_gateway_report AS s (gateway, reference, message, report) "
-		"VALUES ($1, $2, $3, $4) ON CONFLICT (gateway, reference) DO UPDATE SET "
-		"message = coalesce(s.message, excluded.message), "
-		"report = CASE WHEN $5 THEN excluded.report ELSE s.report END, "
-		"received_at = excluded.received_at",
-		{NAMEOID, TEXTOID, INT8OID, JSONBOID, BOOLOID}},
-	[PLAN_UNKNOWN_REPORTS] = {
-		"SELECT gateway, reference, report::text FROM @sms_gateway_report "
-		"WHERE message IS NULL AND received_at > $1 ORDER BY received_at DESC LIMIT $2",
-		{TIMESTAMPTZOID, INT8OID}},
-	[PLAN_KNOW_REPORT] = {
-		"UPDATE @sms_gateway_report SET message = $3 WHERE gateway = $1 AND reference = $2",
-		{NAMEOID, TEXTOID, INT8OID}},
-	[PLAN_PURGE_REPORTS] = {
-		"DELETE FROM @sms_gateway_report WHERE received_at < $1", {TIMESTAMPTZOID}},
-	[PLAN_PURGE_OTP] = {
-		"DELETE FROM @sms_gateway_otp WHERE expires_at < $1", {TIMESTAMPTZOID}},
-	[PLAN_PURGE_USAGE] = {
-		"DELETE FROM @sms_gateway_usage WHERE window_end < $1 "
-		"AND (subject ^@ 'otp ' OR subject ^@ 'phone ')",
-		{TIMESTAMPTZOID}},
-	[PLAN_OTP_ADD] = {
-		"INSERT INTO @sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash) "
-		"VALUES (0, $5, $1, $2, $3, $4)",
-		{NAMEOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID}},
-	[PLAN_OTP_USE] = {
-		"DELETE FROM @sms_gateway_otp WHERE gateway = $1 AND phone = $2 AND id <= $3",
-		{NAMEOID, TEXTOID, INT8OID}},
-};
-/* clang-format on */
-
-static SPIPlanPtr plans[PLAN_COUNT];
-static Oid plans_extension = InvalidOid;
-static Oid plans_schema = InvalidOid;
+	Statement *first;
+	Oid extension;
+	Oid schema;
+} prepared;
 
 /* ------------------------------------------------------------------------
- * Scopes: who we are and what the planner may do
+ * Connecting
  * ------------------------------------------------------------------------ */
 
-/* Sets a GUC until the transaction or subtransaction ends (GUC_ACTION_LOCAL), or the level that was opened (_SAVE). */
+static void
+connect_to_spi(int options)
+{
+	if (SPI_connect_ext(options) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+/*
+ * Begins to run statements.  The memory context is another one afterwards: what is allocated there
+ * lives until sql_disconnect().
+ */
+void
+sql_connect(void)
+{
+	connect_to_spi(0);
+}
+
+/* The same for a procedure, which may sql_commit(). */
+void
+sql_connect_to_commit(void)
+{
+	connect_to_spi(SPI_OPT_NONATOMIC);
+}
+
+/* Commits in the middle of a procedure, and begins the next transaction. */
+void
+sql_commit(void)
+{
+	SPI_commit();
+}
+
+/* Ends what sql_connect() began; after an error the transaction's end does. */
+void
+sql_disconnect(void)
+{
+	SPI_finish();
+}
+
+/*
+ * Sets a GUC until the transaction or subtransaction ends (GUC_ACTION_LOCAL), or the level that was
+ * opened (GUC_ACTION_SAVE).
+ */
 void
 sql_set(const char *name, const char *value, GucAction action)
 {
 	set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, action, true, 0, false);
 }
 
-/* Prepared statements are good for one schema: forgets those of another. */
+/* Prepared statements are good for one schema of one extension: forgets those of another. */
 void
 sql_forget_plans(Oid extension, Oid schema)
 {
-	if (plans_extension == extension && plans_schema == schema)
+	if (prepared.extension == extension && prepared.schema == schema)
 		return;
-	for (int i = 0; i < PLAN_COUNT; i++)
+	while (prepared.first != NULL)
 	{
-		if (plans[i] != NULL)
-			SPI_freeplan(plans[i]);
-		plans[i] = NULL;
+		Statement *statement = prepared.first;
+
+		prepared.first = statement->next;
+		SPI_freeplan(statement->plan);
+		statement->plan = NULL;
 	}
-	plans_extension = extension;
-	plans_schema = schema;
+	prepared.extension = extension;
+	prepared.schema = schema;
 }
 
 /* ------------------------------------------------------------------------
@@ -310,26 +105,28 @@ sql_forget_plans(Oid extension, Oid schema)
  * ------------------------------------------------------------------------ */
 
 static int
-count_args(Statement plan)
+count_args(const Statement *statement)
 {
 	int n = 0;
 
-	while (n < MAX_ARGS && OidIsValid(statements[plan].args[n]))
+	while (n < SQL_MAX_ARGS && OidIsValid(statement->args[n]))
 		n++;
 	return n;
 }
 
+/* Prepares a statement, unless it is.  The rows that it is given, if any, are on offer. */
 static SPIPlanPtr
-get_plan(Statement plan)
+prepare(Statement *statement)
 {
 	StringInfoData sql;
 	const char *schema;
+	SPIPlanPtr plan;
 
-	if (plans[plan] != NULL)
-		return plans[plan];
-	schema = quote_identifier(get_namespace_name(plans_schema));
+	if (statement->plan != NULL)
+		return statement->plan;
+	schema = quote_identifier(get_namespace_name(prepared.schema));
 	initStringInfo(&sql);
-	for (const char *p = statements[plan].sql; *p; p++)
+	for (const char *p = statement->sql; *p; p++)
 	{
 		/* "^@" is an operator */
 		if (*p == '@' && p[-1] != '^')
@@ -337,87 +134,140 @@ get_plan(Statement plan)
 		else
 			appendStringInfoChar(&sql, *p);
 	}
-	plans[plan] = SPI_prepare(sql.data, count_args(plan), (Oid *) statements[plan].args);
-	if (plans[plan] == NULL || SPI_keepplan(plans[plan]) != 0)
+	plan = SPI_prepare(sql.data, count_args(statement), statement->args);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\"", sql.data);
 	pfree(sql.data);
-	return plans[plan];
+	statement->plan = plan;
+	statement->next = prepared.first;
+	prepared.first = statement;
+	return plan;
 }
 
 /*
  * SPI leaves its own memory context current, which ends with SPI_finish(): the
  * caller's is put back, as what the caller allocates has to outlive that.
  */
-static void
-execute(Statement plan, Datum *values, const char *nulls, bool read_only)
+static int64
+execute(Statement *statement, const Datum *values, const char *nulls, bool read_only)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int rc = SPI_execute_plan(get_plan(plan), values, nulls, read_only, 0);
+	int rc = SPI_execute_plan(prepare(statement), unconstify(Datum *, values), nulls, read_only, 0);
 
 	MemoryContextSwitchTo(caller);
 	if (rc < 0)
-		elog(ERROR, "statement %d failed: %s", (int) plan, SPI_result_code_string(rc));
-}
-
-/* Runs a statement; results are in SPI_tuptable. */
-void
-sql_run(Statement plan, Datum *values)
-{
-	execute(plan, values, NULL, false);
-}
-
-/* The same; an 'n' in nulls makes that parameter NULL. */
-void
-sql_run_nulls(Statement plan, Datum *values, const char *nulls)
-{
-	execute(plan, values, nulls, false);
-}
-
-/* Runs a statement that reads, as of now and not as of the caller's snapshot. */
-void
-sql_read_latest(Statement plan, Datum *values)
-{
-	PushActiveSnapshot(GetLatestSnapshot());
-	execute(plan, values, NULL, true);
-	PopActiveSnapshot();
+		elog(ERROR, "\"%s\" failed: %s", statement->sql, SPI_result_code_string(rc));
+	return (int64) SPI_processed;
 }
 
 /*
- * Runs a statement that changes messages, and so fires the triggers that users
- * put on the outbox; as a role, if one is given.  Privileges are the owner's all the same: they are
- * checked when the executor starts, and the role changes after that.  Triggers find their objects
- * where they do in any session, and what they SET does not last; such statements qualify all
- * their operators.
+ * Runs a statement, with values for all of its parameters.  Returns how many rows it returned or
+ * changed; those that it returned are there until sql_done(), or until the next statement is run.
  */
-void
-sql_run_firing(Statement plan, Datum *values, Oid role)
+int64
+sql_run(Statement *statement, const Datum *values)
 {
+	return execute(statement, values, NULL, false);
+}
+
+/* The same; an 'n' in nulls makes that parameter NULL. */
+int64
+sql_run_nulls(Statement *statement, const Datum *values, const char *nulls)
+{
+	return execute(statement, values, nulls, false);
+}
+
+/* The same for a statement that reads, as of now and not as of the caller's snapshot. */
+int64
+sql_read_latest(Statement *statement, const Datum *values)
+{
+	int64 n;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	n = execute(statement, values, NULL, true);
+	PopActiveSnapshot();
+	return n;
+}
+
+/* Runs a statement that looks for something: has it returned or changed a row? */
+bool
+sql_any(Statement *statement, const Datum *values)
+{
+	bool any = execute(statement, values, NULL, false) > 0;
+
+	sql_done();
+	return any;
+}
+
+/* Runs a statement that looks for a time: that of its first row, DT_NOEND if there is none. */
+TimestampTz
+sql_find_time(Statement *statement, const Datum *values)
+{
+	TimestampTz found = execute(statement, values, NULL, false) > 0 ? sql_time(0, 0, DT_NOEND) : DT_NOEND;
+
+	sql_done();
+	return found;
+}
+
+static ParamListInfo
+make_params(const Statement *statement, const Datum *values)
+{
+	int n = count_args(statement);
+	ParamListInfo params = n > 0 ? makeParamList(n) : NULL;
+
+	for (int i = 0; i < n; i++)
+		params->params[i] =
+			(ParamExternData){.value = values[i], .pflags = PARAM_FLAG_CONST, .ptype = statement->args[i]};
+	return params;
+}
+
+/*
+ * Runs a statement that changes messages, and so fires the triggers that users put on the outbox;
+ * those run as "role", if one is given.  "rows" are those that the statement is given, or NULL.
+ * Returns how many messages it changed.
+ *
+ * This drives the executor itself, because SPI has no place between these two moments:
+ *
+ * - ExecutorStart() checks privileges, all of them and once, against the current user.  That is the
+ *   owner of the tables, as whom the statement was also planned (so no row-level security is in
+ *   the plan).  The role need have no right to UPDATE the outbox, and usually has none.
+ * - Triggers run inside ExecutorRun() (BEFORE, and statements') and ExecutorFinish() (AFTER).  They are
+ *   the code of whoever has the TRIGGER privilege; the owner is often a superuser, and would be the
+ *   wrong one to run them.  So the user changes in between, and back when the triggers have run.
+ *
+ * Deferred triggers do not wait for the commit, as scope.c sets all constraints immediate in the
+ * worker; in a session they run as whoever commits, as for any other statement.  PostgreSQL 18 made an
+ * AFTER trigger run as the user who was current when its event was queued, which before was the user
+ * current when it ran: here both are "role", as nothing but the user changes between Start and Run.
+ *
+ * Triggers find their objects where they do in any session: search_path is that of a new session.
+ * What they SET does not last.  Such statements qualify all their operators, as they are planned
+ * with that path.  An error leaves user, settings and executor to the end of the (sub)transaction.
+ */
+int64
+sql_run_firing(Statement *statement, const Datum *values, const SqlRows *rows, Oid role)
+{
+	int guc_level = NewGUCNestLevel();
+	SPIPlanPtr plan;
 	CachedPlan *cached;
-	PlannedStmt *statement;
-	ParamListInfo params = NULL;
+	CachedPlanSource *source;
 	QueryDesc *query;
 	Oid user;
 	int security;
-	int guc_level = NewGUCNestLevel();
-	int nargs = count_args(plan);
+	int64 changed;
 
 	sql_set("search_path", GetConfigOptionResetString("search_path"), GUC_ACTION_SAVE);
-	if (nargs > 0)
-	{
-		params = makeParamList(nargs);
-		for (int i = 0; i < nargs; i++)
-			params->params[i] = (ParamExternData){
-				.value = values[i], .pflags = PARAM_FLAG_CONST, .ptype = statements[plan].args[i]};
-	}
-	cached = SPI_plan_get_cached_plan(get_plan(plan));
+	plan = prepare(statement);
+	source = linitial(SPI_plan_get_plan_sources(plan));
+	cached = SPI_plan_get_cached_plan(plan);
 	if (cached == NULL || list_length(cached->stmt_list) != 1)
-		elog(ERROR, "statement %d has no plan", (int) plan);
-	statement = linitial_node(PlannedStmt, cached->stmt_list);
+		elog(ERROR, "\"%s\" has no plan", statement->sql);
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	query = CreateQueryDesc(statement, statements[plan].sql, GetActiveSnapshot(), InvalidSnapshot,
-							None_Receiver, params, NULL, 0);
+	query = CreateQueryDesc(linitial_node(PlannedStmt, cached->stmt_list), source->query_string,
+							GetActiveSnapshot(), InvalidSnapshot, None_Receiver,
+							make_params(statement, values), rows != NULL ? rows->environment : NULL, 0);
 	ExecutorStart(query, 0);
 	GetUserIdAndSecContext(&user, &security);
 	if (OidIsValid(role))
@@ -425,79 +275,14 @@ sql_run_firing(Statement plan, Datum *values, Oid role)
 	compat_executor_run(query);
 	ExecutorFinish(query);
 	SetUserIdAndSecContext(user, security);
-	SPI_processed = query->estate->es_processed;
+	changed = (int64) query->estate->es_processed;
 	ExecutorEnd(query);
 	FreeQueryDesc(query);
 	PopActiveSnapshot();
 	ReleaseCachedPlan(cached, CurrentResourceOwner);
 	CommandCounterIncrement();
 	AtEOXact_GUC(false, guc_level);
-}
-
-/* ------------------------------------------------------------------------
- * Results
- * ------------------------------------------------------------------------ */
-
-/* A column of a result, counted from 1. */
-Datum
-sql_column(int row, int number, bool *isnull)
-{
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number, isnull);
-}
-
-/* A column of type text, palloc'd; NULL if it is NULL. */
-char *
-sql_text(int row, int number)
-{
-	bool isnull;
-	Datum datum = sql_column(row, number, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(datum);
-}
-
-/* A column of type timestamptz. */
-TimestampTz
-sql_time(int row, int number, TimestampTz if_null)
-{
-	bool isnull;
-	Datum datum = sql_column(row, number, &isnull);
-
-	return isnull ? if_null : DatumGetTimestampTz(datum);
-}
-
-/* Runs a statement that looks for a time: that of its first row, DT_NOEND if there is none. */
-TimestampTz
-sql_find_time(Statement plan, Datum *values)
-{
-	TimestampTz found;
-
-	sql_run(plan, values);
-	found = SPI_processed > 0 ? sql_time(0, 1, DT_NOEND) : DT_NOEND;
-	SPI_freetuptable(SPI_tuptable);
-	return found;
-}
-
-/* A column of type jsonb as text, palloc'd; NULL if it is NULL. */
-char *
-sql_json(int row, int number)
-{
-	bool isnull;
-	Datum datum = sql_column(row, number, &isnull);
-	Jsonb *json;
-
-	if (isnull)
-		return NULL;
-	json = DatumGetJsonbP(datum);
-	return JsonbToCString(NULL, &json->root, VARSIZE(json));
-}
-
-/* A column that names a role; InvalidOid if that is no more. */
-Oid
-sql_role(int row, int number)
-{
-	bool isnull;
-
-	return get_role_oid(NameStr(*DatumGetName(sql_column(row, number, &isnull))), true);
+	return changed;
 }
 
 /* Ids as an array, which a statement takes. */
@@ -506,4 +291,200 @@ sql_id_array(const Datum *ids, int n)
 {
 	return PointerGetDatum(construct_array(unconstify(Datum *, ids), n, INT8OID, sizeof(int64),
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* ------------------------------------------------------------------------
+ * Rows that statements are given
+ * ------------------------------------------------------------------------ */
+
+/*
+ * Offers rows, none at first, to the statements that are run from now on: they read them FROM
+ * "name", which is a constant and goes before any table of that name.  They are on offer until
+ * sql_rows_withdraw() or sql_disconnect(), and live as long as the (sub)transaction.
+ *
+ * Statements are prepared, and prepared again, while the rows they name are on offer: it is from the offer
+ * that parser and planner know the columns.
+ */
+SqlRows *
+sql_rows_offer(const char *name, const SqlColumn *columns, int ncolumns)
+{
+	/* SPI remembers the offer in the current context. */
+	MemoryContext caller = MemoryContextSwitchTo(CurTransactionContext);
+	MemoryContext context =
+		AllocSetContextCreate(CurTransactionContext, "sms_gateway rows", ALLOCSET_DEFAULT_SIZES);
+	Oid outbox = home_relation("sms_outbox");
+	SqlRows *rows = MemoryContextAllocZero(context, sizeof(SqlRows));
+
+	rows->context = context;
+	rows->status_type = get_atttype(outbox, get_attnum(outbox, "status"));
+	MemoryContextSwitchTo(context);
+	rows->desc = CreateTemplateTupleDesc(ncolumns);
+	for (int i = 0; i < ncolumns; i++)
+		TupleDescInitEntry(rows->desc, (AttrNumber) (i + 1), columns[i].name,
+						   OidIsValid(columns[i].type) ? columns[i].type : rows->status_type, -1, 0);
+	rows->store = tuplestore_begin_heap(true, false, work_mem);
+	rows->relation = palloc0(sizeof(EphemeralNamedRelationData));
+	rows->relation->md.name = pstrdup(name);
+	rows->relation->md.tupdesc = rows->desc;
+	rows->relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	/* Few: each is then looked up by its message's key. */
+	rows->relation->md.enrtuples = 1;
+	rows->relation->reldata = rows->store;
+	/* The driver of sql_run_firing() needs one of its own: SPI's cannot be had. */
+	rows->environment = create_queryEnv();
+	register_ENR(rows->environment, rows->relation);
+	MemoryContextSwitchTo(CurTransactionContext);
+	if (SPI_register_relation(rows->relation) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not offer rows as \"%s\"", name);
+	MemoryContextSwitchTo(caller);
+	return rows;
+}
+
+/* Adds a row, with a value for each column; it is copied. */
+void
+sql_rows_add(SqlRows *rows, const Datum *values, const bool *nulls)
+{
+	tuplestore_putvalues(rows->store, rows->desc, unconstify(Datum *, values), unconstify(bool *, nulls));
+}
+
+/* Takes all rows away; others can be added. */
+void
+sql_rows_clear(SqlRows *rows)
+{
+	tuplestore_clear(rows->store);
+}
+
+/* Ends an offer, and frees it. */
+void
+sql_rows_withdraw(SqlRows *rows)
+{
+	SPI_unregister_relation(rows->relation->md.name);
+	tuplestore_end(rows->store);
+	MemoryContextDelete(rows->context);
+}
+
+/* ------------------------------------------------------------------------
+ * Results
+ * ------------------------------------------------------------------------ */
+
+/* A column of any type, as it is in the row: good until sql_done(). */
+Datum
+sql_datum(int row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column + 1, isnull);
+}
+
+bool
+sql_is_null(int row, int column)
+{
+	bool isnull;
+
+	(void) sql_datum(row, column, &isnull);
+	return isnull;
+}
+
+/* A column of type bigint; 0 if it is NULL. */
+int64
+sql_int64(int row, int column)
+{
+	bool isnull;
+	Datum datum = sql_datum(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(datum);
+}
+
+/* A column of type int; 0 if it is NULL. */
+int32
+sql_int32(int row, int column)
+{
+	bool isnull;
+	Datum datum = sql_datum(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(datum);
+}
+
+/* A column of type smallint; 0 if it is NULL. */
+int16
+sql_int16(int row, int column)
+{
+	bool isnull;
+	Datum datum = sql_datum(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt16(datum);
+}
+
+/* A column of type boolean; false if it is NULL. */
+bool
+sql_bool(int row, int column)
+{
+	bool isnull;
+	Datum datum = sql_datum(row, column, &isnull);
+
+	return !isnull && DatumGetBool(datum);
+}
+
+/* A column of type name, as it is in the row: good until sql_done().  It is NOT NULL. */
+const char *
+sql_name(int row, int column)
+{
+	bool isnull;
+
+	return NameStr(*DatumGetName(sql_datum(row, column, &isnull)));
+}
+
+/* A column of type text, palloc'd; NULL if it is NULL. */
+char *
+sql_text(int row, int column)
+{
+	bool isnull;
+	Datum datum = sql_datum(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(datum);
+}
+
+/* A column of type jsonb as text, palloc'd; NULL if it is NULL. */
+char *
+sql_json(int row, int column)
+{
+	bool isnull;
+	Datum datum = sql_datum(row, column, &isnull);
+	Jsonb *json;
+
+	if (isnull)
+		return NULL;
+	json = DatumGetJsonbP(datum);
+	return JsonbToCString(NULL, &json->root, VARSIZE(json));
+}
+
+/* A column of type timestamptz. */
+TimestampTz
+sql_time(int row, int column, TimestampTz if_null)
+{
+	bool isnull;
+	Datum datum = sql_datum(row, column, &isnull);
+
+	return isnull ? if_null : DatumGetTimestampTz(datum);
+}
+
+/* A column of type sms_status.  It is NOT NULL. */
+Status
+sql_status(int row, int column)
+{
+	bool isnull;
+
+	return status_of_value(sql_datum(row, column, &isnull));
+}
+
+/* A column of type name that names a role; InvalidOid if that is no more. */
+Oid
+sql_role(int row, int column)
+{
+	return get_role_oid(sql_name(row, column), true);
+}
+
+/* Frees the result. */
+void
+sql_done(void)
+{
+	SPI_freetuptable(SPI_tuptable);
 }

@@ -1,68 +1,64 @@
 /*
  * sql.h
- *		What the files of the outbox share: its statements, and how they are run.
+ *		The extension's own SQL: statements are prepared, run and read here, and only here.
+ *
+ * A statement stands in the file that runs it, with an enum of the columns it returns:
+ *
+ *		static Statement lease_newest = {
+ *			.sql = "SELECT id, claimed_at FROM @sms_gateway_lease WHERE id > $1",
+ *			.args = {INT8OID},
+ *		};
+ *		enum { LEASE_ID, LEASE_CLAIMED_AT };
+ *
+ *		n = sql_run(&lease_newest, values);
+ *		for (int i = 0; i < n; i++)
+ *			… sql_int64(i, LEASE_ID) …
+ *		sql_done();
+ *
+ * Readers read the result of the statement that ran last, up to sql_done().
  */
 #ifndef SMS_SQL_H
 #define SMS_SQL_H
 
 #include "postgres.h"
 
+#include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "db/status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/queryenvironment.h"
+#include "utils/tuplestore.h"
 
-typedef enum Statement
+#define SQL_MAX_ARGS 8
+
+typedef struct Statement
 {
-	PLAN_NEXT_LANE,
-	PLAN_CLAIM,
-	PLAN_LANE_DUE,
-	PLAN_ANY_DUE,
-	PLAN_LANE_FREE,
-	PLAN_LEASE_ADD,
-	PLAN_LEASE_DROP,
-	PLAN_LEASE_SET,
-	PLAN_LEASE_CLEAR,
-	PLAN_RECORD,
-	PLAN_ROW_FREE,
-	PLAN_ORPHANS,
-	PLAN_LATE,
-	PLAN_EXPIRE,
-	PLAN_EXPIRE_NEXT,
-	PLAN_PURGE,
-	PLAN_PAUSES,
-	PLAN_PAUSED,
-	PLAN_ANY_LEASE,
-	PLAN_PAUSE,
-	PLAN_RESUME,
-	PLAN_IDENTITY,
-	PLAN_IDENTITIES,
-	PLAN_IDENTITY_CLEAR,
-	PLAN_ADOPT,
-	PLAN_LOCK_ROW,
-	PLAN_LEASED_AT,
-	PLAN_SET_STATUS,
-	PLAN_REQUEUE,
-	PLAN_FOLLOW,
-	PLAN_FOLLOW_ENDS,
-	PLAN_POLLS,
-	PLAN_POLL_DUE,
-	PLAN_SENT_MESSAGE,
-	PLAN_FIND_ID,
-	PLAN_FIND_REQUEST,
-	PLAN_FIND_REFERENCE,
-	PLAN_FIND_REMEMBERED,
-	PLAN_KEEP_REPORT,
-	PLAN_UNKNOWN_REPORTS,
-	PLAN_KNOW_REPORT,
-	PLAN_PURGE_REPORTS,
-	PLAN_PURGE_OTP,
-	PLAN_PURGE_USAGE,
-	PLAN_OTP_ADD,
-	PLAN_OTP_USE,
-	PLAN_COUNT
+	const char *sql;        /* "@" stands for the extension's schema and a dot */
+	Oid args[SQL_MAX_ARGS]; /* types of its parameters, up to the first InvalidOid */
+	/* sql.c's: */
+	struct _SPI_plan *plan; /* NULL: not prepared */
+	struct Statement *next; /* in the list of those that are */
 } Statement;
 
-#define EXPIRE_AT_ONCE 1000
+/* A column of rows that a statement is given. */
+typedef struct SqlColumn
+{
+	const char *name;
+	Oid type; /* InvalidOid: sms_status */
+} SqlColumn;
+
+/* Rows that statements find under a name, as if it were a table's: an ephemeral named relation. */
+typedef struct SqlRows
+{
+	Oid status_type; /* sms_status */
+	/* sql.c's: */
+	TupleDesc desc;
+	Tuplestorestate *store;
+	EphemeralNamedRelation relation;
+	QueryEnvironment *environment;
+	MemoryContext context;
+} SqlRows;
 
 /* A name as a parameter, kept in "name". */
 static inline Datum
@@ -72,18 +68,42 @@ name_datum(NameData *name, const char *text)
 	return NameGetDatum(name);
 }
 
-extern void sql_forget_plans(Oid extension, Oid schema);
-extern void sql_run(Statement plan, Datum *values);
-extern void sql_run_nulls(Statement plan, Datum *values, const char *nulls);
-extern void sql_read_latest(Statement plan, Datum *values);
-extern void sql_run_firing(Statement plan, Datum *values, Oid role);
+/* Connecting */
+extern void sql_connect(void);
+extern void sql_connect_to_commit(void);
+extern void sql_commit(void);
+extern void sql_disconnect(void);
 extern void sql_set(const char *name, const char *value, GucAction action);
-extern Datum sql_column(int row, int number, bool *isnull);
-extern char *sql_text(int row, int number);
-extern TimestampTz sql_time(int row, int number, TimestampTz if_null);
-extern TimestampTz sql_find_time(Statement plan, Datum *values);
-extern char *sql_json(int row, int number);
-extern Oid sql_role(int row, int number);
+extern void sql_forget_plans(Oid extension, Oid schema);
+
+/* Running */
+extern int64 sql_run(Statement *statement, const Datum *values);
+extern int64 sql_run_nulls(Statement *statement, const Datum *values, const char *nulls);
+extern int64 sql_read_latest(Statement *statement, const Datum *values);
+extern bool sql_any(Statement *statement, const Datum *values);
+extern TimestampTz sql_find_time(Statement *statement, const Datum *values);
+extern int64 sql_run_firing(Statement *statement, const Datum *values, const SqlRows *rows, Oid role);
 extern Datum sql_id_array(const Datum *ids, int n);
+
+/* Rows that statements are given */
+extern SqlRows *sql_rows_offer(const char *name, const SqlColumn *columns, int ncolumns);
+extern void sql_rows_add(SqlRows *rows, const Datum *values, const bool *nulls);
+extern void sql_rows_clear(SqlRows *rows);
+extern void sql_rows_withdraw(SqlRows *rows);
+
+/* Reading the result: rows and columns count from 0 */
+extern bool sql_is_null(int row, int column);
+extern Datum sql_datum(int row, int column, bool *isnull);
+extern int64 sql_int64(int row, int column);
+extern int32 sql_int32(int row, int column);
+extern int16 sql_int16(int row, int column);
+extern bool sql_bool(int row, int column);
+extern const char *sql_name(int row, int column);
+extern char *sql_text(int row, int column);
+extern char *sql_json(int row, int column);
+extern TimestampTz sql_time(int row, int column, TimestampTz if_null);
+extern Status sql_status(int row, int column);
+extern Oid sql_role(int row, int column);
+extern void sql_done(void);
 
 #endif /* SMS_SQL_H */

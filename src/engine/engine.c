@@ -95,7 +95,7 @@ reserve_slots(Engine *engine)
 static void
 notice_news(Engine *engine, double now)
 {
-	TimestampTz due = worker_take_wake();
+	TimestampTz due = slot_take_wake();
 
 	if (due != DT_NOEND)
 		lane_look_back(engine, due);

@@ -122,13 +122,13 @@ lane_discover(Engine *engine)
 		LaneKey found = from;
 		LaneKey to;
 
-		outbox_lane_end(&to);
+		claim_lane_end(&to);
 		if (i < engine->nlanes)
 		{
 			to.gateway = engine->lanes[i].gateway;
 			to.priority = engine->lanes[i].priority;
 		}
-		if (outbox_next_lane(&found, &to))
+		if (claim_next_lane(&found, &to))
 			add_lane(engine, &found); /* it is number i now */
 		if (i < engine->nlanes)
 		{
@@ -182,7 +182,7 @@ claim_from(Lane *lane, int limit, MemoryContext parent, TimestampTz wall)
 		lane->next_due = DT_NOEND;
 		return NIL;
 	}
-	items = outbox_claim(lane, limit, wall, parent);
+	items = claim_due(lane, limit, wall, parent);
 	if (items != NIL)
 	{
 		OutboxItem *last = llast(items);
@@ -191,7 +191,7 @@ claim_from(Lane *lane, int limit, MemoryContext parent, TimestampTz wall)
 		lane->after_id = last->row.id;
 	}
 	lane->drained = list_length(items) < limit;
-	lane->next_due = lane->drained ? outbox_lane_due(lane, wall) : DT_NOBEGIN;
+	lane->next_due = lane->drained ? claim_lane_due(lane, wall) : DT_NOBEGIN;
 	return items;
 }
 

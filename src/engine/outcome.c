@@ -51,7 +51,7 @@ outcome_explain(OutboxItem *item, const char *code, const char *message)
  * tried next (0: not).
  */
 void
-outcome_add(Engine *engine, OutboxItem *item, const char *status, TimestampTz next_attempt_at)
+outcome_add(Engine *engine, OutboxItem *item, Status status, TimestampTz next_attempt_at)
 {
 	item->new_status = status;
 	item->next_attempt_at = next_attempt_at;
@@ -116,7 +116,7 @@ fall_back(Engine *engine, OutboxItem *item)
 		return false;
 	item->new_gateway = fallback;
 	item->attempts = 0;
-	outcome_add(engine, item, "queued", GetCurrentTimestamp());
+	outcome_add(engine, item, STATUS_QUEUED, GetCurrentTimestamp());
 	return true;
 }
 
@@ -124,9 +124,9 @@ static void
 fail_item(Engine *engine, OutboxItem *item)
 {
 	if (item->unsure_since != 0)
-		outcome_add(engine, item, "uncertain", 0);
+		outcome_add(engine, item, STATUS_UNCERTAIN, 0);
 	else if (item->gateway == NULL || !fall_back(engine, item))
-		outcome_add(engine, item, "failed", 0);
+		outcome_add(engine, item, STATUS_FAILED, 0);
 }
 
 /* Is another request for this message harmless, if it is made at a time? */
@@ -154,9 +154,9 @@ outcome_try_again(Engine *engine, OutboxItem *item, bool unsure)
 	if (item->attempts >= item->gateway->max_attempts)
 		fail_item(engine, item);
 	else if (item->unsure_since != 0 && !outcome_may_repeat(item, next))
-		outcome_add(engine, item, "uncertain", 0);
+		outcome_add(engine, item, STATUS_UNCERTAIN, 0);
 	else
-		outcome_add(engine, item, "queued", next);
+		outcome_add(engine, item, STATUS_QUEUED, next);
 }
 
 /* Decides what becomes of a message that was answered. */
@@ -174,7 +174,7 @@ judge_message(Engine *engine, OutboxItem *item)
 			item->sent_at = GetCurrentTimestamp();
 			item->unsure_since = 0;
 			item->poll_at = poll_sent(engine, item->gateway, answer);
-			outcome_add(engine, item, "sent", 0);
+			outcome_add(engine, item, STATUS_SENT, 0);
 			break;
 		case VERDICT_PERMANENT:
 			item->attempts++;
@@ -191,7 +191,7 @@ judge_message(Engine *engine, OutboxItem *item)
 		case VERDICT_THROTTLED:
 		case VERDICT_GATEWAY:
 			/* It was not the message's fault: its turn stays, and its attempts. */
-			outcome_add(engine, item, "queued", item->due);
+			outcome_add(engine, item, STATUS_QUEUED, item->due);
 			break;
 	}
 }
@@ -201,7 +201,7 @@ void
 outcome_hand_back(Engine *engine, OutboxItem *item)
 {
 	item->row.unchanged = true;
-	outcome_add(engine, item, "queued", item->due);
+	outcome_add(engine, item, STATUS_QUEUED, item->due);
 }
 
 /*
@@ -216,7 +216,8 @@ outcome_refuse(Engine *engine, OutboxItem *item)
 	if (refusal->sqlstate == ERRCODE_UNDEFINED_OBJECT)
 	{
 		outcome_explain(item, "held", refusal->message);
-		outcome_add(engine, item, "queued", TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_RETRY));
+		outcome_add(engine, item, STATUS_QUEUED,
+					TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_RETRY));
 	}
 	else
 	{

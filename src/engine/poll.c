@@ -23,7 +23,7 @@
 #include "engine/question.h"
 #include "engine/queue.h"
 #include "miscadmin.h"
-#include "outbox/record.h"
+#include "outbox/follow.h"
 #include "outbox/report.h"
 #include "text/details.h"
 #include "utils/builtins.h"
@@ -188,7 +188,7 @@ put_off(const Follow *follow, bool later)
 
 	if (later)
 		followup.poll_at = question_next_time(follow->sent_at, UNKNOWN_WINDOW);
-	outbox_follow_one(&followup);
+	follow_record_one(&followup);
 }
 
 /* Takes a message into our hands, or puts it off if its gateway cannot be asked. */
@@ -197,7 +197,7 @@ add_poll(Poller *poller, PollLane *lane, const Follow *follow)
 {
 	Refusal refusal;
 	Gateway *gateway = OidIsValid(follow->role) ? gateway_get(follow->gateway, follow->role, &refusal) : NULL;
-	bool sent = strcmp(follow->status, "sent") == 0;
+	bool sent = follow->status == STATUS_SENT;
 	bool known;
 	QuestionEntry *entry;
 	Question *question;
@@ -226,7 +226,7 @@ add_poll(Poller *poller, PollLane *lane, const Follow *follow)
 static void
 read_lane(Poller *poller, PollLane *lane, TimestampTz wall)
 {
-	List *due = outbox_polls(NameStr(lane->gateway), lane->after_due, lane->after_id, wall, POLLS_AT_ONCE);
+	List *due = report_polls(NameStr(lane->gateway), lane->after_due, lane->after_id, wall, POLLS_AT_ONCE);
 	ListCell *lc;
 
 	foreach (lc, due)
@@ -238,7 +238,7 @@ read_lane(Poller *poller, PollLane *lane, TimestampTz wall)
 		lane->after_id = follow->id;
 	}
 	lane->next_due =
-		list_length(due) == POLLS_AT_ONCE ? wall : outbox_poll_due(NameStr(lane->gateway), lane->after_due);
+		list_length(due) == POLLS_AT_ONCE ? wall : report_poll_due(NameStr(lane->gateway), lane->after_due);
 }
 
 /* Asks for the balance, while messages are being sent. */
@@ -287,7 +287,7 @@ look_at_all(Poller *poller)
 		lane = question_lane(poller, lfirst(lc));
 		lane->after_due = DT_NOBEGIN;
 		lane->after_id = 0;
-		lane->next_due = outbox_poll_due(lfirst(lc), DT_NOBEGIN);
+		lane->next_due = report_poll_due(lfirst(lc), DT_NOBEGIN);
 	}
 }
 
@@ -300,7 +300,7 @@ poll_round(Engine *engine)
 	TimestampTz wall = GetCurrentTimestamp();
 
 	if (poller->noutcomes > 0)
-		outbox_follow(&poller->outcomes);
+		follow_record(&poller->outcomes);
 	if (now >= poller->look_at)
 	{
 		look_at_all(poller);

@@ -6,6 +6,7 @@
 #define SMS_ENGINE_QUESTION_H
 
 #include "engine/state.h"
+#include "outbox/follow.h"
 
 #define FIRST_POLL   (15 * USECS_PER_SEC) /* from a message's answer to the first question about it */
 #define RECORD_POLLS 200.0                /* ms that an answer may wait for company */

@@ -234,9 +234,9 @@ write_pauses(Engine *engine)
 		if (!queue->pause_news)
 			continue;
 		if (queue->paused)
-			outbox_pause(NameStr(queue->name), from_utf8(queue->reason), false);
+			pause_begin(NameStr(queue->name), from_utf8(queue->reason), false);
 		else
-			outbox_resume(NameStr(queue->name), false);
+			pause_end(NameStr(queue->name), false);
 	}
 }
 
@@ -252,7 +252,7 @@ read_pauses(Engine *engine)
 			continue;
 		queue->paused = queue->paused_by_user = false;
 	}
-	foreach (lc, outbox_pauses())
+	foreach (lc, pause_list())
 	{
 		GatewayPause *pause = lfirst(lc);
 		GatewayQueue *queue = queue_find(engine, NameStr(pause->gateway));

@@ -18,6 +18,7 @@
 #include "engine/send.h"
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
+#include "outbox/lease.h"
 #include "outbox/record.h"
 #include "outbox/report.h"
 #include "utils/memutils.h"
@@ -54,7 +55,7 @@ settle_orphan(OutboxItem *item)
 		item->unsure_since = item->claimed_at;
 	repeat = item->gateway != NULL && item->attempts < item->gateway->max_attempts &&
 			 outcome_may_repeat(item, now);
-	item->new_status = repeat ? "queued" : "uncertain";
+	item->new_status = repeat ? STATUS_QUEUED : STATUS_UNCERTAIN;
 	item->next_attempt_at = repeat ? now : 0;
 	outcome_explain(item, "crash", "the server or its worker stopped while this message was being sent");
 }
@@ -66,7 +67,7 @@ settle_orphan(OutboxItem *item)
 static void
 settle_orphans(Engine *engine)
 {
-	List *orphans = outbox_orphans(engine->scratch);
+	List *orphans = lease_orphans(engine->scratch);
 	dlist_head outcomes;
 	ListCell *lc;
 
@@ -80,7 +81,7 @@ settle_orphans(Engine *engine)
 	}
 	if (orphans != NIL)
 	{
-		outbox_record(&outcomes);
+		record_outcomes(&outcomes);
 		foreach (lc, orphans)
 		{
 			if (!((OutboxItem *) lfirst(lc))->row.recorded)
@@ -90,7 +91,7 @@ settle_orphans(Engine *engine)
 		ereport(LOG,
 				(errmsg("%d messages were being sent when the last worker stopped", list_length(orphans))));
 	}
-	outbox_lease_clear();
+	lease_clear();
 }
 
 /* Counts what is recorded on the leases of the messages. */
@@ -106,7 +107,7 @@ count_settled(Engine *engine)
 		if (!item->row.recorded)
 			continue;
 		item->lease->settled++;
-		if (strcmp(item->new_status, "queued") == 0)
+		if (item->new_status == STATUS_QUEUED)
 			item->lease->shrinks = true;
 	}
 }
@@ -126,7 +127,7 @@ shorten_lease(Engine *engine, const Lease *lease)
 		if (entry->item->lease == lease && !entry->item->row.recorded)
 			ids[n++] = Int64GetDatum(entry->id);
 	}
-	outbox_lease_set(lease->id, ids, n);
+	lease_set(lease->id, ids, n);
 }
 
 /* Ends leases whose messages are all settled, and shortens those that lose some to the outbox. */
@@ -141,7 +142,7 @@ settle_leases(Engine *engine)
 		Lease *lease = dlist_container(Lease, node, iter.cur);
 
 		if (lease->settled == lease->size)
-			outbox_lease_drop(lease->id);
+			lease_drop(lease->id);
 		else if (lease->shrinks)
 			shorten_lease(engine, lease);
 	}
@@ -156,12 +157,12 @@ record_news(Engine *engine)
 	queue_exchange_pauses(engine);
 	if (engine->noutcomes > 0)
 	{
-		outbox_record(&engine->outcomes);
+		record_outcomes(&engine->outcomes);
 		settle_leases(engine);
-		outbox_match_reports(true);
+		report_match(true);
 	}
 	else if (engine->look)
-		outbox_match_reports(false);
+		report_match(false);
 }
 
 /* Ends and deletes what the time of has come. */
@@ -169,24 +170,24 @@ static void
 clean_up(Engine *engine, double now, TimestampTz wall)
 {
 	if (engine->look || wall >= engine->next_expiry)
-		outbox_expire(wall, &engine->next_expiry);
+		cleanup_expire(wall, &engine->next_expiry);
 	if (guc_retention > 0 && now >= engine->purge_at)
 	{
 		TimestampTz before = wall - guc_retention * USECS_PER_SEC;
 
 		/* Page after page while there is something to delete, but never all at once. */
-		engine->purge_at = now + (outbox_purge(before, &engine->purge_after) ? 20 : PURGE_PERIOD);
+		engine->purge_at = now + (cleanup_purge(before, &engine->purge_after) ? 20 : PURGE_PERIOD);
 	}
 	if (now >= engine->tidy_at)
 	{
-		outbox_purge_kept();
+		cleanup_purge_kept();
 		engine->tidy_at = now + TIDY_PERIOD;
 	}
 }
 
 /* Claims what is due now. */
 static void
-claim_due(Engine *engine, Claimed *claimed)
+claim_messages(Engine *engine, Claimed *claimed)
 {
 	TimestampTz wall;
 
@@ -196,7 +197,7 @@ claim_due(Engine *engine, Claimed *claimed)
 	wall = GetCurrentTimestamp();
 	claimed->items = lane_claim(engine, claimed->context, wall);
 	if (claimed->items != NIL)
-		claimed->lease = outbox_lease_add(claimed->items, wall);
+		claimed->lease = lease_add(claimed->items, wall);
 }
 
 /* The work of a round, inside its transaction. */
@@ -211,7 +212,7 @@ do_round(Engine *engine, Claimed *claimed)
 		return;
 	poll_round(engine);
 	clean_up(engine, now, wall);
-	claim_due(engine, claimed);
+	claim_messages(engine, claimed);
 }
 
 /* ------------------------------------------------------------------------
@@ -230,13 +231,13 @@ forget_items(Engine *engine)
 
 		if (!item->row.recorded)
 			continue;
-		if (strcmp(item->new_status, "queued") == 0)
+		if (item->new_status == STATUS_QUEUED)
 			lane_expect_due(engine, item->new_gateway ? item->new_gateway : item->gateway_name,
 							item->priority, item->next_attempt_at);
 		dlist_delete(iter.cur);
 		engine->noutcomes--;
 		hash_search(engine->items, &item->row.id, HASH_REMOVE, NULL);
-		outbox_free_item(item);
+		item_free(item);
 	}
 }
 

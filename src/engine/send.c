@@ -66,12 +66,12 @@ start_item(Engine *engine, OutboxItem *item)
 	if (item->expires_at <= now)
 	{
 		outcome_explain(item, "", "not sent before expires_at");
-		outcome_add(engine, item, item->unsure_since != 0 ? "uncertain" : "expired", 0);
+		outcome_add(engine, item, item->unsure_since != 0 ? STATUS_UNCERTAIN : STATUS_EXPIRED, 0);
 	}
 	else if (item->unsure_since != 0 && !outcome_may_repeat(item, now))
 	{
 		outcome_explain(item, "", "too late for a repeat that is safe");
-		outcome_add(engine, item, "uncertain", 0);
+		outcome_add(engine, item, STATUS_UNCERTAIN, 0);
 	}
 	else if (!put_on_wire(engine, item))
 	{

@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "access/reloptions.h"
+#include "base/compat.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_user_mapping.h"
@@ -179,8 +180,7 @@ check_plain_http(List *options)
 						errhint("Use https, or have a superuser set allow_http 'true'.")));
 }
 
-static void refuse_option(const Provider *provider, const char *name, unsigned where)
-	__attribute__((noreturn));
+pg_noreturn static void refuse_option(const Provider *provider, const char *name, unsigned where);
 
 /* Raises the error for an option that cannot be set here. */
 static void

@@ -334,7 +334,7 @@ check_kind(const Preparation *p)
 						gateway->provider->name, kind_name(p->draft->call));
 }
 
-/* What to do about a provider's complaint: how to set the option that is missing, what else helps; NULL: nothing. */
+/* What to do about a complaint: how to set the option that is missing, and what else helps; NULL: nothing. */
 static const char *
 complaint_hint(const Complaint *complaint, const char *server)
 {

@@ -8,6 +8,8 @@
 
 #include "postgres.h"
 
+#include "base/compat.h"
+
 /* What would be an error; all texts are in the database's encoding, empty where there is none. */
 typedef struct Refusal
 {
@@ -20,6 +22,6 @@ typedef struct Refusal
 extern bool refusal_fill(Refusal *refusal, int sqlstate, const char *hint, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 extern bool refusal_detail(Refusal *refusal, const char *detail);
-extern void refusal_raise(const Refusal *refusal) __attribute__((noreturn));
+pg_noreturn extern void refusal_raise(const Refusal *refusal);
 
 #endif /* SMS_REFUSAL_H */

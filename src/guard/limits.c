@@ -60,12 +60,7 @@ typedef struct TakingEntry
 	Taking *last;
 } TakingEntry;
 
-/* In TopMemoryContext: they outlive the transaction. */
-static Taking *takings = NULL;
-static int ngiven = 0;      /* of them are to be given back */
-static HTAB *by_key = NULL; /* the last taking of each key */
-
-/* The takings of the limits that all rows of a statement share, found without a look-up. */
+/* The taking of a limit that all rows of a statement share, found without a look-up. */
 typedef struct Recent
 {
 	Oid server;
@@ -73,7 +68,18 @@ typedef struct Recent
 	Taking *taking;
 } Recent;
 
-static Recent recents[2]; /* per_role, daily_budget */
+/*
+ * What this session took and has not given back, in TopMemoryContext: it outlives the transaction,
+ * as what a failed one took goes back in the next.
+ */
+static struct
+{
+	Taking *first;
+	int ngiven;      /* of them are to be given back */
+	HTAB *by_key;    /* the last taking of each key; NULL: nothing was ever taken */
+	Recent per_role; /* the last of each of these limits that was taken from */
+	Recent daily_budget;
+} takings;
 
 typedef struct Request
 {
@@ -108,15 +114,14 @@ put_back(Counter *counter, void *arg)
 static void
 forget(Taking *taking)
 {
-	TakingEntry *entry = hash_search(by_key, &taking->key, HASH_FIND, NULL);
+	TakingEntry *entry = hash_search(takings.by_key, &taking->key, HASH_FIND, NULL);
 
 	if (entry != NULL && entry->last == taking)
-		hash_search(by_key, &taking->key, HASH_REMOVE, NULL);
-	for (int i = 0; i < (int) lengthof(recents); i++)
-	{
-		if (recents[i].taking == taking)
-			recents[i].taking = NULL;
-	}
+		hash_search(takings.by_key, &taking->key, HASH_REMOVE, NULL);
+	if (takings.per_role.taking == taking)
+		takings.per_role.taking = NULL;
+	if (takings.daily_budget.taking == taking)
+		takings.daily_budget.taking = NULL;
 	pfree(taking);
 }
 
@@ -129,17 +134,17 @@ mark(Taking *taking, bool keep)
 	if (keep)
 		taking->taken = 0;
 	taking->given = true;
-	ngiven++;
+	takings.ngiven++;
 }
 
 /* Gives back what is marked so, and forgets it. */
 static void
 give_back(void)
 {
-	Taking **link = &takings;
+	Taking **link = &takings.first;
 	Relation table = NULL;
 
-	while (*link != NULL && ngiven > 0)
+	while (*link != NULL && takings.ngiven > 0)
 	{
 		Taking *taking = *link;
 		Return back = {taking->until, taking->taken + taking->spare};
@@ -152,7 +157,7 @@ give_back(void)
 		if (table == NULL && OidIsValid(home_relation_or_none("sms_gateway_usage")))
 			table = table_open(home_relation("sms_gateway_usage"), RowExclusiveLock);
 		*link = taking->next;
-		ngiven--;
+		takings.ngiven--;
 		if (table != NULL && back.count > 0)
 			counter_change(table, &taking->tid, false, put_back, &back);
 		forget(taking);
@@ -165,29 +170,29 @@ give_back(void)
 static void
 settle(void)
 {
-	for (Taking *taking = takings; taking != NULL; taking = taking->next)
+	for (Taking *taking = takings.first; taking != NULL; taking = taking->next)
 		mark(taking, true);
 	give_back();
 }
 
 static void
-on_transaction_end(XactEvent event, void *arg)
+settle_at_end(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (takings == NULL)
+	if (takings.first == NULL)
 		return;
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
 		settle();
 	else if (event == XACT_EVENT_ABORT)
 	{
 		/* What was being sent at once may have gone. */
-		for (Taking *taking = takings; taking != NULL; taking = taking->next)
+		for (Taking *taking = takings.first; taking != NULL; taking = taking->next)
 			mark(taking, taking->key.direct);
 	}
 }
 
 static void
-on_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+settle_at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
 	int level = GetCurrentTransactionNestLevel();
 
@@ -196,7 +201,7 @@ on_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 	(void) arg;
 	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
 		return;
-	for (Taking *taking = takings; taking != NULL; taking = taking->next)
+	for (Taking *taking = takings.first; taking != NULL; taking = taking->next)
 	{
 		if (taking->given || taking->level < level)
 			continue;
@@ -209,11 +214,11 @@ on_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 
 /* What a transaction that rolled back took goes back when its session ends, too. */
 static void
-on_session_end(int code, Datum arg)
+settle_at_exit(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
-	if (takings == NULL)
+	if (takings.first == NULL)
 		return;
 	AbortOutOfAnyTransaction();
 	StartTransactionCommand();
@@ -268,7 +273,7 @@ end_of_day(void)
 static Taking *
 find_taking(const TakingKey *key)
 {
-	TakingEntry *entry = by_key != NULL ? hash_search(by_key, key, HASH_FIND, NULL) : NULL;
+	TakingEntry *entry = takings.by_key != NULL ? hash_search(takings.by_key, key, HASH_FIND, NULL) : NULL;
 
 	if (entry == NULL || entry->last->given || entry->last->level != GetCurrentTransactionNestLevel())
 		return NULL;
@@ -281,22 +286,22 @@ add_taking(const TakingKey *key)
 	Taking *taking;
 	TakingEntry *entry;
 
-	if (by_key == NULL)
+	if (takings.by_key == NULL)
 	{
 		HASHCTL info = {.keysize = sizeof(TakingKey), .entrysize = sizeof(TakingEntry)};
 
-		by_key = hash_create("sms_gateway limits", 16, &info, HASH_ELEM | HASH_BLOBS);
-		RegisterXactCallback(on_transaction_end, NULL);
-		RegisterSubXactCallback(on_subtransaction_end, NULL);
-		before_shmem_exit(on_session_end, (Datum) 0);
+		takings.by_key = hash_create("sms_gateway limits", 16, &info, HASH_ELEM | HASH_BLOBS);
+		RegisterXactCallback(settle_at_end, NULL);
+		RegisterSubXactCallback(settle_at_subtransaction_end, NULL);
+		before_shmem_exit(settle_at_exit, (Datum) 0);
 	}
 	taking = MemoryContextAllocZero(TopMemoryContext, sizeof(Taking));
 	taking->key = *key;
 	taking->level = GetCurrentTransactionNestLevel();
-	entry = hash_search(by_key, key, HASH_ENTER, NULL);
+	entry = hash_search(takings.by_key, key, HASH_ENTER, NULL);
 	entry->last = taking;
-	taking->next = takings;
-	takings = taking;
+	taking->next = takings.first;
+	takings.first = taking;
 	return taking;
 }
 
@@ -377,76 +382,115 @@ take_from(const TakingKey *key, int64 limit, int seconds, int n, TimestampTz *ag
  * The limits of a gateway
  * ------------------------------------------------------------------------ */
 
+/* One limit of a gateway, as it applies to a message. */
+typedef struct Limit
+{
+	const char *option;
+	const char *subject; /* with "by_phone" or "by_role" that is appended */
+	Rate rate;           /* seconds: 0: there is no such limit; A_DAY */
+	int n;               /* messages that it takes, of each subject */
+	bool by_phone;
+	bool by_role;
+	Recent *recent; /* NULL: it is looked up each time */
+} Limit;
+
+/* Raises 53400: a limit has not so many messages left. */
+static void
+refuse_limit(const Gateway *gateway, const Limit *limit, TimestampTz again)
+{
+	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					errmsg("the limit %s of gateway \"%s\" is reached", limit->option, gateway->name),
+					limit->by_phone  ? errdetail("It allows %d messages to one phone in %d seconds.",
+												 limit->rate.messages, limit->rate.seconds)
+					: limit->by_role ? errdetail("It allows a role %d messages in %d seconds.",
+												 limit->rate.messages, limit->rate.seconds)
+									 : errdetail("It allows %d messages a day.", limit->rate.messages),
+					errhint("Try again after %s.", timestamptz_to_str(again))));
+}
+
+/* Takes from a limit for one subject: "which" is a phone, a role, or "".  Raises 53400. */
+static void
+take_for(const Gateway *gateway, const Limit *limit, const char *which, bool direct)
+{
+	TakingKey key;
+	TimestampTz again = 0;
+
+	memset(&key, 0, sizeof(key));
+	namestrcpy(&key.gateway, gateway->name);
+	key.direct = direct;
+	/* For each row that is queued: no snprintf. */
+	strlcpy(key.subject, limit->subject, sizeof(key.subject));
+	strlcat(key.subject, which, sizeof(key.subject));
+	if (!take_from(&key, limit->rate.messages, limit->rate.seconds, limit->n, &again))
+		refuse_limit(gateway, limit, again);
+	if (limit->recent != NULL)
+		*limit->recent = (Recent){gateway->server, GetUserId(), find_taking(&key)};
+}
+
+/* Takes a message from one limit, for all whom that concerns.  Raises 53400. */
+static void
+take_limit(const Gateway *gateway, const Limit *limit, const Message *message, bool direct)
+{
+	const Recent *recent = limit->recent;
+
+	if (limit->rate.seconds == 0)
+		return;
+	if (recent != NULL && recent->server == gateway->server && recent->role == GetUserId() &&
+		take_spare(recent->taking, limit->n))
+		return;
+	if (limit->by_phone)
+	{
+		for (int i = 0; i < message->nphones; i++)
+			take_for(gateway, limit, message->phones[i], direct);
+	}
+	else
+		take_for(gateway, limit, limit->by_role ? GetUserNameFromId(GetUserId(), false) : "", direct);
+}
+
 /*
- * Takes messages of this session's user from all limits of a gateway that apply.
- * "direct": the message is sent at once, limits_keep() follows.  Raises 53400 if one of
- * them has not so many left.
+ * Takes a message of this session's user from all limits of a gateway that apply: to each receiver, or
+ * one for each, as the limit counts.  "direct": the message is sent at once, limits_keep() follows.
+ * Raises 53400 if one of them has not so many left.
  */
 void
 limits_take(const Gateway *gateway, const Message *message, bool direct)
 {
-	Rate no_rate = {0, 0};
-	struct
-	{
-		const char *option;
-		const char *subject;
-		Rate rate;
-		int n;
-		bool by_day;
-	} limits[] = {
-		{"otp_per_phone", "otp ", message->call == CALL_OTP ? gateway->otp_per_phone : no_rate, 1, false},
-		{"per_phone", "phone ", gateway->per_phone, 1, false},
-		{"per_role", "role ", gateway->per_role, message->nphones, false},
-		{"daily_budget",
-		 "day",
-		 {gateway->daily_budget, gateway->daily_budget > 0 ? A_DAY : 0},
-		 message->nphones,
-		 true},
+	const Rate no_rate = {0, 0};
+	const Limit limits[] = {
+		{
+			.option = "otp_per_phone",
+			.subject = "otp ",
+			.rate = message->call == CALL_OTP ? gateway->otp_per_phone : no_rate,
+			.n = 1,
+			.by_phone = true,
+		},
+		{
+			.option = "per_phone",
+			.subject = "phone ",
+			.rate = gateway->per_phone,
+			.n = 1,
+			.by_phone = true,
+		},
+		{
+			.option = "per_role",
+			.subject = "role ",
+			.rate = gateway->per_role,
+			.n = message->nphones,
+			.by_role = true,
+			.recent = direct ? NULL : &takings.per_role,
+		},
+		{
+			.option = "daily_budget",
+			.subject = "day",
+			.rate = {gateway->daily_budget, gateway->daily_budget > 0 ? A_DAY : 0},
+			.n = message->nphones,
+			.recent = direct ? NULL : &takings.daily_budget,
+		},
 	};
 
 	give_back();
 	for (int i = 0; i < (int) lengthof(limits); i++)
-	{
-		bool by_phone = i < 2;
-		int receivers = by_phone ? message->nphones : 1;
-		Recent *recent = by_phone || direct ? NULL : &recents[i - 2];
-
-		if (limits[i].rate.seconds == 0)
-			continue;
-		if (recent != NULL && recent->server == gateway->server && recent->role == GetUserId() &&
-			take_spare(recent->taking, limits[i].n))
-			continue;
-		for (int r = 0; r < receivers; r++)
-		{
-			TakingKey key;
-			TimestampTz again = 0;
-
-			memset(&key, 0, sizeof(key));
-			namestrcpy(&key.gateway, gateway->name);
-			key.direct = direct;
-			/* For each row that is queued: no snprintf. */
-			strlcpy(key.subject, limits[i].subject, sizeof(key.subject));
-			if (by_phone)
-				strlcat(key.subject, message->phones[r], sizeof(key.subject));
-			else if (!limits[i].by_day)
-				strlcat(key.subject, GetUserNameFromId(GetUserId(), false), sizeof(key.subject));
-			if (take_from(&key, limits[i].rate.messages, limits[i].rate.seconds, limits[i].n, &again))
-			{
-				if (recent != NULL)
-					*recent = (Recent){gateway->server, GetUserId(), find_taking(&key)};
-				continue;
-			}
-			ereport(ERROR,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("the limit %s of gateway \"%s\" is reached", limits[i].option, gateway->name),
-					 by_phone           ? errdetail("It allows %d messages to one phone in %d seconds.",
-													limits[i].rate.messages, limits[i].rate.seconds)
-					 : limits[i].by_day ? errdetail("It allows %d messages a day.", limits[i].rate.messages)
-										: errdetail("It allows a role %d messages in %d seconds.",
-													limits[i].rate.messages, limits[i].rate.seconds),
-					 errhint("Try again after %s.", timestamptz_to_str(again))));
-		}
-	}
+		take_limit(gateway, &limits[i], message, direct);
 }
 
 /*
@@ -456,7 +500,7 @@ limits_take(const Gateway *gateway, const Message *message, bool direct)
 void
 limits_keep(bool sent)
 {
-	for (Taking *taking = takings; taking != NULL; taking = taking->next)
+	for (Taking *taking = takings.first; taking != NULL; taking = taking->next)
 	{
 		if (taking->key.direct)
 			mark(taking, sent);

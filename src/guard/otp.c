@@ -11,10 +11,10 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/scope.h"
 #include "db/sql.h"
-#include "executor/spi.h"
 #include "guard/counter.h"
 #include "guard/mac.h"
 #include "guard/otp.h"
@@ -24,6 +24,21 @@
 
 #define SALT_SIZE 16
 #define MAX_TRIES 5
+
+static Statement otp_insert = {
+	.sql = "INSERT INTO @sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash) "
+		   "VALUES (0, $5, $1, $2, $3, $4)",
+	.args = {NAMEOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID},
+};
+
+/*
+ * Of several sessions that use up the same row at once, one succeeds: the others wait for its
+ * transaction, and find none.
+ */
+static Statement otp_delete = {
+	.sql = "DELETE FROM @sms_gateway_otp WHERE gateway = $1 AND phone = $2 AND id <= $3",
+	.args = {NAMEOID, TEXTOID, INT8OID},
+};
 
 /* Columns of sms_gateway_otp. */
 enum
@@ -83,21 +98,18 @@ bytes_datum(const uint8 *bytes, int n)
 
 /* Adds a one-time password's hash; the caller has entered. */
 static void
-outbox_otp_add(const char *gateway, const char *phone, Datum salt, Datum hash, TimestampTz until)
+add_hash(const char *gateway, const char *phone, Datum salt, Datum hash, TimestampTz until)
 {
 	NameData name;
 	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(phone), salt, hash,
 					  TimestampTzGetDatum(until)};
 
-	sql_run(PLAN_OTP_ADD, values);
+	sql_run(&otp_insert, values);
 }
 
-/*
- * Uses up a phone's one-time passwords up to this one.  Of several sessions that do so
- * at once, one succeeds: the others wait for its transaction, and return false.
- */
+/* Uses up a phone's one-time passwords up to this one; false if another session just did. */
 static bool
-outbox_otp_use(const char *gateway, const char *phone, int64 id)
+use_up(const char *gateway, const char *phone, int64 id)
 {
 	OwnerScope scope;
 	NameData name;
@@ -105,8 +117,7 @@ outbox_otp_use(const char *gateway, const char *phone, int64 id)
 	bool used;
 
 	scope_enter(&scope);
-	sql_run(PLAN_OTP_USE, values);
-	used = SPI_processed > 0;
+	used = sql_any(&otp_delete, values);
 	scope_leave(&scope);
 	return used;
 }
@@ -120,8 +131,8 @@ otp_keep(const char *gateway, const char *phone, const char *code, int ttl)
 
 	strong_random(salt, sizeof(salt));
 	hash_code(salt, gateway, phone, code, hash);
-	outbox_otp_add(gateway, phone, bytes_datum(salt, SALT_SIZE), bytes_datum(hash, MAC_SIZE),
-				   GetCurrentTimestamp() + ttl * USECS_PER_SEC);
+	add_hash(gateway, phone, bytes_datum(salt, SALT_SIZE), bytes_datum(hash, MAC_SIZE),
+			 GetCurrentTimestamp() + ttl * USECS_PER_SEC);
 }
 
 typedef struct Try
@@ -178,5 +189,5 @@ otp_check(const char *gateway, const char *phone, const char *code)
 	if (tuple != NULL && !counter_change(table, &tuple->t_self, true, count_try, &attempt))
 		attempt.counts = false;
 	table_close(table, RowExclusiveLock);
-	return attempt.right && attempt.counts && outbox_otp_use(gateway, phone, id);
+	return attempt.right && attempt.counts && use_up(gateway, phone, id);
 }

@@ -1,6 +1,6 @@
 /*
  * claim.h
- *		Claims messages: lanes of due ones, and the leases that name those on their way.
+ *		Claims messages: lanes of due ones.
  */
 #ifndef SMS_CLAIM_H
 #define SMS_CLAIM_H
@@ -24,17 +24,10 @@ typedef struct Lane
 	bool drained;         /* nothing due was left at the last look */
 } Lane;
 
-extern void outbox_lane_end(LaneKey *end);
-extern bool outbox_next_lane(LaneKey *lane, const LaneKey *end);
-extern List *outbox_claim(Lane *lane, int limit, TimestampTz now, MemoryContext parent);
-extern void outbox_free_item(OutboxItem *item);
-extern TimestampTz outbox_lane_due(const Lane *lane, TimestampTz now);
-extern int64 outbox_lease_add(List *items, TimestampTz now);
-extern void outbox_lease_drop(int64 lease);
-extern void outbox_lease_set(int64 lease, const Datum *ids, int n);
-extern void outbox_lease_clear(void);
-extern List *outbox_orphans(MemoryContext parent);
-extern char *outbox_join_routerule(ArrayType *array);
-extern bool outbox_idle(bool but_paused, bool but_locked);
+extern void claim_lane_end(LaneKey *end);
+extern bool claim_next_lane(LaneKey *lane, const LaneKey *end);
+extern List *claim_due(const Lane *lane, int limit, TimestampTz now, MemoryContext parent);
+extern TimestampTz claim_lane_due(const Lane *lane, TimestampTz now);
+extern bool claim_is_idle(bool but_paused, bool but_locked);
 
 #endif /* SMS_CLAIM_H */

@@ -9,8 +9,8 @@
 
 #include "datatype/timestamp.h"
 
-extern int outbox_expire(TimestampTz now, TimestampTz *next);
-extern bool outbox_purge(TimestampTz before, int64 *after);
-extern void outbox_purge_kept(void);
+extern int cleanup_expire(TimestampTz now, TimestampTz *next);
+extern bool cleanup_purge(TimestampTz before, int64 *after);
+extern void cleanup_purge_kept(void);
 
 #endif /* SMS_CLEANUP_H */

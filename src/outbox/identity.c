@@ -6,10 +6,10 @@
 
 #include "access/xlog.h"
 #include "base/compat.h"
+#include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/scope.h"
 #include "db/sql.h"
-#include "executor/spi.h"
 #include "guard/mac.h"
 #include "miscadmin.h"
 #include "outbox/identity.h"
@@ -17,6 +17,34 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
+
+static Statement identity_insert = {
+	.sql = "INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid, secret) "
+		   "VALUES ($1, $2, $3, $4)",
+	.args = {INT8OID, INT8OID, OIDOID, BYTEAOID},
+};
+
+/* This database's own first, then the one that was made last. */
+static Statement identity_find_all = {
+	.sql = "SELECT instance, secret, system_identifier = $1 AND database_oid = $2 "
+		   "FROM @sms_gateway_identity ORDER BY 3 DESC, created_at DESC",
+	.args = {INT8OID, OIDOID},
+};
+enum
+{
+	IDENTITY_INSTANCE,
+	IDENTITY_SECRET,
+	IDENTITY_OWN,
+};
+
+static Statement identity_delete_all = {
+	.sql = "DELETE FROM @sms_gateway_identity",
+};
+
+static Statement identity_take_messages = {
+	.sql = "UPDATE @sms_outbox SET origin = $1 WHERE origin <> $1 AND status = ANY ($2::@sms_status[])",
+	.args = {INT8OID, TEXTOID},
+};
 
 /* Writes down that this is the database the outbox belongs to; a NULL secret: a new one. */
 static void
@@ -34,13 +62,13 @@ write_identity(int64 instance, bytea *secret)
 	values[1] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[2] = ObjectIdGetDatum(MyDatabaseId);
 	values[3] = PointerGetDatum(secret);
-	sql_run(PLAN_IDENTITY, values);
+	sql_run(&identity_insert, values);
 	home_forget();
 }
 
 /* Writes down, at CREATE EXTENSION, which database this is. */
 void
-outbox_create_identity(void)
+identity_create(void)
 {
 	OwnerScope scope;
 
@@ -50,50 +78,61 @@ outbox_create_identity(void)
 }
 
 /*
+ * What an identity of this database is made of: the number of the one that it has, if any, else
+ * *instance as it is; and the secret of the original, of several the one that was made last,
+ * palloc'd, or its own if there is no other, or NULL.
+ */
+static bytea *
+find_secret(int64 *instance)
+{
+	Datum here[] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};
+	int64 n = sql_run(&identity_find_all, here);
+	bytea *secret = NULL;
+	bool original = false;
+
+	for (int i = 0; i < n && !original; i++)
+	{
+		bool isnull;
+
+		if (sql_bool(i, IDENTITY_OWN))
+			*instance = sql_int64(i, IDENTITY_INSTANCE);
+		else
+			original = true;
+		secret = DatumGetByteaPCopy(sql_datum(i, IDENTITY_SECRET, &isnull));
+	}
+	sql_done();
+	return secret;
+}
+
+/*
  * Makes a copy's outbox belong to this database: its identity alone remains, and
  * messages in the given states (an array of sms_status) become its own.  The original's secret
  * goes on, so its callback tokens and one-time passwords stay good.  Returns how many messages.
+ * Raises 42501 unless "role" owns the outbox, 25006 on a standby.
  */
 int64
-outbox_adopt(Datum states, Oid role)
+identity_adopt(Datum states, Oid role)
 {
-	Datum here[] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};
-	Oid outbox = home_relation("sms_outbox");
 	int64 instance = random_int64();
-	bytea *secret = NULL;
-	bool original = false;
+	bytea *secret;
 	int64 adopted;
-	bool isnull;
 	Datum values[2];
 
-	if (!compat_owns_table(outbox, role))
+	if (!compat_owns_table(home_relation("sms_outbox"), role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table sms_outbox")));
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby sends no messages")));
 
-	sql_run(PLAN_IDENTITIES, here);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool own = DatumGetBool(sql_column((int) i, 3, &isnull));
-
-		if (own)
-			instance = DatumGetInt64(sql_column((int) i, 1, &isnull));
-		/* Of several originals, the one that was made last. */
-		if (!original)
-			secret = DatumGetByteaPCopy(sql_column((int) i, 2, &isnull));
-		original = original || !own;
-	}
-	SPI_freetuptable(SPI_tuptable);
-	sql_run(PLAN_IDENTITY_CLEAR, NULL);
+	secret = find_secret(&instance);
+	sql_run(&identity_delete_all, NULL);
 	write_identity(instance, secret);
 
 	values[0] = Int64GetDatum(instance);
 	values[1] = CStringGetTextDatum(OidOutputFunctionCall(F_ARRAY_OUT, states));
 	/* Nothing has happened to these messages: nobody's trigger is called. */
 	sql_set("session_replication_role", "replica", GUC_ACTION_SAVE);
-	sql_run(PLAN_ADOPT, values);
-	adopted = (int64) SPI_processed;
+	adopted = sql_run(&identity_take_messages, values);
 	CacheInvalidateRelcacheByRelid(home_relation("sms_gateway_identity"));
 	return adopted;
 }

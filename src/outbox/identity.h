@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-extern void outbox_create_identity(void);
-extern int64 outbox_adopt(Datum states, Oid role);
+extern void identity_create(void);
+extern int64 identity_adopt(Datum states, Oid role);
 
 #endif /* SMS_IDENTITY_H */

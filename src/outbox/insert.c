@@ -1,5 +1,5 @@
 /*
- * trigger.c
+ * insert.c
  *		The trigger of the outbox: what is inserted is checked, completed and, at
  *		commit, announced to the worker.
  *
@@ -12,11 +12,11 @@
 #include "commands/trigger.h"
 #include "base/compat.h"
 #include "db/home.h"
+#include "db/status.h"
 #include "gateway/choose.h"
 #include "gateway/prepare.h"
 #include "guard/limits.h"
-#include "outbox/claim.h"
-#include "outbox/record.h"
+#include "outbox/item.h"
 #include "outbox/request_id.h"
 #include "provider/table.h"
 #include "wake/wake.h"
@@ -29,7 +29,7 @@
 
 PG_FUNCTION_INFO_V1(sms_outbox_insert);
 
-/* Positions of the columns of sms_outbox. */
+/* The columns of sms_outbox, in the order in which they stand there. */
 enum
 {
 	COL_ID,
@@ -67,6 +67,41 @@ enum
 	COL_COUNT
 };
 
+static const char *const column_names[COL_COUNT] = {
+	[COL_ID] = "id",
+	[COL_GATEWAY] = "gateway",
+	[COL_KIND] = "kind",
+	[COL_PHONE] = "phone",
+	[COL_CONTENT] = "content",
+	[COL_TEMPLATE_CODE] = "template_code",
+	[COL_LIST_PARAM] = "list_param",
+	[COL_ROUTERULE] = "routerule",
+	[COL_OPTIONS] = "options",
+	[COL_PRIORITY] = "priority",
+	[COL_SEND_AFTER] = "send_after",
+	[COL_EXPIRES_AT] = "expires_at",
+	[COL_REQUEST_ID] = "request_id",
+	[COL_CREATED_BY] = "created_by",
+	[COL_CREATED_AT] = "created_at",
+	[COL_STATUS] = "status",
+	[COL_ATTEMPTS] = "attempts",
+	[COL_NEXT_ATTEMPT_AT] = "next_attempt_at",
+	[COL_SMSID] = "smsid",
+	[COL_ID_OMNI_MESS] = "id_omni_mess",
+	[COL_REFERENT_ID] = "referent_id",
+	[COL_RESULT_CODE] = "result_code",
+	[COL_RESULT_MESSAGE] = "result_message",
+	[COL_HTTP_STATUS] = "http_status",
+	[COL_SENT_AT] = "sent_at",
+	[COL_DELIVERED_AT] = "delivered_at",
+	[COL_PRICE] = "price",
+	[COL_PARTS] = "parts",
+	[COL_DETAILS] = "details",
+	[COL_UNSURE_SINCE] = "unsure_since",
+	[COL_ORIGIN] = "origin",
+	[COL_POLL_AT] = "poll_at",
+};
+
 typedef struct Row
 {
 	int natts;
@@ -74,10 +109,14 @@ typedef struct Row
 	bool *nulls;
 } Row;
 
-/* The current user's name, looked up once. */
-static NameData user_name;
-static Oid user_name_of = InvalidOid;
-static bool user_callback = false;
+/* What is looked up once, and again when a callback says that it may have changed. */
+static struct
+{
+	NameData user_name; /* of user */
+	Oid user;
+	Oid table; /* whose columns are proved to be column_names; InvalidOid: none's */
+	bool watching;
+} known;
 
 static void
 on_role_change(Datum arg, int cacheid, uint32 hash)
@@ -85,23 +124,53 @@ on_role_change(Datum arg, int cacheid, uint32 hash)
 	(void) arg;
 	(void) cacheid;
 	(void) hash;
-	user_name_of = InvalidOid;
+	known.user = InvalidOid;
+}
+
+static void
+on_table_change(Datum arg, Oid relation)
+{
+	(void) arg;
+	if (relation == InvalidOid || relation == known.table)
+		known.table = InvalidOid;
+}
+
+static void
+watch(void)
+{
+	if (known.watching)
+		return;
+	CacheRegisterSyscacheCallback(AUTHOID, on_role_change, (Datum) 0);
+	CacheRegisterRelcacheCallback(on_table_change, (Datum) 0);
+	known.watching = true;
 }
 
 static Name
 current_user_name(void)
 {
-	if (!user_callback)
+	if (known.user != GetUserId())
 	{
-		CacheRegisterSyscacheCallback(AUTHOID, on_role_change, (Datum) 0);
-		user_callback = true;
+		namestrcpy(&known.user_name, GetUserNameFromId(GetUserId(), false));
+		known.user = GetUserId();
 	}
-	if (user_name_of != GetUserId())
+	return &known.user_name;
+}
+
+/* Raises 39P01 unless the table's columns stand where column_names has them. */
+static void
+prove_columns(Relation table)
+{
+	TupleDesc desc = RelationGetDescr(table);
+
+	if (known.table == RelationGetRelid(table))
+		return;
+	for (int i = 0; i < COL_COUNT; i++)
 	{
-		namestrcpy(&user_name, GetUserNameFromId(GetUserId(), false));
-		user_name_of = GetUserId();
+		if (i >= desc->natts || strcmp(NameStr(TupleDescAttr(desc, i)->attname), column_names[i]) != 0)
+			ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+							errmsg("sms_outbox_insert is a trigger of sms_outbox only")));
 	}
-	return &user_name;
+	known.table = RelationGetRelid(table);
 }
 
 static void
@@ -136,44 +205,51 @@ choose_gateway(Row *row, Call call)
 	return NameStr(*chosen);
 }
 
+/* What the user wrote; what a kind of message has by default is written onto the row. */
+static void
+read_row(Row *row, const char *kind, Draft *draft)
+{
+	if (!kind_from_name(kind, &draft->call))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid kind of message: \"%s\"", kind),
+				 errhint("Kinds are text, otp and omni.")));
+	draft->digits_only = true;
+	draft->phone = text_of(row, COL_PHONE);
+	draft->content = text_of(row, COL_CONTENT);
+	draft->template_code = text_of(row, COL_TEMPLATE_CODE);
+	draft->request_id = text_of(row, COL_REQUEST_ID);
+	if (!row->nulls[COL_LIST_PARAM])
+	{
+		Jsonb *json = DatumGetJsonbP(row->values[COL_LIST_PARAM]);
+
+		draft->list_param = JsonbToCString(NULL, &json->root, VARSIZE(json));
+	}
+	/* A message that has ended may be blanked: NULL says that it was. */
+	if (row->nulls[COL_LIST_PARAM] && draft->call == CALL_OMNI)
+		set(row, COL_LIST_PARAM, DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	if (draft->content == NULL && draft->call == CALL_OTP)
+	{
+		draft->content = OTP_PLACE;
+		set(row, COL_CONTENT, CStringGetTextDatum(OTP_PLACE));
+	}
+	if (!row->nulls[COL_ROUTERULE])
+		draft->routerule = item_join_routerule(DatumGetArrayTypeP(row->values[COL_ROUTERULE]));
+	if (!row->nulls[COL_OPTIONS])
+		draft->options = DatumGetJsonbP(row->values[COL_OPTIONS]);
+}
+
 /* Checks what the user wrote, and completes it. */
 static void
 check_message(Row *row)
 {
-	Draft draft = {.digits_only = true};
+	Draft draft = {0};
 	Prepared prepared;
 	Refusal refusal;
 	Gateway *gateway;
 	char *kind = row->nulls[COL_KIND] ? "text" : text_of(row, COL_KIND);
 
-	if (!kind_from_name(kind, &draft.call))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid kind of message: \"%s\"", kind),
-				 errhint("Kinds are text, otp and omni.")));
-	draft.phone = text_of(row, COL_PHONE);
-	draft.content = text_of(row, COL_CONTENT);
-	draft.template_code = text_of(row, COL_TEMPLATE_CODE);
-	draft.request_id = text_of(row, COL_REQUEST_ID);
-	if (!row->nulls[COL_LIST_PARAM])
-	{
-		Jsonb *json = DatumGetJsonbP(row->values[COL_LIST_PARAM]);
-
-		draft.list_param = JsonbToCString(NULL, &json->root, VARSIZE(json));
-	}
-	/* A message that has ended may be blanked: NULL says that it was. */
-	if (row->nulls[COL_LIST_PARAM] && draft.call == CALL_OMNI)
-		set(row, COL_LIST_PARAM, DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	if (draft.content == NULL && draft.call == CALL_OTP)
-	{
-		draft.content = OTP_PLACE;
-		set(row, COL_CONTENT, CStringGetTextDatum(OTP_PLACE));
-	}
-	if (!row->nulls[COL_ROUTERULE])
-		draft.routerule = outbox_join_routerule(DatumGetArrayTypeP(row->values[COL_ROUTERULE]));
-	if (!row->nulls[COL_OPTIONS])
-		draft.options = DatumGetJsonbP(row->values[COL_OPTIONS]);
-	if (draft.request_id != NULL &&
-		strncmp(draft.request_id, REQUEST_ID_PREFIX, strlen(REQUEST_ID_PREFIX)) == 0)
+	read_row(row, kind, &draft);
+	if (draft.request_id != NULL && request_id_is_ours(draft.request_id))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a request_id must not start with \"%s\"", REQUEST_ID_PREFIX),
 						errhint("Such ids are made here; leave request_id out to get one.")));
@@ -205,8 +281,7 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 		set(row, COL_PRIORITY, Int16GetDatum(0));
 	set(row, COL_CREATED_BY, NameGetDatum(current_user_name()));
 	set(row, COL_CREATED_AT, TimestampTzGetDatum(now));
-	set(row, COL_STATUS,
-		ObjectIdGetDatum(outbox_status_label(TupleDescAttr(desc, COL_STATUS)->atttypid, "queued")));
+	set(row, COL_STATUS, status_value(STATUS_QUEUED, TupleDescAttr(desc, COL_STATUS)->atttypid));
 	set(row, COL_ATTEMPTS, Int32GetDatum(0));
 	set(row, COL_NEXT_ATTEMPT_AT, TimestampTzGetDatum(due));
 	row->values[COL_PARTS] = parts;
@@ -240,9 +315,8 @@ sms_outbox_insert(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("sms_outbox_insert must be called as a trigger before insert for each row")));
 	desc = RelationGetDescr(trigger->tg_relation);
-	if (desc->natts < COL_COUNT || strcmp(NameStr(TupleDescAttr(desc, COL_ORIGIN)->attname), "origin") != 0)
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("sms_outbox_insert is a trigger of sms_outbox only")));
+	watch();
+	prove_columns(trigger->tg_relation);
 
 	row.natts = desc->natts;
 	row.values = palloc(sizeof(Datum) * row.natts);

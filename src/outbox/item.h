@@ -8,8 +8,11 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "db/status.h"
 #include "gateway/prepare.h"
 #include "lib/ilist.h"
+#include "nodes/pg_list.h"
+#include "utils/array.h"
 #include "utils/palloc.h"
 
 /* A message's row that is to be written; in a list of such rows. */
@@ -44,33 +47,58 @@ typedef struct OutboxItem
 	HttpTransfer *transfer;
 
 	/* the outcome, to be recorded */
-	const char *new_status;
+	Status new_status;
 	const char *new_gateway;     /* when another takes over */
-	TimestampTz next_attempt_at; /* 0: NULL */
+	TimestampTz next_attempt_at; /* while new_status is queued */
 	TimestampTz sent_at;         /* 0: NULL */
 	TimestampTz poll_at;         /* when to ask whether it was delivered; 0: not */
 	Answer *answer;              /* NULL: leave those columns alone */
 	char *new_details;           /* JSON, or NULL */
 } OutboxItem;
 
-/* What is learnt of a message that was sent. */
-typedef struct FollowUp
+/* The columns of a message "o" that item_read_all() takes, and their positions in a SELECT that begins with them. */
+#define ITEM_COLUMNS                                                                                         \
+	"o.id, o.priority, o.attempts, o.next_attempt_at, o.created_at, o.expires_at, "                          \
+	"o.unsure_since, o.kind, o.phone, o.content, o.template_code, o.list_param, "                            \
+	"o.routerule, o.options, o.request_id, o.created_by, o.details, o.gateway"
+enum
 {
-	RowWrite row;
-	const Report *report; /* NULL: nothing */
-	TimestampTz poll_at;  /* when to ask again; 0: not at all; DT_NOBEGIN: as before */
-} FollowUp;
+	ITEM_ID,
+	ITEM_PRIORITY,
+	ITEM_ATTEMPTS,
+	ITEM_NEXT_ATTEMPT_AT,
+	ITEM_CREATED_AT,
+	ITEM_EXPIRES_AT,
+	ITEM_UNSURE_SINCE,
+	ITEM_KIND,
+	ITEM_PHONE,
+	ITEM_CONTENT,
+	ITEM_TEMPLATE_CODE,
+	ITEM_LIST_PARAM,
+	ITEM_ROUTERULE,
+	ITEM_OPTIONS,
+	ITEM_REQUEST_ID,
+	ITEM_CREATED_BY,
+	ITEM_DETAILS,
+	ITEM_GATEWAY,
+	ITEM_COLUMN_COUNT /* where other columns begin */
+};
 
-/* A message whose delivery is to be asked about. */
-typedef struct Follow
-{
-	int64 id;
-	char *gateway;
-	char *reference; /* the provider's id; NULL: none is known */
-	char *status;
-	Oid role;
-	TimestampTz sent_at;
-	TimestampTz poll_at;
-} Follow;
+/*
+ * In a statement that finds messages "o" by their ids: those that are queued, be it that they wait or are on
+ * their way.  A message is queued exactly while it has a next attempt.  The table's CHECK
+ * queued_has_a_time says so, and all who write the two columns set both: insert.c and manage_requeue a
+ * time with 'queued'; record_update a time with 'queued', else NULL; cleanup_update_late and manage_end NULL
+ * with an end; follow_update turns one end into another.
+ *
+ * It is not written as status = 'queued', because that implies the predicate of the index of due
+ * messages: while the table has no statistics, the planner would walk through that index from end to
+ * end, rather than look up each id in the primary key.
+ */
+#define IS_QUEUED "o.next_attempt_at IS NOT NULL"
+
+extern List *item_read_all(int64 n, bool leased, MemoryContext parent);
+extern void item_free(OutboxItem *item);
+extern char *item_join_routerule(ArrayType *array);
 
 #endif /* SMS_ITEM_H */

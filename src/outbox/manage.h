@@ -5,12 +5,11 @@
 #ifndef SMS_MANAGE_H
 #define SMS_MANAGE_H
 
-#include "postgres.h"
+#include "db/status.h"
 
-extern bool outbox_cancel(int64 id, Oid role);
-extern bool outbox_retry(int64 id, Oid role);
-extern bool outbox_resolve(int64 id, const char *status, Oid role);
-extern bool outbox_request_id_used(const char *gateway, const char *request_id);
-extern void outbox_check_manages(int64 id, Oid creator, Oid role);
+extern bool manage_cancel(int64 id, Oid role);
+extern bool manage_retry(int64 id, Oid role);
+extern bool manage_resolve(int64 id, Status status, Oid role);
+extern void manage_check(int64 id, Oid creator, Oid role);
 
 #endif /* SMS_MANAGE_H */

@@ -4,61 +4,95 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/sql.h"
-#include "executor/spi.h"
 #include "outbox/pause.h"
-#include "utils/builtins.h"
 #include "utils/inval.h"
 
-/* The paused gateways, as a list of GatewayPause. */
+static Statement pause_find_all = {
+	.sql = "SELECT gateway, by_user FROM @sms_gateway_pause",
+};
+enum
+{
+	PAUSE_GATEWAY,
+	PAUSE_BY_USER
+};
+
+static Statement pause_find = {
+	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1",
+	.args = {NAMEOID},
+};
+
+/* The user's pause and its reason are not replaced by the worker's. */
+static Statement pause_insert = {
+	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, reason, by_user, since) "
+		   "VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
+		   "SET reason = excluded.reason, by_user = excluded.by_user, since = excluded.since "
+		   "WHERE excluded.by_user OR NOT s.by_user",
+	.args = {NAMEOID, TEXTOID, BOOLOID},
+};
+
+static Statement pause_delete = {
+	.sql = "DELETE FROM @sms_gateway_pause WHERE gateway = $1 AND (NOT by_user OR $2)",
+	.args = {NAMEOID, BOOLOID},
+};
+
+/* The paused gateways, as a palloc'd list of GatewayPauses. */
 List *
-outbox_pauses(void)
+pause_list(void)
 {
 	List *pauses = NIL;
-	bool isnull;
+	int64 n = sql_run(&pause_find_all, NULL);
 
-	sql_run(PLAN_PAUSES, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	for (int i = 0; i < n; i++)
 	{
 		GatewayPause *pause = palloc0(sizeof(GatewayPause));
 
-		pause->gateway = *DatumGetName(sql_column((int) i, 1, &isnull));
-		pause->by_user = DatumGetBool(sql_column((int) i, 2, &isnull));
+		namestrcpy(&pause->gateway, sql_name(i, PAUSE_GATEWAY));
+		pause->by_user = sql_bool(i, PAUSE_BY_USER);
 		pauses = lappend(pauses, pause);
 	}
-	SPI_freetuptable(SPI_tuptable);
+	sql_done();
 	return pauses;
+}
+
+/* Is this gateway paused? */
+bool
+pause_holds(const char *gateway)
+{
+	NameData name;
+	Datum values[] = {name_datum(&name, gateway)};
+
+	return sql_any(&pause_find, values);
 }
 
 /* Tells engines that the table of pauses changed. */
 static void
 announce_pauses(void)
 {
-	CacheInvalidateRelcacheByRelid(home_relation("sms_gateway_state"));
+	CacheInvalidateRelcacheByRelid(home_relation("sms_gateway_pause"));
 }
 
-/* Pauses a gateway; the user's pause and its reason are not replaced by the worker's. */
+/* Pauses a gateway, by the user or by its answers; see pause_insert. */
 void
-outbox_pause(const char *gateway, const char *reason, bool by_user)
+pause_begin(const char *gateway, const char *reason, bool by_user)
 {
 	NameData name;
 	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(reason), BoolGetDatum(by_user)};
 
-	sql_run(PLAN_PAUSE, values);
+	sql_run(&pause_insert, values);
 	announce_pauses();
 }
 
 /* Ends a pause, the user's only for the user; false if there was none. */
 bool
-outbox_resume(const char *gateway, bool by_user)
+pause_end(const char *gateway, bool by_user)
 {
 	NameData name;
 	Datum values[] = {name_datum(&name, gateway), BoolGetDatum(by_user)};
-	bool found;
+	bool found = sql_any(&pause_delete, values);
 
-	sql_run(PLAN_RESUME, values);
-	found = SPI_processed > 0;
 	announce_pauses();
 	return found;
 }

@@ -15,8 +15,9 @@ typedef struct GatewayPause
 	bool by_user;
 } GatewayPause;
 
-extern List *outbox_pauses(void);
-extern void outbox_pause(const char *gateway, const char *reason, bool by_user);
-extern bool outbox_resume(const char *gateway, bool by_user);
+extern List *pause_list(void);
+extern bool pause_holds(const char *gateway);
+extern void pause_begin(const char *gateway, const char *reason, bool by_user);
+extern bool pause_end(const char *gateway, bool by_user);
 
 #endif /* SMS_PAUSE_H */

@@ -1,18 +1,12 @@
 /*
  * record.h
- *		What has become of messages is written onto their rows.
+ *		Outcomes of attempts are written onto their messages' rows.
  */
 #ifndef SMS_RECORD_H
 #define SMS_RECORD_H
 
-#include "db/sql.h"
-#include "outbox/item.h"
+#include "lib/ilist.h"
 
-extern Oid outbox_status_label(Oid type, const char *label);
-extern void outbox_record(dlist_head *outcomes);
-extern void outbox_follow(dlist_head *followups);
-extern bool outbox_follow_one(FollowUp *followup);
-extern void outbox_notify(Events events, const char *status, int64 id, const char *gateway, const char *code);
-extern void outbox_fire(Statement plan, Datum *values, Oid role);
+extern void record_outcomes(dlist_head *outcomes);
 
 #endif /* SMS_RECORD_H */

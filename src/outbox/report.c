@@ -1,47 +1,146 @@
 /*
- * outbox_report.c
+ * report.c
  *		Messages that were sent: which are to be asked about, and which one a report means.
  */
 #include "postgres.h"
 
 #include "access/table.h"
-#include "executor/spi.h"
 #include "base/encoding.h"
+#include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/sql.h"
+#include "gateway/gateway.h"
+#include "outbox/follow.h"
 #include "outbox/manage.h"
-#include "outbox/record.h"
 #include "outbox/report.h"
 #include "outbox/request_id.h"
 #include "storage/bufmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #define UNKNOWN_BLOCKS  8192 /* of 8 kB: unknown reports are kept up to this size */
 #define UNKNOWN_AT_ONCE 500
-#define REPORT_DAYS     7
+#define UNKNOWN_DAYS    7
+
+/* The provider's id of a message "o": there is an index on it. */
+#define REFERENCE "coalesce(o.id_omni_mess, o.smsid, o.referent_id)"
+
+/* The columns of a message "o" that read_follow() takes. */
+#define FOLLOW_COLUMNS "o.id, o.gateway, " REFERENCE ", o.status, o.created_by, o.sent_at, o.poll_at"
+enum
+{
+	FOLLOW_ID,
+	FOLLOW_GATEWAY,
+	FOLLOW_REFERENCE,
+	FOLLOW_STATUS,
+	FOLLOW_CREATED_BY,
+	FOLLOW_SENT_AT,
+	FOLLOW_POLL_AT,
+};
+
+static Statement report_find_polls = {
+	.sql = "SELECT " FOLLOW_COLUMNS " FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
+		   "AND (o.poll_at, o.id) > ($2, $3) AND o.poll_at <= $4 AND o.origin = $5 "
+		   "ORDER BY o.poll_at, o.id LIMIT $6",
+	.args = {NAMEOID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID},
+};
+
+static Statement report_next_poll = {
+	.sql = "SELECT o.poll_at FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
+		   "AND o.poll_at > $2 ORDER BY o.poll_at LIMIT 1",
+	.args = {NAMEOID, TIMESTAMPTZOID},
+};
+
+static Statement report_find_sent = {
+	.sql = "SELECT " FOLLOW_COLUMNS " FROM @sms_outbox o WHERE o.id = $1",
+	.args = {INT8OID},
+};
+
+static Statement report_find_id = {
+	.sql = "SELECT o.status, o.request_id, o.smsid, o.created_by FROM @sms_outbox o "
+		   "WHERE o.id = $1 AND o.gateway = $2",
+	.args = {INT8OID, NAMEOID},
+};
+enum
+{
+	FOUND_STATUS,
+	FOUND_REQUEST_ID,
+	FOUND_SMSID,
+	FOUND_CREATED_BY,
+};
+
+/* The next three find a message's id by gateway and text. */
+static Statement report_find_request = {
+	.sql = "SELECT o.id FROM @sms_outbox o WHERE o.gateway = $1 AND o.request_id = $2 "
+		   "AND NOT o.request_id OPERATOR(pg_catalog.^@) '" REQUEST_ID_PREFIX "'",
+	.args = {NAMEOID, TEXTOID},
+};
+
+static Statement report_find_reference = {
+	.sql = "SELECT o.id FROM @sms_outbox o WHERE " REFERENCE " = $2 AND " REFERENCE " IS NOT NULL "
+		   "AND (o.status IN ('sent', 'uncertain') OR o.kind <> 'text') AND o.gateway = $1 LIMIT 1",
+	.args = {NAMEOID, TEXTOID},
+};
+
+static Statement report_find_remembered = {
+	.sql = "SELECT message FROM @sms_gateway_callback WHERE gateway = $1 AND reference = $2 "
+		   "AND message IS NOT NULL",
+	.args = {NAMEOID, TEXTOID},
+};
+enum
+{
+	FOUND_ID,
+};
+
+static Statement report_insert = {
+	.sql = "INSERT INTO @sms_gateway_callback AS s (gateway, reference, message, report) "
+		   "VALUES ($1, $2, $3, $4) ON CONFLICT (gateway, reference) DO UPDATE SET "
+		   "message = coalesce(s.message, excluded.message), "
+		   "report = CASE WHEN $5 THEN excluded.report ELSE s.report END, "
+		   "received_at = excluded.received_at",
+	.args = {NAMEOID, TEXTOID, INT8OID, JSONBOID, BOOLOID},
+};
+
+static Statement report_find_unknown = {
+	.sql = "SELECT gateway, reference, report::text FROM @sms_gateway_callback "
+		   "WHERE message IS NULL AND received_at > $1 ORDER BY received_at DESC LIMIT $2",
+	.args = {TIMESTAMPTZOID, INT8OID},
+};
+enum
+{
+	UNKNOWN_GATEWAY,
+	UNKNOWN_REFERENCE,
+	UNKNOWN_REPORT,
+};
+
+static Statement report_set_message = {
+	.sql = "UPDATE @sms_gateway_callback SET message = $3 WHERE gateway = $1 AND reference = $2",
+	.args = {NAMEOID, TEXTOID, INT8OID},
+};
 
 static Follow *
 read_follow(int row)
 {
 	Follow *follow = palloc0(sizeof(Follow));
-	bool isnull;
 
-	follow->id = DatumGetInt64(sql_column(row, 1, &isnull));
-	follow->gateway = pstrdup(NameStr(*DatumGetName(sql_column(row, 2, &isnull))));
-	follow->reference = sql_text(row, 3);
-	follow->status = sql_text(row, 4);
-	follow->role = sql_role(row, 5);
-	follow->sent_at = sql_time(row, 6, 0);
-	follow->poll_at = sql_time(row, 7, 0);
+	follow->id = sql_int64(row, FOLLOW_ID);
+	follow->gateway = pstrdup(sql_name(row, FOLLOW_GATEWAY));
+	follow->reference = sql_text(row, FOLLOW_REFERENCE);
+	follow->status = sql_status(row, FOLLOW_STATUS);
+	follow->role = sql_role(row, FOLLOW_CREATED_BY);
+	follow->sent_at = sql_time(row, FOLLOW_SENT_AT, 0);
+	follow->poll_at = sql_time(row, FOLLOW_POLL_AT, 0);
 	return follow;
 }
 
-/* Messages of a gateway that are due to be asked about, behind the last one taken. */
+/*
+ * Messages of a gateway that are due to be asked about, behind the last one taken: up to limit, as a
+ * palloc'd list of Follows.
+ */
 List *
-outbox_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz now, int limit)
+report_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz now, int limit)
 {
 	NameData name;
 	Datum values[] = {
@@ -49,38 +148,40 @@ outbox_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz
 		TimestampTzGetDatum(now),   Int64GetDatum(home_origin()), Int64GetDatum(limit),
 	};
 	List *polls = NIL;
+	int64 n = sql_run(&report_find_polls, values);
 
-	sql_run(PLAN_POLLS, values);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		polls = lappend(polls, read_follow((int) i));
-	SPI_freetuptable(SPI_tuptable);
+	for (int i = 0; i < n; i++)
+		polls = lappend(polls, read_follow(i));
+	sql_done();
 	return polls;
 }
 
 /* When the next message of a gateway is to be asked about; DT_NOEND: none. */
 TimestampTz
-outbox_poll_due(const char *gateway, TimestampTz after)
+report_poll_due(const char *gateway, TimestampTz after)
 {
 	NameData name;
 	Datum values[] = {name_datum(&name, gateway), TimestampTzGetDatum(after)};
 
-	return sql_find_time(PLAN_POLL_DUE, values);
+	return sql_find_time(&report_next_poll, values);
 }
 
-/* A message that role may manage, as it was sent. */
+/*
+ * A message that role may manage, as it was sent, palloc'd.  Raises 42704 if there is none, 42501 if it is
+ * another's.
+ */
 Follow *
-outbox_sent_message(int64 id, Oid role)
+report_sent_message(int64 id, Oid role)
 {
 	Datum values[] = {Int64GetDatum(id)};
 	Follow *follow;
 
-	sql_run(PLAN_SENT_MESSAGE, values);
-	if (SPI_processed == 0)
+	if (sql_run(&report_find_sent, values) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));
 	follow = read_follow(0);
-	SPI_freetuptable(SPI_tuptable);
-	outbox_check_manages(id, follow->role, role);
+	sql_done();
+	manage_check(id, follow->role, role);
 	return follow;
 }
 
@@ -98,86 +199,99 @@ report_reference(const Report *report, int number)
 	return NULL;
 }
 
-/* Runs a look-up by gateway and text; its first column, 0 if there is none. */
+/* Runs a look-up by gateway and text, which is UTF-8: the id it finds, 0 if none. */
 static int64
-find_by_text(Statement plan, const char *gateway, const char *text)
+find_by_text(Statement *statement, const char *gateway, const char *text)
 {
 	NameData name;
 	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(from_utf8(text))};
-	int64 id = 0;
-	bool isnull;
+	int64 id = sql_run(statement, values) > 0 ? sql_int64(0, FOUND_ID) : 0;
 
-	sql_run(plan, values);
-	if (SPI_processed > 0)
-		id = DatumGetInt64(sql_column(0, 1, &isnull));
-	SPI_freetuptable(SPI_tuptable);
+	sql_done();
 	return id;
+}
+
+/* The id of the message that a report names by its request_id, 0 if none. */
+static int64
+find_by_request_id(const char *gateway, const char *request_id)
+{
+	int64 id = request_id_message(request_id);
+
+	return id != 0 ? id : find_by_text(&report_find_request, gateway, request_id);
+}
+
+/* The id of the message that a report names by the provider's ids, 0 if none. */
+static int64
+find_by_references(const char *gateway, const Report *report)
+{
+	const char *reference;
+	int64 id = 0;
+
+	for (int i = 0; id == 0 && (reference = report_reference(report, i)) != NULL; i++)
+	{
+		id = find_by_text(&report_find_reference, gateway, reference);
+		if (id == 0)
+			id = find_by_text(&report_find_remembered, gateway, reference);
+	}
+	return id;
+}
+
+/* Reads the message with an id into *reported; false if it is not the gateway's, or the report contradicts it. */
+static bool
+read_reported(const char *gateway, const Report *report, int64 id, Reported *reported)
+{
+	NameData name;
+	Datum values[] = {Int64GetDatum(id), name_datum(&name, gateway)};
+	char *request_id;
+	char *smsid;
+
+	if (sql_run(&report_find_id, values) == 0)
+	{
+		sql_done();
+		return false;
+	}
+	reported->id = id;
+	reported->status = sql_status(0, FOUND_STATUS);
+	reported->role = sql_role(0, FOUND_CREATED_BY);
+	request_id = sql_text(0, FOUND_REQUEST_ID);
+	smsid = sql_text(0, FOUND_SMSID);
+	sql_done();
+	if (report->request_id[0] && strcmp(request_id, from_utf8(report->request_id)) != 0)
+		return false;
+	return !report->smsid[0] || smsid == NULL || strcmp(smsid, from_utf8(report->smsid)) == 0;
 }
 
 /*
  * Finds the message of a gateway that a report is about: "id" if that is not 0,
- * else by its request_id, else by the provider's ids.  Returns 0 if there is none, or if
+ * else by its request_id, else by the provider's ids.  Its id is 0 if there is none, or if
  * the ids contradict each other.
  */
-int64
-outbox_find_message(const char *gateway, const Report *report, int64 id, Oid *role, char **status,
-					bool *by_id_only)
+Reported
+report_find_message(const char *gateway, const Report *report, int64 id)
 {
-	NameData name;
-	Datum values[2];
-	const char *reference;
-	char *request_id;
-	char *smsid;
+	Reported reported = {.id = 0};
 
-	*by_id_only = false;
 	if (id == 0 && report->request_id[0])
-	{
-		id = request_id_message(report->request_id);
-		if (id == 0)
-			id = find_by_text(PLAN_FIND_REQUEST, gateway, report->request_id);
-	}
+		id = find_by_request_id(gateway, report->request_id);
 	else if (id == 0)
 	{
-		*by_id_only = true;
-		for (int i = 0; id == 0 && (reference = report_reference(report, i)) != NULL; i++)
-		{
-			id = find_by_text(PLAN_FIND_REFERENCE, gateway, reference);
-			if (id == 0)
-				id = find_by_text(PLAN_FIND_REMEMBERED, gateway, reference);
-		}
+		reported.by_id_only = true;
+		id = find_by_references(gateway, report);
 	}
-	if (id == 0)
-		return 0;
-
-	values[0] = Int64GetDatum(id);
-	values[1] = name_datum(&name, gateway);
-	sql_run(PLAN_FIND_ID, values);
-	if (SPI_processed == 0)
-	{
-		SPI_freetuptable(SPI_tuptable);
-		return 0;
-	}
-	*status = sql_text(0, 1);
-	request_id = sql_text(0, 2);
-	smsid = sql_text(0, 3);
-	*role = sql_role(0, 4);
-	SPI_freetuptable(SPI_tuptable);
-	if (report->request_id[0] && strcmp(request_id, from_utf8(report->request_id)) != 0)
-		return 0;
-	if (report->smsid[0] && smsid != NULL && strcmp(smsid, from_utf8(report->smsid)) != 0)
-		return 0;
-	return id;
+	if (id == 0 || !read_reported(gateway, report, id, &reported))
+		reported.id = 0;
+	return reported;
 }
 
 /*
- * Keeps a report under the id it came with.  Those of unknown messages are kept
- * only up to a size: callbacks are not signed, and anybody could fill the disk.
+ * Keeps a report, JSON in the database's encoding, under the id it came with; "message" is whose it is, or 0.
+ * Those of unknown messages are kept only up to a size: callbacks are not signed, and anybody could fill the disk.
  */
 void
-outbox_keep_report(const char *gateway, const Report *report, const char *json, int64 message)
+report_keep(const char *gateway, const Report *report, const char *json, int64 message)
 {
 	const char *reference = report->request_id[0] ? report->request_id : report_reference(report, 0);
-	Relation table = table_open(home_relation("sms_gateway_report"), AccessShareLock);
+	Relation table = table_open(home_relation("sms_gateway_callback"), AccessShareLock);
 	bool full = RelationGetNumberOfBlocks(table) > UNKNOWN_BLOCKS;
 	NameData name;
 	Datum values[5];
@@ -192,45 +306,63 @@ outbox_keep_report(const char *gateway, const Report *report, const char *json, 
 	nulls[2] = message == 0 ? 'n' : ' ';
 	values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 	values[4] = BoolGetDatum(report->delivery != DELIVERY_PENDING);
-	sql_run_nulls(PLAN_KEEP_REPORT, values, nulls);
+	sql_run_nulls(&report_insert, values, nulls);
 }
 
-/* Matches reports that came before their message's answer, now that it may be there. */
+/* A kept report whose message was not known. */
+typedef struct UnknownReport
+{
+	NameData gateway;
+	char *reference;
+	char *json;
+} UnknownReport;
+
+/* Looks for the message of a kept report once more. */
+static void
+match_report(UnknownReport *unknown)
+{
+	const char *gateway = NameStr(unknown->gateway);
+	const Provider *provider = gateway_provider(gateway);
+	const char *json = to_utf8(unknown->json, "report");
+	Report report = {0};
+	FollowUp followup = {.report = &report};
+	Reported reported;
+
+	if (provider == NULL || !provider->report(json, strlen(json), &report))
+		return;
+	reported = report_find_message(gateway, &report, 0);
+	if (reported.id == 0 || reported.status == STATUS_QUEUED)
+		return;
+	followup.row.id = reported.id;
+	followup.row.role = reported.role;
+	if (follow_record_one(&followup))
+		sql_run(&report_set_message,
+				(Datum[]){NameGetDatum(&unknown->gateway), CStringGetTextDatum(unknown->reference),
+						  Int64GetDatum(reported.id)});
+}
+
+/*
+ * Matches reports that came before their message's answer, now that it may be there: of the last days
+ * if answers have just been recorded, else of the last minute.
+ */
 void
-outbox_match_reports(bool answered)
+report_match(bool answered)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Datum values[] = {
-		TimestampTzGetDatum(answered ? now - REPORT_DAYS * USECS_PER_DAY : now - USECS_PER_MINUTE),
+		TimestampTzGetDatum(answered ? now - UNKNOWN_DAYS * USECS_PER_DAY : now - USECS_PER_MINUTE),
 		Int64GetDatum(UNKNOWN_AT_ONCE),
 	};
-	SPITupleTable *unknown;
-	uint64 n;
+	int64 n = sql_run(&report_find_unknown, values);
+	UnknownReport *unknown = palloc(sizeof(UnknownReport) * Max(n, 1));
 
-	sql_run(PLAN_UNKNOWN_REPORTS, values);
-	unknown = SPI_tuptable;
-	n = SPI_processed;
-	for (uint64 i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
 	{
-		bool isnull;
-		Name gateway = DatumGetName(SPI_getbinval(unknown->vals[i], unknown->tupdesc, 1, &isnull));
-		Datum reference = SPI_getbinval(unknown->vals[i], unknown->tupdesc, 2, &isnull);
-		char *json = to_utf8(SPI_getvalue(unknown->vals[i], unknown->tupdesc, 3), "report");
-		const Provider *provider = gateway_provider(NameStr(*gateway));
-		Report report = {0};
-		FollowUp followup = {.report = &report};
-		bool by_id_only;
-		char *status;
-
-		if (provider == NULL || !provider->report(json, strlen(json), &report))
-			continue;
-		followup.row.id =
-			outbox_find_message(NameStr(*gateway), &report, 0, &followup.row.role, &status, &by_id_only);
-		if (followup.row.id == 0 || strcmp(status, "queued") == 0)
-			continue;
-		if (outbox_follow_one(&followup))
-			sql_run(PLAN_KNOW_REPORT,
-					(Datum[]){NameGetDatum(gateway), reference, Int64GetDatum(followup.row.id)});
+		namestrcpy(&unknown[i].gateway, sql_name(i, UNKNOWN_GATEWAY));
+		unknown[i].reference = sql_text(i, UNKNOWN_REFERENCE);
+		unknown[i].json = sql_text(i, UNKNOWN_REPORT);
 	}
-	SPI_freetuptable(unknown);
+	sql_done();
+	for (int i = 0; i < n; i++)
+		match_report(&unknown[i]);
 }

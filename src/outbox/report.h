@@ -5,14 +5,36 @@
 #ifndef SMS_REPORT_H
 #define SMS_REPORT_H
 
-#include "outbox/item.h"
+#include "db/status.h"
+#include "nodes/pg_list.h"
+#include "provider/provider.h"
 
-extern List *outbox_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz now, int limit);
-extern TimestampTz outbox_poll_due(const char *gateway, TimestampTz after);
-extern Follow *outbox_sent_message(int64 id, Oid role);
-extern int64 outbox_find_message(const char *gateway, const Report *report, int64 id, Oid *role,
-								 char **status, bool *by_id_only);
-extern void outbox_keep_report(const char *gateway, const Report *report, const char *json, int64 message);
-extern void outbox_match_reports(bool answered);
+/* A message whose delivery is to be asked about. */
+typedef struct Follow
+{
+	int64 id;
+	char *gateway;
+	char *reference; /* the provider's id; NULL: none is known */
+	Status status;
+	Oid role; /* who queued it; InvalidOid: is no more */
+	TimestampTz sent_at;
+	TimestampTz poll_at;
+} Follow;
+
+/* The message that a report means. */
+typedef struct Reported
+{
+	int64 id; /* 0: none */
+	Oid role; /* who queued it; InvalidOid: is no more */
+	Status status;
+	bool by_id_only; /* it was found by the provider's ids */
+} Reported;
+
+extern List *report_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz now, int limit);
+extern TimestampTz report_poll_due(const char *gateway, TimestampTz after);
+extern Follow *report_sent_message(int64 id, Oid role);
+extern Reported report_find_message(const char *gateway, const Report *report, int64 id);
+extern void report_keep(const char *gateway, const Report *report, const char *json, int64 message);
+extern void report_match(bool answered);
 
 #endif /* SMS_REPORT_H */

@@ -1,12 +1,23 @@
 /*
  * request_id.c
- *		Request ids that are made here: made, read and told from those of users.
+ *		Request ids: made, read and tested here alone.
  *
- * They are unique by construction: they name the database, the time and the message.
+ * Those that are made here are unique by construction: they name the database, the time and the
+ * message.  So they are in no index; those of users are, which tells when one comes twice.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "catalog/pg_collation.h"
+#include "db/home.h"
+#include "db/sql.h"
 #include "outbox/request_id.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 /* Was a request_id made here? */
 bool
@@ -15,7 +26,7 @@ request_id_is_ours(const char *request_id)
 	return strncmp(request_id, REQUEST_ID_PREFIX, strlen(REQUEST_ID_PREFIX)) == 0;
 }
 
-/* Makes a request_id that no other message of any database has. */
+/* Makes a request_id that no other message of any database has, palloc'd. */
 char *
 request_id_make(int64 origin, int64 id, TimestampTz created_at)
 {
@@ -41,7 +52,39 @@ request_id_message(const char *request_id)
 {
 	const char *last = strrchr(request_id, '-');
 
-	if (strncmp(request_id, REQUEST_ID_PREFIX, strlen(REQUEST_ID_PREFIX)) != 0)
+	if (!request_id_is_ours(request_id))
 		return 0;
 	return strtoll(last + 1, NULL, 10);
+}
+
+/*
+ * Has a message with this request_id, a user's, been queued for this gateway?  Takes no
+ * lock that outlives the call: the caller is about to wait for the network.
+ */
+bool
+request_id_is_used(const char *gateway, const char *request_id)
+{
+	Oid index = home_relation_or_none("sms_outbox_request_id");
+	NameData name;
+	Relation table;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	Snapshot snapshot;
+	bool used;
+
+	if (!OidIsValid(index))
+		return false;
+	table = table_open(home_relation("sms_outbox"), AccessShareLock);
+	ScanKeyInit(&keys[0], get_attnum(RelationGetRelid(table), "gateway"), BTEqualStrategyNumber, F_NAMEEQ,
+				name_datum(&name, gateway));
+	ScanKeyInit(&keys[1], get_attnum(RelationGetRelid(table), "request_id"), BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(request_id));
+	keys[1].sk_collation = DEFAULT_COLLATION_OID;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan(table, index, true, snapshot, 2, keys);
+	used = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(table, AccessShareLock);
+	return used;
 }

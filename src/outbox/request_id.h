@@ -1,6 +1,6 @@
 /*
  * request_id.h
- *		Request ids that are made here.
+ *		Request ids: made, read and tested here alone.
  */
 #ifndef SMS_REQUEST_ID_H
 #define SMS_REQUEST_ID_H
@@ -14,5 +14,6 @@
 extern char *request_id_make(int64 origin, int64 id, TimestampTz created_at);
 extern int64 request_id_message(const char *request_id);
 extern bool request_id_is_ours(const char *request_id);
+extern bool request_id_is_used(const char *gateway, const char *request_id);
 
 #endif /* SMS_REQUEST_ID_H */

@@ -22,7 +22,7 @@ begin_complaint(Complaint *complaint, const OptionDef *missing, const char *hint
 
 /*
  * Complains in words of the provider's own.  "hint" is a constant, a sentence, or NULL.
- * Always returns false, for "return complain(…)"; so do lacks() and not_set_up().
+ * Always returns false, for "return complain(...)"; so do lacks() and not_set_up().
  */
 bool
 complain(Complaint *complaint, const char *hint, const char *format, ...)
@@ -51,7 +51,7 @@ lacks(Complaint *complaint, const OptionDef *option)
 
 /*
  * Complains that no message of this kind can pass the gateway without an option of its
- * server; "cannot" says so ("this gateway cannot …"), the option's name is added to it.
+ * server; "cannot" says so ("this gateway cannot ..."), the option's name is added to it.
  */
 bool
 not_set_up(Complaint *complaint, const OptionDef *option, const char *cannot)

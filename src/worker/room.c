@@ -156,7 +156,7 @@ on_utility(PlannedStmt *statement, const char *query, bool read_only_tree, Proce
 		standard_ProcessUtility(statement, query, read_only_tree, context, params, environment, receiver,
 								completion);
 	if (update)
-		start_worker_at_commit();
+		wake_start_at_commit();
 }
 
 /* Has DROP DATABASE and its like make room; called while the library is preloaded. */

@@ -107,7 +107,7 @@ static const EngineHost worker_host = {
 	.ended = report_idle,
 	.reload = reload_config,
 	.leaving = told_to_end,
-	.must_hurry = worker_must_hurry,
+	.must_hurry = slot_must_hurry,
 };
 
 /* Waits until no session drains, and then is the engine of this database. */
@@ -158,7 +158,7 @@ sms_gateway_worker_main(Datum arg)
 	pin_settings();
 	pgstat_report_appname(MyBgworkerEntry->bgw_type);
 
-	if (!worker_attach())
+	if (!slot_attach())
 		proc_exit(0);
 	held = drain_for_good();
 	engine_unlock();
@@ -168,6 +168,6 @@ sms_gateway_worker_main(Datum arg)
 		proc_exit(1);
 
 	/* The engine returns when the extension is gone, or never was here, or is held. */
-	worker_detach(held);
+	slot_detach(held);
 	proc_exit(0);
 }

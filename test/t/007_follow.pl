@@ -152,7 +152,7 @@ subtest 'callbacks of eTelecom and Interits' => sub {
 subtest 'callbacks that are unknown or malformed' => sub {
 	is(report('shop', %esms, SMSID => 'nobody-knows-me', RequestId => undef), '', 'an unknown id');
 	is(report('shop', note => 'no status'), '', 'a report that says nothing');
-	is(ask("SELECT count(*) FROM sms_gateway_report WHERE message IS NULL"), 2,
+	is(ask("SELECT count(*) FROM sms_gateway_callback WHERE message IS NULL"), 2,
 		'the unknown and the contradictory are kept, the empty one is not');
 	for my $bad ("'nobody', '{}'", "'shop', '[]'", "'shop', NULL", "NULL, '{}'")
 	{
@@ -169,7 +169,7 @@ subtest 'a callback that overtakes the answer' => sub {
 	is(column($early, 'status'), 'queued', '… does not touch a message that was not answered');
 	becomes(sub { column($early, 'status') }, 'delivered', '… and is matched when the answer comes');
 	no_faults($simulator);
-	is(ask("SELECT message FROM sms_gateway_report
+	is(ask("SELECT message FROM sms_gateway_callback
 			WHERE reference = (SELECT request_id FROM sms_outbox WHERE id = $early)"), $early, '… once');
 };
 
@@ -212,7 +212,7 @@ subtest "a callback must carry its message's own token, if the gateway's callbac
 	like(error_of("SELECT sms_delivery_report('shop', '$mixed')"), qr/carries the token of another message/,
 		"one message's token is none for another");
 	is(column($other, 'status'), 'sent', '… which stays as it was');
-	is(ask("SELECT count(*) FROM sms_gateway_report WHERE report::text ~ 'token'"), 0, 'tokens are not kept');
+	is(ask("SELECT count(*) FROM sms_gateway_callback WHERE report::text ~ 'token'"), 0, 'tokens are not kept');
 	ask("ALTER SERVER shop OPTIONS (DROP callback_url)");
 };
 

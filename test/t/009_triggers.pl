@@ -145,9 +145,9 @@ subtest 'a trigger that fails neither stops its message nor others' => sub {
 
 subtest 'where the owner is no superuser, triggers run as the owner' => sub {
 	ask("DROP TRIGGER fails ON sms_outbox; CREATE ROLE keeper LOGIN; GRANT ALL ON SCHEMA public TO keeper");
-	ask("ALTER TABLE $_ OWNER TO keeper") for qw(sms_outbox sms_gateway_lease sms_gateway_state sms_gateway_report
+	ask("ALTER TABLE $_ OWNER TO keeper") for qw(sms_outbox sms_gateway_lease sms_gateway_pause sms_gateway_callback
 		sms_gateway_otp sms_gateway_usage sms_gateway_identity);
-	ask("GRANT EXECUTE ON FUNCTION sms_gateway_claimed(bigint), sms_gateway_results(), sms_gateway_reports()
+	ask("GRANT EXECUTE ON FUNCTION sms_gateway_claimed(bigint)
 		TO keeper");
 	tricky_makes('once_more', 'AFTER UPDATE ON sms_outbox', note_down('owned'), 'another owner');
 	my $owned = sent('app', 'owned');

@@ -58,14 +58,12 @@ SELECT sms_resume('shop')
 SELECT sms_adopt_outbox()
 CALL sms_drain()
 SELECT sms_delivery_report('shop', '{"SendStatus": 5}')
-SELECT * FROM sms_gateway_results()
-SELECT * FROM sms_gateway_reports()
 SELECT sms_gateway_claimed(1)
 SELECT sms_gateway_redacts('shop', 'text')
 SELECT sms_outbox_insert()
 SQL
-	for my $relation (qw(sms_gateway_identity sms_gateway_otp sms_gateway_usage sms_gateway_report
-		sms_gateway_lease sms_gateway_state sms_gateways))
+	for my $relation (qw(sms_gateway_identity sms_gateway_otp sms_gateway_usage sms_gateway_callback
+		sms_gateway_lease sms_gateway_pause sms_gateways))
 	{
 		denied('mallory', "SELECT * FROM $relation", "DELETE FROM $relation", "TRUNCATE $relation",
 			"COPY $relation TO STDOUT");

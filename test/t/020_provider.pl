@@ -109,7 +109,8 @@ my $node = server('provider', from => $settings);
 ask('CREATE EXTENSION sms_gateway');
 
 subtest 'its wrapper is there, and hints name it' => sub {
-	is(ask("SELECT obj_description(oid, 'pg_foreign_data_wrapper') FROM pg_foreign_data_wrapper WHERE fdwname = 'saola'"),
+	is(ask("SELECT obj_description(oid, 'pg_foreign_data_wrapper') FROM pg_foreign_data_wrapper
+		WHERE fdwname = 'saola'"),
 		"Saola SMS, an invented provider's; a gateway is a server of this wrapper", 'a wrapper with a comment');
 	like(ask("SELECT obj_description('saola_validator(text[], oid)'::regprocedure, 'pg_proc')"), qr/wrapper saola/,
 		'a validator with a comment');
@@ -122,7 +123,8 @@ subtest 'its wrapper is there, and hints name it' => sub {
 		qr/HINT: .*sender, unicode, base_url/, 'its options are told');
 	like(error_of("CREATE SERVER x FOREIGN DATA WRAPPER saola OPTIONS (key 'k')"), qr/is a secret/,
 		'its key is a secret');
-	like(error_of("CREATE SERVER x FOREIGN DATA WRAPPER saola OPTIONS (unicode 'perhaps')"), qr/none of auto, true, false/,
+	like(error_of("CREATE SERVER x FOREIGN DATA WRAPPER saola OPTIONS (unicode 'perhaps')"),
+		qr/none of auto, true, false/,
 		'values are checked');
 };
 
@@ -134,7 +136,8 @@ subtest 'a server of it is a gateway' => sub {
 		qr/needs the option "sender"\n.*Set it with ALTER SERVER "Sao la" OPTIONS \(ADD sender 'value'\)\./,
 		'an option that is missing is named, with the statement that sets it');
 	ask(qq{DROP SERVER "Sao la" CASCADE;
-		CREATE SERVER saola FOREIGN DATA WRAPPER saola OPTIONS (base_url '$url', sender 'MYSHOP', poll_delivery 'false');
+		CREATE SERVER saola FOREIGN DATA WRAPPER saola
+			OPTIONS (base_url '$url', sender 'MYSHOP', poll_delivery 'false');
 		CREATE USER MAPPING FOR PUBLIC SERVER saola OPTIONS (key 'k3y-of-saola')});
 	like(error_of("SELECT sms_omni_send('0901234567', 'T', gateway => 'saola')"), qr/0A000: .*\(saola\) cannot send/,
 		'what it does not offer is refused');
@@ -165,7 +168,8 @@ subtest 'the outbox' => sub {
 	is(ask("SELECT sms_check_status($id)"), 'delivered', 'the provider is asked');
 	is(ask("SELECT details->>'telco', details->>'delivery_code' FROM sms_outbox WHERE id = $id"), 'MobiFone|delivered',
 		'… and tells more');
-	$id = ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('saola', '0901234568', 'reported') RETURNING id");
+	$id = ask("INSERT INTO sms_outbox (gateway, phone, content)
+		VALUES ('saola', '0901234568', 'reported') RETURNING id");
 	becomes("SELECT status FROM sms_outbox WHERE id = $id", 'sent', 'another');
 	is(ask(qq{SELECT sms_delivery_report('saola', '{"id": "S-84901234568", "state": "lost"}')}), $id, 'a callback');
 	is(ask("SELECT status FROM sms_outbox WHERE id = $id"), 'undelivered', '… is read');
@@ -179,7 +183,8 @@ subtest 'what its answers mean' => sub {
 		'one that is worth another try is tried again');
 	ask("SELECT sms_cancel(id) FROM sms_outbox WHERE content = 'answer busy'");
 	queue_text('saola', 'answer no_credit');
-	becomes("SELECT state, reason ~ 'no_credit' FROM sms_gateways", 'paused|t', 'one by which nothing can pass pauses it');
+	becomes("SELECT state, reason ~ 'no_credit' FROM sms_gateways", 'paused|t',
+		'one by which nothing can pass pauses it');
 	ask("SELECT sms_cancel(id) FROM sms_outbox WHERE content = 'answer no_credit'; SELECT sms_resume('saola')");
 	ask("ALTER USER MAPPING FOR PUBLIC SERVER saola OPTIONS (SET key 'wrong-key')");
 	is(ask("SELECT status, result_code, result_message, http_status FROM sms_send('0901234567', 'x')"),

@@ -1,0 +1,21 @@
+/*
+ * follow.h
+ *		What is learnt of messages that were sent is written onto their rows.
+ */
+#ifndef SMS_FOLLOW_H
+#define SMS_FOLLOW_H
+
+#include "outbox/item.h"
+
+/* What is learnt of a message that was sent. */
+typedef struct FollowUp
+{
+	RowWrite row;
+	const Report *report; /* NULL: nothing */
+	TimestampTz poll_at;  /* when to ask again; 0: not at all; DT_NOBEGIN: as before */
+} FollowUp;
+
+extern void follow_record(dlist_head *followups);
+extern bool follow_record_one(FollowUp *followup);
+
+#endif /* SMS_FOLLOW_H */

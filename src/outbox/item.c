@@ -1,0 +1,212 @@
+/*
+ * item.c
+ *		A claimed message: from its row to what is sent.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "db/sql.h"
+#include "guard/mac.h"
+#include "guard/otp.h"
+#include "outbox/item.h"
+#include "provider/table.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#define ITEM_SIZE      4096 /* bytes; a usual message and its answer fit in */
+#define SPARE_CONTEXTS 512
+
+/*
+ * Contexts of messages, empty, to be used again: making and freeing one for each message costs more
+ * than filling it.  They belong to this process, not to a transaction or an engine.
+ */
+static struct
+{
+	MemoryContext contexts[SPARE_CONTEXTS];
+	int n;
+} spare;
+
+static MemoryContext
+take_context(MemoryContext parent)
+{
+	if (spare.n > 0)
+	{
+		MemoryContext context = spare.contexts[--spare.n];
+
+		MemoryContextSetParent(context, parent);
+		return context;
+	}
+	return AllocSetContextCreate(parent, "sms_gateway message", 0, ITEM_SIZE, ITEM_SIZE);
+}
+
+/* Gives a message back, with all that was allocated for it. */
+void
+item_free(OutboxItem *item)
+{
+	MemoryContext context = item->context;
+
+	if (spare.n == SPARE_CONTEXTS)
+	{
+		MemoryContextDelete(context);
+		return;
+	}
+	MemoryContextReset(context);
+	MemoryContextSetParent(context, TopMemoryContext);
+	spare.contexts[spare.n++] = context;
+}
+
+/* Writes {1,3} as "1,3", palloc'd; a NULL element as nothing, which is then refused. */
+char *
+item_join_routerule(ArrayType *array)
+{
+	Datum *elements;
+	bool *nulls;
+	int n;
+	StringInfoData joined;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	initStringInfo(&joined);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&joined, "%s%s", i > 0 ? "," : "", nulls[i] ? "" : TextDatumGetCString(elements[i]));
+	return joined.data;
+}
+
+/*
+ * Adds what is made for this sending alone: the token for its callback, and a
+ * one-time password, of which only a hash is kept.
+ */
+static void
+complete_item(OutboxItem *item)
+{
+	Prepared *prepared = &item->prepared;
+	const Provider *provider = item->gateway->provider;
+	const char *callback = gateway_setting(provider, prepared->settings, provider->callback_option);
+
+	if (callback != NULL && strstr(callback, TOKEN_PLACE) != NULL)
+	{
+		mac_token(item->row.id, prepared->token, sizeof(prepared->token));
+		prepared->message.token = prepared->token;
+	}
+	if (prepared->message.call == CALL_OTP && provider->otp_is_local)
+	{
+		prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
+		otp_keep(item->gateway->name, prepared->phone, prepared->message.code, prepared->message.ttl);
+	}
+}
+
+/* What was read of a message, and is needed until it is prepared. */
+typedef struct Unprepared
+{
+	OutboxItem *item;
+	Draft draft;
+	char *created_by;
+} Unprepared;
+
+/* Finds what a message is to be sent with, or why it cannot be. */
+static void
+prepare_item(const Unprepared *read)
+{
+	OutboxItem *item = read->item;
+	Refusal refusal;
+	Gateway *gateway = NULL;
+
+	memset(&refusal, 0, sizeof(refusal));
+	if (OidIsValid(item->row.role))
+		gateway = gateway_get(item->gateway_name, item->row.role, &refusal);
+	else
+	{
+		refusal.sqlstate = ERRCODE_UNDEFINED_OBJECT;
+		snprintf(refusal.message, sizeof(refusal.message), "role \"%s\" does not exist", read->created_by);
+	}
+	if (gateway != NULL && gateway_prepare(gateway, &read->draft, &item->prepared, &refusal))
+	{
+		item->gateway = gateway;
+		gateway_hold(gateway);
+		complete_item(item);
+		return;
+	}
+	item->refusal = palloc(sizeof(refusal));
+	*item->refusal = refusal;
+}
+
+/* What the user wrote, from a row of ITEM_COLUMNS. */
+static void
+read_draft(int row, Draft *draft)
+{
+	Datum datum;
+	bool isnull;
+
+	if (!kind_from_name(sql_text(row, ITEM_KIND), &draft->call))
+		draft->call = CALL_TEXT;
+	/* An MSISDN with a plus reads the same whatever the country code is. */
+	draft->phone = psprintf("+%s", sql_text(row, ITEM_PHONE));
+	draft->content = sql_text(row, ITEM_CONTENT);
+	draft->template_code = sql_text(row, ITEM_TEMPLATE_CODE);
+	draft->list_param = sql_json(row, ITEM_LIST_PARAM);
+	datum = sql_datum(row, ITEM_ROUTERULE, &isnull);
+	if (!isnull)
+		draft->routerule = item_join_routerule(DatumGetArrayTypeP(datum));
+	datum = sql_datum(row, ITEM_OPTIONS, &isnull);
+	if (!isnull)
+		draft->options = (Jsonb *) PG_DETOAST_DATUM_COPY(datum);
+	draft->request_id = sql_text(row, ITEM_REQUEST_ID);
+	draft->digits_only = true;
+}
+
+/* Reads a message from a row of ITEM_COLUMNS, into a context of its own that is current. */
+static OutboxItem *
+read_item(int row, Unprepared *read)
+{
+	OutboxItem *item = palloc0(sizeof(OutboxItem));
+
+	item->context = CurrentMemoryContext;
+	item->row.id = sql_int64(row, ITEM_ID);
+	item->row.role = sql_role(row, ITEM_CREATED_BY);
+	item->priority = sql_int16(row, ITEM_PRIORITY);
+	item->attempts = sql_int32(row, ITEM_ATTEMPTS);
+	item->due = sql_time(row, ITEM_NEXT_ATTEMPT_AT, 0);
+	item->created_at = sql_time(row, ITEM_CREATED_AT, 0);
+	item->expires_at = sql_time(row, ITEM_EXPIRES_AT, DT_NOEND);
+	item->unsure_since = sql_time(row, ITEM_UNSURE_SINCE, 0);
+	item->details = sql_json(row, ITEM_DETAILS);
+	item->gateway_name = pstrdup(sql_name(row, ITEM_GATEWAY));
+	read->item = item;
+	read->created_by = pstrdup(sql_name(row, ITEM_CREATED_BY));
+	read_draft(row, &read->draft);
+	return item;
+}
+
+/*
+ * Reads the messages of a result of n rows, whose first columns are ITEM_COLUMNS, and prepares them: what
+ * each is to be sent with, or why it cannot be.  With "leased" the next column is claimed_at.  Each
+ * lives in a context of its own below "parent", until item_free().  Ends the result: preparing a
+ * one-time password runs a statement.
+ */
+List *
+item_read_all(int64 n, bool leased, MemoryContext parent)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Unprepared *read = palloc0(sizeof(Unprepared) * Max(n, 1));
+	List *items = NIL;
+
+	for (int i = 0; i < n; i++)
+	{
+		OutboxItem *item;
+
+		MemoryContextSwitchTo(take_context(parent));
+		item = read_item(i, &read[i]);
+		if (leased)
+			item->claimed_at = sql_time(i, ITEM_COLUMN_COUNT, 0);
+		MemoryContextSwitchTo(caller);
+		items = lappend(items, item);
+	}
+	sql_done();
+	for (int i = 0; i < n; i++)
+	{
+		MemoryContextSwitchTo(read[i].item->context);
+		prepare_item(&read[i]);
+	}
+	MemoryContextSwitchTo(caller);
+	pfree(read);
+	return items;
+}

@@ -1,0 +1,152 @@
+/*
+ * lease.c
+ *		Leases: which messages are on their way.
+ *
+ * A message is claimed by a row in sms_gateway_lease that names its id, not by a
+ * change of its own row: one insert for hundreds of messages.  A message is "on
+ * its way" while its status is queued and a lease taken after it was due names it.
+ * Only one engine drains a database at a time (engine.c), so whoever starts
+ * draining knows that every lease it finds belongs to nobody.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "db/home.h"
+#include "db/sql.h"
+#include "outbox/item.h"
+#include "outbox/lease.h"
+#include "utils/timestamp.h"
+
+static Statement lease_insert = {
+	.sql = "INSERT INTO @sms_gateway_lease (ids, claimed_at) VALUES ($1, $2) RETURNING id",
+	.args = {INT8ARRAYOID, TIMESTAMPTZOID},
+};
+enum
+{
+	LEASE_ID
+};
+
+static Statement lease_delete = {
+	.sql = "DELETE FROM @sms_gateway_lease WHERE id = $1",
+	.args = {INT8OID},
+};
+
+static Statement lease_update = {
+	.sql = "UPDATE @sms_gateway_lease SET ids = $2 WHERE id = $1",
+	.args = {INT8OID, INT8ARRAYOID},
+};
+
+static Statement lease_delete_all = {
+	.sql = "DELETE FROM @sms_gateway_lease",
+};
+
+static Statement lease_find_any = {
+	.sql = "SELECT 1 FROM @sms_gateway_lease LIMIT 1",
+};
+
+/*
+ * They are queued, by what item.h says of a next attempt.  A subquery that locks rows is planned on its
+ * own: so each id of a lease is looked up, whatever the statistics say.
+ */
+static Statement lease_find_orphans = {
+	.sql = "SELECT " ITEM_COLUMNS ", l.claimed_at "
+		   "FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), "
+		   "LATERAL (SELECT * FROM @sms_outbox x WHERE x.id = u.id AND x.next_attempt_at <= l.claimed_at "
+		   "AND x.origin = $1 FOR NO KEY UPDATE) o",
+	.args = {INT8OID},
+};
+
+static Statement lease_find_last = {
+	.sql = "SELECT l.claimed_at, o.next_attempt_at <= l.claimed_at FROM @sms_gateway_lease l, "
+		   "@sms_outbox o WHERE o.id = $1 AND o.id = ANY (l.ids) ORDER BY l.claimed_at DESC LIMIT 1",
+	.args = {INT8OID},
+};
+enum
+{
+	LAST_CLAIMED_AT,
+	LAST_ON_ITS_WAY
+};
+
+/* Notes that these messages, OutboxItems, are on their way from now on.  Returns the lease's id. */
+int64
+lease_add(const List *items, TimestampTz now)
+{
+	Datum *ids = palloc(sizeof(Datum) * list_length(items));
+	Datum values[2];
+	int n = 0;
+	ListCell *lc;
+	int64 lease;
+
+	foreach (lc, items)
+		ids[n++] = Int64GetDatum(((const OutboxItem *) lfirst(lc))->row.id);
+	values[0] = sql_id_array(ids, n);
+	values[1] = TimestampTzGetDatum(now);
+	sql_run(&lease_insert, values);
+	lease = sql_int64(0, LEASE_ID);
+	sql_done();
+	return lease;
+}
+
+/* Forgets a lease, all of whose messages are settled. */
+void
+lease_drop(int64 lease)
+{
+	Datum values[] = {Int64GetDatum(lease)};
+
+	sql_run(&lease_delete, values);
+}
+
+/* Names anew the messages of a lease, as some of them went back to the queue. */
+void
+lease_set(int64 lease, const Datum *ids, int n)
+{
+	Datum values[] = {Int64GetDatum(lease), sql_id_array(ids, n)};
+
+	sql_run(&lease_update, values);
+}
+
+/* Forgets every lease: for who drains alone, and has settled what they named. */
+void
+lease_clear(void)
+{
+	sql_run(&lease_delete_all, NULL);
+}
+
+/* Is any message on its way? */
+bool
+lease_any(void)
+{
+	return sql_any(&lease_find_any, NULL);
+}
+
+/*
+ * Locks and reads the messages that were on their way in an engine that is gone, as a list of
+ * OutboxItems.  Each lives in a context below parent, until item_free().
+ */
+List *
+lease_orphans(MemoryContext parent)
+{
+	Datum values[] = {Int64GetDatum(home_origin())};
+
+	return item_read_all(sql_run(&lease_find_orphans, values), true, parent);
+}
+
+/*
+ * When the last lease that names a message was taken, as of now and not as of the caller's
+ * snapshot: 0 if none does.  Sets *on_its_way if the message is being sent under it.
+ */
+TimestampTz
+lease_last(int64 id, bool *on_its_way)
+{
+	Datum values[] = {Int64GetDatum(id)};
+	TimestampTz claimed_at = 0;
+
+	*on_its_way = false;
+	if (sql_read_latest(&lease_find_last, values) > 0)
+	{
+		claimed_at = sql_time(0, LAST_CLAIMED_AT, 0);
+		*on_its_way = sql_bool(0, LAST_ON_ITS_WAY);
+	}
+	sql_done();
+	return claimed_at;
+}

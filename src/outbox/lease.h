@@ -1,0 +1,21 @@
+/*
+ * lease.h
+ *		Leases: which messages are on their way.
+ */
+#ifndef SMS_LEASE_H
+#define SMS_LEASE_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+extern int64 lease_add(const List *items, TimestampTz now);
+extern void lease_drop(int64 lease);
+extern void lease_set(int64 lease, const Datum *ids, int n);
+extern void lease_clear(void);
+extern bool lease_any(void);
+extern List *lease_orphans(MemoryContext parent);
+extern TimestampTz lease_last(int64 id, bool *on_its_way);
+
+#endif /* SMS_LEASE_H */
