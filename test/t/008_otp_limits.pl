@@ -62,6 +62,12 @@ is(ask("SELECT sms_check_otp('0901111111', '$second', 'omni')"), 'f', "another g
 is(ask("SELECT sms_check_otp('+84 90 111 11 11', '$second', 'cpaas')"), 't', 'the phone may be written in any way');
 is(ask("SELECT sms_check_otp('0901111111', '$first', 'cpaas')"), 'f', 'an older code does not come back when the last one is used');
 
+# --- several at once: keeping one's hash ends no claim of the others
+ask("INSERT INTO sms_outbox (kind, gateway, phone, content) SELECT 'otp', 'cpaas', '090777777' || i, '{OTP} is your code' FROM generate_series(1, 8) i");
+ok(wait_until(sub { ask("SELECT count(*) FROM sms_outbox WHERE phone LIKE '8490777777_' AND status = 'sent'") eq '8' }), 'eight are sent');
+is(ask("SELECT count(*) FROM sms_gateway_otp WHERE phone LIKE '8490777777_'"), '8', '… and kept');
+is(ask("SELECT max(sent_at) - min(sent_at) < interval '2 seconds' FROM sms_outbox WHERE phone LIKE '8490777777_'"), 't', '… together, not one at each look');
+
 # --- five wrong tries end it, also in transactions that roll back
 sub fresh { my ($phone) = @_; ask("SELECT sms_send_otp('$phone', '{OTP} is your code', gateway => 'cpaas')"); return code_of('cpaas', $phone =~ s/^0/84/r); }
 my $code = fresh('0902222222');
