@@ -1,5 +1,12 @@
 \echo Use "ALTER EXTENSION sms_gateway UPDATE TO '0.2.0'" to load this file. \quit
 
+-- No two names differ by one letter.
+ALTER TABLE sms_gateway_state RENAME TO sms_gateway_pause;
+ALTER INDEX sms_gateway_state_pkey RENAME TO sms_gateway_pause_pkey;
+ALTER TABLE sms_gateway_report RENAME TO sms_gateway_callback;
+ALTER INDEX sms_gateway_report_pkey RENAME TO sms_gateway_callback_pkey;
+ALTER INDEX sms_gateway_report_unknown RENAME TO sms_gateway_callback_unknown;
+
 -- Gateways are found by their wrapper's belonging to the extension, not by its name.
 CREATE OR REPLACE VIEW sms_gateways AS
 SELECT s.srvname AS name,
@@ -19,7 +26,7 @@ SELECT s.srvname AS name,
          WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit
   FROM pg_catalog.pg_foreign_server s
   JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
-  LEFT JOIN @extschema@.sms_gateway_state p ON p.gateway OPERATOR(pg_catalog.=) s.srvname
+  LEFT JOIN @extschema@.sms_gateway_pause p ON p.gateway OPERATOR(pg_catalog.=) s.srvname
  WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d
                  JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
                 WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
+#include "base/extension.h"
 #include "base/settings.h"
 #include "fmgr.h"
 #include "gateway/gateway.h"
@@ -12,7 +14,7 @@
 #include "worker/launcher.h"
 #include "worker/room.h"
 
-PG_MODULE_MAGIC;
+COMPAT_MODULE_MAGIC(EXTENSION_NAME, SMS_GATEWAY_VERSION);
 
 void _PG_init(void);
 

@@ -10,16 +10,16 @@ COMMENT ON COLUMN sms_gateway_lease.id IS 'number of the claim';
 COMMENT ON COLUMN sms_gateway_lease.ids IS 'the messages claimed together';
 COMMENT ON COLUMN sms_gateway_lease.claimed_at IS 'when';
 
-CREATE TABLE sms_gateway_state (
+CREATE TABLE sms_gateway_pause (
     gateway name PRIMARY KEY,
     reason text NOT NULL,
     by_user bool NOT NULL,
     since timestamptz NOT NULL DEFAULT now());
-COMMENT ON TABLE sms_gateway_state IS 'gateways that are paused, and why; others have no row';
-COMMENT ON COLUMN sms_gateway_state.gateway IS 'the foreign server';
-COMMENT ON COLUMN sms_gateway_state.reason IS 'why it is paused';
-COMMENT ON COLUMN sms_gateway_state.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
-COMMENT ON COLUMN sms_gateway_state.since IS 'paused since';
+COMMENT ON TABLE sms_gateway_pause IS 'gateways that are paused, and why; others have no row';
+COMMENT ON COLUMN sms_gateway_pause.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_pause.reason IS 'why it is paused';
+COMMENT ON COLUMN sms_gateway_pause.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
+COMMENT ON COLUMN sms_gateway_pause.since IS 'paused since';
 
 CREATE FUNCTION sms_gateway_claimed(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 1;
@@ -30,6 +30,6 @@ CREATE FUNCTION sms_gateway_redacts(gateway name, kind text) RETURNS boolean
 COMMENT ON FUNCTION sms_gateway_redacts(name, text) IS
     'internal: is the text of such a message blanked when it has ended?';
 
-REVOKE ALL ON sms_gateway_lease, sms_gateway_state FROM PUBLIC;
+REVOKE ALL ON sms_gateway_lease, sms_gateway_pause FROM PUBLIC;
 REVOKE ALL ON FUNCTION sms_gateway_claimed(bigint), sms_gateway_redacts(name, text) FROM PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('sms_gateway_state', '');
+SELECT pg_catalog.pg_extension_config_dump('sms_gateway_pause', '');

@@ -1,20 +1,20 @@
 -- What became of messages that were sent.
 
-CREATE TABLE sms_gateway_report (
+CREATE TABLE sms_gateway_callback (
     gateway name,
     reference text,
     message bigint,
     report jsonb NOT NULL,
     received_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (gateway, reference));
-CREATE INDEX sms_gateway_report_unknown ON sms_gateway_report (received_at) WHERE message IS NULL;
-COMMENT ON TABLE sms_gateway_report IS
+CREATE INDEX sms_gateway_callback_unknown ON sms_gateway_callback (received_at) WHERE message IS NULL;
+COMMENT ON TABLE sms_gateway_callback IS
     'delivery reports by the provider''s id, for 7 days: those that came before their message''s answer wait for it, others are remembered for when they come twice';
-COMMENT ON COLUMN sms_gateway_report.gateway IS 'the foreign server';
-COMMENT ON COLUMN sms_gateway_report.reference IS 'SMSID, idOmniMess, referentId or request_id in the report';
-COMMENT ON COLUMN sms_gateway_report.message IS 'the message it belongs to; NULL: not known yet';
-COMMENT ON COLUMN sms_gateway_report.report IS 'as it came, without its token';
-COMMENT ON COLUMN sms_gateway_report.received_at IS 'when';
+COMMENT ON COLUMN sms_gateway_callback.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_callback.reference IS 'SMSID, idOmniMess, referentId or request_id in the report';
+COMMENT ON COLUMN sms_gateway_callback.message IS 'the message it belongs to; NULL: not known yet';
+COMMENT ON COLUMN sms_gateway_callback.report IS 'as it came, without its token';
+COMMENT ON COLUMN sms_gateway_callback.received_at IS 'when';
 
 CREATE FUNCTION sms_check_status(id bigint) RETURNS sms_status
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -29,5 +29,5 @@ CREATE FUNCTION sms_balance(gateway name = NULL) RETURNS numeric
 COMMENT ON FUNCTION sms_balance(name) IS
     'what is left on the provider''s account, in its currency (eSMS: VND); NULL, with a warning, if the gateway did not say. Errors as sms_send';
 
-REVOKE ALL ON sms_gateway_report FROM PUBLIC;
+REVOKE ALL ON sms_gateway_callback FROM PUBLIC;
 REVOKE ALL ON FUNCTION sms_delivery_report(name, jsonb) FROM PUBLIC;

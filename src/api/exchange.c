@@ -10,7 +10,7 @@
 #include "db/home.h"
 #include "gateway/choose.h"
 #include "miscadmin.h"
-#include "net/http.h"
+#include "net/http_call.h"
 #include "provider/answer.h"
 
 /*

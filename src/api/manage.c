@@ -110,7 +110,7 @@ sms_adopt_outbox(PG_FUNCTION_ARGS)
 	scope_enter(&scope);
 	adopted = identity_adopt(PG_GETARG_DATUM(0), scope.user);
 	scope_leave(&scope);
-	start_worker_at_commit();
+	wake_start_at_commit();
 	PG_RETURN_INT64(adopted);
 }
 
@@ -120,10 +120,10 @@ sms_gateway_created(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	identity_create();
-	if (!launcher_is_there())
+	if (!wake_is_possible())
 		ereport(WARNING, (errmsg("no background worker will send the messages of sms_outbox"),
 						  errdetail("sms_gateway is not in shared_preload_libraries."),
 						  errhint("Add it and restart the server, or CALL sms_drain() from time to time.")));
-	start_worker_at_commit();
+	wake_start_at_commit();
 	PG_RETURN_VOID();
 }

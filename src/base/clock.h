@@ -8,7 +8,7 @@
 
 #include <time.h>
 
-/* Milliseconds since some time in the past. */
+/* Returns milliseconds since some time in the past, which is the same for all processes of a machine that runs. */
 static inline double
 now_ms(void)
 {

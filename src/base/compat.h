@@ -1,6 +1,7 @@
 /*
  * compat.h
- *		Every difference between PostgreSQL 15 and 18 that this project meets.
+ *		Every difference between PostgreSQL 15 and 18 that this project meets: no
+ *		other file asks for the server's version.
  */
 #ifndef SMS_COMPAT_H
 #define SMS_COMPAT_H
@@ -19,7 +20,31 @@
 #include "storage/waiteventset.h"
 #endif
 
-/* 17 moved WaitEventSets from memory contexts to resource owners. */
+/*
+ * Stands before the declaration of a function that does not return.  18 brought it,
+ * in place of an attribute that stands behind.
+ */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
+/*
+ * Marks the library as one for this server.  Since 18 it says its name and version,
+ * both literals, which pg_get_loaded_modules() shows.
+ */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_MODULE_MAGIC(module, release) PG_MODULE_MAGIC_EXT(.name = module, .version = release)
+#else
+#define COMPAT_MODULE_MAGIC(module, release) PG_MODULE_MAGIC
+#endif
+
+/* Is there a transaction_timeout to be set?  Since 17. */
+#define COMPAT_HAS_TRANSACTION_TIMEOUT (PG_VERSION_NUM >= 170000)
+
+/*
+ * Returns a set for so many events that lives as long as the process, unless it is freed.
+ * Until 16 such sets belong to memory contexts, since 17 to resource owners, or to none.
+ */
 static inline WaitEventSet *
 compat_create_wait_event_set(int events)
 {
@@ -30,7 +55,23 @@ compat_create_wait_event_set(int events)
 #endif
 }
 
-/* 16 merged the aclcheck functions of all object types. */
+/*
+ * Returns what tells pg_stat_activity that a process waits for "name".  Until 16 all waits of
+ * extensions have one name.  Since 17 this may look into shared memory, so it must not be called
+ * while the library is preloaded, and raises XX000 when the server has no room for another name.
+ */
+static inline uint32
+compat_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	(void) name;
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* May the role use the foreign server?  Since 16 one function asks for objects of all types. */
 static inline bool
 compat_has_server_usage(Oid server, Oid role)
 {
@@ -41,6 +82,7 @@ compat_has_server_usage(Oid server, Oid role)
 #endif
 }
 
+/* Does the role own the table, itself, as a member of a role that does, or as a superuser? */
 static inline bool
 compat_owns_table(Oid table, Oid role)
 {
@@ -51,6 +93,7 @@ compat_owns_table(Oid table, Oid role)
 #endif
 }
 
+/* Does the role own the database, itself, as a member of a role that does, or as a superuser? */
 static inline bool
 compat_owns_database(Oid database, Oid role)
 {
@@ -61,14 +104,14 @@ compat_owns_database(Oid database, Oid role)
 #endif
 }
 
-/* 17 renamed the number of a process's slot. */
+/* The number of this process's slot in shared memory, an index of ProcGlobal->allProcs. */
 #if PG_VERSION_NUM >= 170000
 #define compat_my_proc_number() MyProcNumber
 #else
 #define compat_my_proc_number() MyProc->pgprocno
 #endif
 
-/* 18 dropped an argument that had always the same value. */
+/* Runs a started query to its end.  18 dropped an argument that had always the same value. */
 #if PG_VERSION_NUM >= 180000
 #define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0)
 #else

@@ -13,12 +13,14 @@
 #include "miscadmin.h"
 #include "text/text.h"
 
-#define STRETCH 1024 /* characters that are composed at once; the worst of them take some 10 ms */
+/* Characters that are composed at once; the worst 1,024 take some 10 ms. */
+#define STRETCH 1024
 
 /*
- * Converts text of the database into UTF-8.  Raises 22021 if it cannot be
- * converted, as in an SQL_ASCII database that holds anything else than UTF-8.
- * "what" names the text in that error.
+ * Converts text of the database into UTF-8.  Returns palloc'd text, or the text itself where nothing
+ * is to be converted: so the caller neither changes nor frees it.  NULL for NULL.  Raises 22021 if it
+ * cannot be converted, as in an SQL_ASCII database that holds anything else than UTF-8; "what" names
+ * the text in that error.
  */
 char *
 to_utf8(const char *text, const char *what)
@@ -34,9 +36,9 @@ to_utf8(const char *text, const char *what)
 }
 
 /*
- * Appends a stretch of UTF-8 in normalization form C; returns where the next one
- * begins.  The server's normalization sorts marks, in the square of their number
- * and without an ear for interrupts: so it gets no more than a stretch.
+ * Appends a stretch of UTF-8, composed; returns where the next one begins.  The
+ * server's normalization sorts marks in time that grows with the square of their
+ * number, and cannot be interrupted meanwhile: so it gets no more than a stretch.
  */
 static const char *
 append_composed(StringInfo out, const char *text)
@@ -76,11 +78,11 @@ append_composed(StringInfo out, const char *text)
 }
 
 /*
- * Converts text that goes to a phone into UTF-8 as to_utf8() does, in
- * normalization form C (UAX #15).  Decomposed, each mark would take the room of
- * another letter, handsets show some of them apart, and the text would not be
- * that of a registered template.  WIN1258 has no other form, and files of macOS
- * bring it along.
+ * Converts text that goes to a phone into UTF-8 as to_utf8() does, and composes
+ * letters with their marks (normalization form C of UAX #15).  Left apart, each mark
+ * would be billed like another letter, some handsets would show it beside its letter,
+ * and the text would not match that of a registered template.  Text that is not
+ * composed comes from databases in WIN1258, which has no other form, and from macOS.
  */
 char *
 to_utf8_composed(const char *text, const char *what)
@@ -97,8 +99,8 @@ to_utf8_composed(const char *text, const char *what)
 }
 
 /*
- * Converts valid UTF-8 from the network into the database's encoding; what that
- * cannot hold becomes '?'.  Returns palloc'd text, NULL for NULL.
+ * Converts UTF-8, which the caller knows to be valid, into the database's encoding; a
+ * character that this cannot hold becomes '?'.  Returns palloc'd text, NULL for NULL.
  */
 char *
 from_utf8(const char *text)
@@ -129,6 +131,7 @@ from_utf8(const char *text)
 		used += strlen(out + used);
 		text += n;
 		len -= n;
+		/* It stopped at a character that it cannot convert: that goes by itself. */
 		if (len > 0)
 		{
 			n = Max(utf8_decode(text, len, &c), 1);

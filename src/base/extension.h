@@ -1,13 +1,16 @@
 /*
  * extension.h
- *		The extension's name, and what is named after it.
+ *		What tells this extension from others in the server.
  */
 #ifndef SMS_EXTENSION_H
 #define SMS_EXTENSION_H
 
 #define EXTENSION_NAME "sms_gateway"
 
-/* Advisory locks of SQL have class 1 or 2; nobody can take ours from SQL. */
+/*
+ * The fourth field of our advisory locks' tags.  It tells them from those that users take from SQL,
+ * which have 1 or 2 there: nobody can take ours, or meet one by chance.
+ */
 #define OUR_LOCK_CLASS 7
 
 #endif /* SMS_EXTENSION_H */

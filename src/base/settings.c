@@ -1,15 +1,16 @@
 /*
  * settings.c
- *		The settings of this extension, with their units and bounds.
+ *		The settings (GUCs) of this extension, with their units and bounds.
  */
 #include "postgres.h"
 
 #include <limits.h>
 
-#include "base/settings.h"
 #include "base/extension.h"
+#include "base/settings.h"
 #include "utils/guc.h"
 
+/* Initial values are those of the definitions below, as the server wants it; texts may be NULL. */
 bool guc_enabled = true;
 char *guc_databases = NULL;
 char *guc_default_gateway = NULL;
@@ -20,6 +21,10 @@ int guc_retry_max = 15 * 60 * 1000;
 int guc_retention = 0;
 bool guc_log_http = false;
 
+/*
+ * Defines all settings; called once, when the library is loaded.  From then on the server refuses
+ * others of this prefix.
+ */
 void
 settings_define(void)
 {

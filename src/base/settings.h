@@ -5,15 +5,15 @@
 #ifndef SMS_SETTINGS_H
 #define SMS_SETTINGS_H
 
-extern bool guc_enabled;
-extern char *guc_databases;
-extern char *guc_default_gateway;
-extern int guc_max_in_flight; /* requests at once, all gateways */
-extern int guc_batch_size;    /* messages claimed at once */
-extern int guc_retry_initial; /* ms */
-extern int guc_retry_max;     /* ms */
-extern int guc_retention;     /* s; 0: for good */
-extern bool guc_log_http;     /* libcurl's words about each request go to the server's log */
+extern bool guc_enabled;          /* off: nothing is sent */
+extern char *guc_databases;       /* a list; empty: all */
+extern char *guc_default_gateway; /* empty: none */
+extern int guc_max_in_flight;     /* requests at once, all gateways */
+extern int guc_batch_size;        /* messages claimed at once */
+extern int guc_retry_initial;     /* ms */
+extern int guc_retry_max;         /* ms */
+extern int guc_retention;         /* s that an ended message stays; 0: for good */
+extern bool guc_log_http;         /* libcurl's words about each request go to the server's log */
 
 extern void settings_define(void);
 

@@ -7,10 +7,10 @@
 
 #include "postgres.h"
 
-#include "gateway/gateway.h"
+#include "engine/host.h"
 
-extern bool engine_spare_request(const Gateway *gateway, double now, double *again);
-extern bool engine_run(bool in_session);
-extern bool engine_claimed(int64 id);
+extern bool engine_lock(bool wait);
+extern void engine_unlock(void);
+extern bool engine_run(const EngineHost *host);
 
 #endif /* SMS_ENGINE_H */

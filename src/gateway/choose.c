@@ -8,13 +8,14 @@
 #include "base/settings.h"
 #include "foreign/foreign.h"
 #include "gateway/choose.h"
+#include "gateway/gateway.h"
+#include "gateway/hint.h"
 #include "gateway/options.h"
-#include "lib/stringinfo.h"
 #include "provider/table.h"
 
 /*
- * Is a server set up for a call, as far as the choice of a default goes?  Some
- * calls make sense only with an option that most servers of the wrapper lack.
+ * Can a server be chosen for a call?  Its provider offers the call, and an option
+ * without which the call makes no sense is given; most servers of some wrappers lack it.
  */
 static bool
 is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
@@ -22,55 +23,62 @@ is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
 	const OptionDef *needed = provider->needs[call];
 
 	return (provider->calls & ~provider->by_name_only & CALL_BIT(call)) &&
-		   (needed == NULL || given_value(server->options, needed->name) != NULL);
+		   (needed == NULL || options_given(server->options, needed->name) != NULL);
 }
 
 /*
- * The gateway to use where the user names none: the configured default, else
- * the only one that can do this and that the role may use.  The result is valid
- * until the next call of anything here; NULL with the error filled if there is none.
+ * The names of the gateways that are set up for a call and that the role may use.  With
+ * one-time passwords, those whose provider makes them himself go before those for which
+ * they are made here: the latter are left out if there is one of the former.
+ */
+static List *
+candidates(Call call, Oid role)
+{
+	bool otp = call == CALL_OTP || call == CALL_CHECK_OTP;
+	List *all = NIL;
+	List *makers = NIL;
+	ListCell *lc;
+
+	foreach (lc, gateway_names())
+	{
+		const Provider *provider;
+		ForeignServer *server = gateway_server(lfirst(lc), &provider);
+
+		if (server == NULL || !is_set_up_for(server, provider, call) ||
+			!compat_has_server_usage(server->serverid, role))
+			continue;
+		all = lappend(all, server->servername);
+		if (!provider->otp_is_local)
+			makers = lappend(makers, server->servername);
+	}
+	return otp && makers != NIL ? makers : all;
+}
+
+/*
+ * The name of the gateway to use for a call where the user names none: the configured
+ * default, else the only one that is set up for the call and that the role may use.
+ * Returns a string of the setting or of the current memory context; NULL, with the
+ * refusal filled, if there is none or more than one.
  */
 const char *
 gateway_choose(Call call, Oid role, Refusal *refusal)
 {
-	ListCell *lc;
-	const char *found = NULL;
-	StringInfoData choices;
-	bool otp = call == CALL_OTP || call == CALL_CHECK_OTP;
-	int n = 0;
+	List *names;
 
 	if (guc_default_gateway != NULL && guc_default_gateway[0] != '\0')
 		return guc_default_gateway;
 
-	initStringInfo(&choices);
-	/* Who makes one-time passwords himself goes before those for whom they are made here. */
-	for (int turn = 0; turn <= (otp ? 1 : 0) && n == 0; turn++)
+	names = candidates(call, role);
+	if (list_length(names) == 1)
+		return linitial(names);
+	if (names != NIL)
 	{
-		foreach (lc, gateway_names())
-		{
-			ForeignServer *server = GetForeignServerByName(lfirst(lc), true);
-			const Provider *provider = server != NULL ? provider_of_wrapper(server->fdwid) : NULL;
-
-			if (provider == NULL || (otp && provider->otp_is_local != (turn == 1)) ||
-				!is_set_up_for(server, provider, call) || !compat_has_server_usage(server->serverid, role))
-				continue;
-			appendStringInfo(&choices, "%s%s", n++ > 0 ? ", " : "", server->servername);
-			found = lfirst(lc);
-		}
+		refusal_fill(refusal, ERRCODE_AMBIGUOUS_PARAMETER, "Name one, or set sms_gateway.default_gateway.",
+					 "more than one gateway can send this message");
+		refusal_detail(refusal, hint_list("They are", names));
+		return NULL;
 	}
-	if (n == 1)
-		return found;
-	if (n == 0)
-		refused(
-			refusal, ERRCODE_UNDEFINED_OBJECT,
-			"CREATE SERVER name FOREIGN DATA WRAPPER esms | etelecom | interits, and GRANT USAGE ON FOREIGN "
-			"SERVER.",
-			"there is no gateway for messages of kind \"%s\" that you may use", kind_name(call));
-	else
-	{
-		refused(refusal, ERRCODE_AMBIGUOUS_PARAMETER, "Name one, or set sms_gateway.default_gateway.",
-				"more than one gateway can send this message");
-		snprintf(refusal->detail, sizeof(refusal->detail), "They are: %s.", choices.data);
-	}
+	refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT, hint_create_server(CALL_BIT(call)),
+				 "there is no gateway for messages of kind \"%s\" that you may use", kind_name(call));
 	return NULL;
 }

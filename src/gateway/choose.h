@@ -5,7 +5,8 @@
 #ifndef SMS_CHOOSE_H
 #define SMS_CHOOSE_H
 
-#include "gateway/gateway.h"
+#include "gateway/refusal.h"
+#include "provider/provider.h"
 
 extern const char *gateway_choose(Call call, Oid role, Refusal *refusal);
 

@@ -9,19 +9,18 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/reloptions.h"
 #include "access/table.h"
 #include "base/compat.h"
-#include "base/encoding.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "foreign/foreign.h"
+#include "gateway/configure.h"
 #include "gateway/gateway.h"
+#include "gateway/hint.h"
 #include "gateway/options.h"
 #include "provider/support.h"
 #include "provider/table.h"
@@ -30,61 +29,90 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-static Gateway *gateways = NULL; /* the cache, newest first */
-static List *server_names = NIL; /* servers of our wrappers */
-static bool server_names_valid = false;
-static unsigned long last_endpoint = 0;
+/* A gateway in the cache. */
+typedef struct CachedGateway
+{
+	Gateway gateway; /* first, for others hold a pointer to it */
+	int users;       /* memory contexts in which it is held */
+	MemoryContext context;
+	struct CachedGateway *next;
+} CachedGateway;
 
-/* A catalog changed: forget at the next look-up, when nobody is in the middle. */
+/*
+ * What this process has read from the catalogs.  It lives as long as the process: each
+ * gateway in a memory context of its own below TopMemoryContext, the names in another.
+ *
+ * A change of any server, wrapper, user mapping or role makes all of it stale.  News of
+ * one can arrive in any look-up in a catalog, while pointers into the cache are in use:
+ * so it is only marked.  Stale names are read again, and freed, by the next gateway_names();
+ * stale gateways are freed by the next gateway_get(), but for those that are held.
+ */
+static struct
+{
+	CachedGateway *gateways; /* newest first */
+	List *names;             /* of the servers of our wrappers */
+	MemoryContext names_context;
+	bool names_valid;
+	uint64 changes; /* news so far: what was read while it moved may be old already */
+	unsigned long last_endpoint;
+} cache;
+
+/* ------------------------------------------------------------------------
+ * Lifetime
+ * ------------------------------------------------------------------------ */
+
+/* A catalog changed.  Called by PostgreSQL at any time: may neither allocate nor free. */
 static void
-on_invalidation(Datum arg, int cacheid, uint32 hash)
+on_catalog_change(Datum arg, int cacheid, uint32 hash)
 {
 	(void) arg;
 	(void) cacheid;
 	(void) hash;
-	for (Gateway *g = gateways; g != NULL; g = g->next)
-		g->stale = true;
-	server_names_valid = false;
+	cache.changes++;
+	cache.names_valid = false;
+	for (CachedGateway *g = cache.gateways; g != NULL; g = g->next)
+		g->gateway.stale = true;
 }
 
-/* Has the cache of gateways hear of changed servers, mappings and roles; once in a process. */
+/* Has the cache hear of changed servers, wrappers, mappings and roles; once in a process. */
 void
 gateway_init(void)
 {
 	static const int caches[] = {FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID, USERMAPPINGOID, AUTHOID};
 
 	for (int i = 0; i < (int) lengthof(caches); i++)
-		CacheRegisterSyscacheCallback(caches[i], on_invalidation, (Datum) 0);
+		CacheRegisterSyscacheCallback(caches[i], on_catalog_change, (Datum) 0);
 }
 
 static void
-release_gateway(void *gateway)
+release_gateway(void *cached)
 {
-	((Gateway *) gateway)->users--;
+	((CachedGateway *) cached)->users--;
 }
 
-/* Keeps a gateway valid for as long as the current memory context lives. */
+/* Keeps a gateway of gateway_get() valid for as long as the current memory context lives. */
 void
 gateway_hold(Gateway *gateway)
 {
+	CachedGateway *cached = (CachedGateway *) gateway;
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 
 	callback->func = release_gateway;
-	callback->arg = gateway;
-	gateway->users++;
+	callback->arg = cached;
+	cached->users++;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 }
 
 static void
 drop_stale_gateways(void)
 {
-	Gateway **link = &gateways;
+	CachedGateway **link = &cache.gateways;
 
 	while (*link != NULL)
 	{
-		Gateway *g = *link;
+		CachedGateway *g = *link;
 
-		if (g->stale && g->users == 0)
+		if (g->gateway.stale && g->users == 0)
 		{
 			*link = g->next;
 			MemoryContextDelete(g->context);
@@ -94,7 +122,38 @@ drop_stale_gateways(void)
 	}
 }
 
-const Provider *
+static CachedGateway *
+find_cached(const char *name, Oid role)
+{
+	for (CachedGateway *g = cache.gateways; g != NULL; g = g->next)
+	{
+		if (!g->gateway.stale && g->gateway.role == role && strcmp(g->gateway.name, name) == 0)
+			return g;
+	}
+	return NULL;
+}
+
+/* Hands a gateway to the cache.  "changes" is the cache's from before it was looked up. */
+static void
+add_to_cache(CachedGateway *cached, uint64 changes)
+{
+	cached->gateway.stale = changes != cache.changes;
+	MemoryContextSetParent(cached->context, TopMemoryContext);
+	cached->next = cache.gateways;
+	cache.gateways = cached;
+}
+
+/* ------------------------------------------------------------------------
+ * Servers
+ * ------------------------------------------------------------------------ */
+
+/*
+ * The provider whose wrapper this is, or NULL.  Wrappers are known by their names, which
+ * are unique in a database: somebody else's wrapper "esms" can only be where ours was
+ * renamed, or is not installed.  Its servers count as gateways there; their options are
+ * checked when they are read, as all are.
+ */
+static const Provider *
 provider_of_wrapper(Oid wrapper)
 {
 	ForeignDataWrapper *fdw = GetForeignDataWrapperExtended(wrapper, FDW_MISSING_OK);
@@ -102,48 +161,74 @@ provider_of_wrapper(Oid wrapper)
 	return fdw != NULL ? provider_by_name(fdw->fdwname) : NULL;
 }
 
-/* The names of all gateways; valid until the next call of anything here. */
-List *
-gateway_names(void)
+/*
+ * Returns the server of a gateway, in the current memory context, and sets *provider;
+ * NULL for both if there is no gateway of that name.  Looks at no privileges.
+ */
+ForeignServer *
+gateway_server(const char *name, const Provider **provider)
 {
-	Relation catalog;
-	SysScanDesc scan;
-	HeapTuple tuple;
-	List *names = NIL;
+	ForeignServer *server = GetForeignServerByName(name, true);
 
-	if (server_names_valid)
-		return server_names;
-
-	catalog = table_open(ForeignServerRelationId, AccessShareLock);
-	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_foreign_server server = (Form_pg_foreign_server) GETSTRUCT(tuple);
-
-		if (provider_of_wrapper(server->srvfdw) != NULL)
-		{
-			MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-			names = lappend(names, pstrdup(NameStr(server->srvname)));
-			MemoryContextSwitchTo(old);
-		}
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-
-	list_free_deep(server_names);
-	server_names = names;
-	server_names_valid = true;
-	return server_names;
+	*provider = server != NULL ? provider_of_wrapper(server->fdwid) : NULL;
+	return *provider != NULL ? server : NULL;
 }
 
 /* The provider of a gateway, or NULL if there is no such gateway. */
 const Provider *
 gateway_provider(const char *name)
 {
-	ForeignServer *server = GetForeignServerByName(name, true);
+	const Provider *provider;
 
-	return server != NULL ? provider_of_wrapper(server->fdwid) : NULL;
+	gateway_server(name, &provider);
+	return provider;
+}
+
+/* Reads the names of all gateways, in the catalog's order, into the current memory context. */
+static List *
+read_names(void)
+{
+	Relation catalog = table_open(ForeignServerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple tuple;
+	List *names = NIL;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_foreign_server server = (Form_pg_foreign_server) GETSTRUCT(tuple);
+
+		if (provider_of_wrapper(server->srvfdw) != NULL)
+			names = lappend(names, pstrdup(NameStr(server->srvname)));
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return names;
+}
+
+/* The names of all gateways, char *; valid until the next call of anything here. */
+List *
+gateway_names(void)
+{
+	uint64 changes = cache.changes;
+	MemoryContext context;
+	MemoryContext old;
+	List *names;
+
+	if (cache.names_valid)
+		return cache.names;
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "sms_gateway names", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+	names = read_names();
+	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(context, TopMemoryContext);
+
+	if (cache.names_context != NULL)
+		MemoryContextDelete(cache.names_context);
+	cache.names_context = context;
+	cache.names = names;
+	cache.names_valid = changes == cache.changes;
+	return cache.names;
 }
 
 /* An option of a gateway's server, checked; NULL if neither given nor defaulted. */
@@ -151,39 +236,28 @@ static const char *
 server_option(const char *name, const OptionDef *option)
 {
 	ForeignServer *server = GetForeignServerByName(name, true);
-	const char *given = server != NULL ? given_value(server->options, option->name) : NULL;
+	const char *given = server != NULL ? options_given(server->options, option->name) : NULL;
 	const char *detail;
 
 	if (given != NULL)
-		given = option_value(option, given, &detail);
+		given = options_value(option, given, &detail);
 	return given != NULL ? given : option->initial;
 }
 
-static Events
-read_events(const char *value)
-{
-	const OptionDef *option = &common_options[COMMON_NOTIFY];
-
-	for (int i = 0; i < (int) lengthof(option->choices) && option->choices[i]; i++)
-	{
-		if (strcmp(value, option->choices[i]) == 0)
-			return (Events) i;
-	}
-	return EVENTS_FAILURES;
-}
-
-/* Which events of a gateway's messages are told. */
+/* Which events of a gateway's messages are told; failures, if there is no such gateway. */
 Events
 gateway_events(const char *name)
 {
-	return read_events(server_option(name, &common_options[COMMON_NOTIFY]));
+	const OptionDef *option = &options_common[COMMON_NOTIFY];
+
+	return (Events) options_choice(option, server_option(name, option));
 }
 
 /* Are texts of a gateway's messages blanked when they have ended? */
 bool
 gateway_redacts(const char *name)
 {
-	return setting_is_true(server_option(name, &common_options[COMMON_REDACT]));
+	return setting_is_true(server_option(name, &options_common[COMMON_REDACT]));
 }
 
 /* Do the delivery reports of a gateway's messages carry tokens? */
@@ -197,198 +271,170 @@ gateway_uses_tokens(const char *name)
 	return url != NULL && strstr(url, TOKEN_PLACE) != NULL;
 }
 
-/* Finds a role's user mapping for a server, else PUBLIC's; NULL if neither is. */
-static List *
-mapping_options(Oid server, Oid role, bool *found)
+/* ------------------------------------------------------------------------
+ * From server and mapping to gateway
+ * ------------------------------------------------------------------------ */
+
+/* A user mapping: a role's, or PUBLIC's if "user" is invalid. */
+typedef struct Mapping
+{
+	Oid user;
+	List *options;
+} Mapping;
+
+/*
+ * Finds a role's user mapping for a server, else PUBLIC's; false if neither is.
+ * GetUserMapping() would raise an error then.
+ */
+static bool
+find_mapping(Oid server, Oid role, Mapping *mapping)
 {
 	HeapTuple tuple =
 		SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(role), ObjectIdGetDatum(server));
 	Datum datum;
 	bool isnull;
-	List *options;
 
+	mapping->user = role;
 	if (!HeapTupleIsValid(tuple))
+	{
+		mapping->user = InvalidOid;
 		tuple =
 			SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server));
-	*found = HeapTupleIsValid(tuple);
-	if (!*found)
-		return NIL;
-	datum = SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple, Anum_pg_user_mapping_umoptions, &isnull);
-	options = isnull ? NIL : untransformRelOptions(datum);
-	ReleaseSysCache(tuple);
-	return options;
-}
-
-/*
- * Fills values, in the order of the table, from options of the database, and
- * from the defaults.  Values that are no longer acceptable (an upgrade may have
- * narrowed them) count as not given.
- */
-static void
-fill_values(const OptionDef *table, List *server_options, List *user_options, const char **values)
-{
-	for (int i = 0; table[i].name != NULL; i++)
-	{
-		List *options = table[i].where & OPTION_USER ? user_options : server_options;
-		const char *given = given_value(options, table[i].name);
-		const char *detail;
-
-		values[i] = NULL;
-		if (given != NULL)
-			values[i] = option_value(&table[i], to_utf8(given, table[i].name), &detail);
-		if (values[i] == NULL && table[i].initial != NULL)
-			values[i] = option_value(&table[i], table[i].initial, &detail);
-		if (values[i] != NULL)
-			values[i] = pstrdup(values[i]);
 	}
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	datum = SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple, Anum_pg_user_mapping_umoptions, &isnull);
+	mapping->options = isnull ? NIL : untransformRelOptions(datum);
+	ReleaseSysCache(tuple);
+	return true;
 }
 
-/* Names the credentials that a user mapping lacks; false if it lacks any. */
+/* Makes a gateway in a memory context of its own, a child of the current one. */
+static CachedGateway *
+new_gateway(const ForeignServer *server, const Provider *provider, Oid role, const Mapping *mapping)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "sms_gateway gateway", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	CachedGateway *cached = palloc0(sizeof(CachedGateway));
+
+	cached->context = context;
+	cached->gateway.server = server->serverid;
+	cached->gateway.role = role;
+	cached->gateway.name = pstrdup(server->servername);
+	cached->gateway.provider = provider;
+	cached->gateway.endpoint.id = ++cache.last_endpoint;
+	gateway_configure(&cached->gateway, server->options, mapping->options);
+	MemoryContextSwitchTo(old);
+	return cached;
+}
+
+/* Refuses a name that is not a gateway's; returns false. */
 static bool
-check_credentials(const Gateway *gateway, Refusal *refusal)
+refuse_name(const char *name, Refusal *refusal)
+{
+	bool is_server = GetForeignServerByName(name, true) != NULL;
+	const List *names = gateway_names();
+
+	return refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT,
+						names != NIL ? hint_list("Gateways are", names) : hint_create_server(~0u),
+						is_server ? "server \"%s\" is not a gateway" : "gateway \"%s\" does not exist", name);
+}
+
+/* Refuses if the role has no USAGE on the server of a gateway. */
+static bool
+check_usage(Oid server, const char *name, Oid role, Refusal *refusal)
+{
+	if (compat_has_server_usage(server, role))
+		return true;
+	return refusal_fill(refusal, ERRCODE_INSUFFICIENT_PRIVILEGE, hint_grant(name, role),
+						"permission denied for gateway %s", name);
+}
+
+/* Refuses if the user mapping lacks a credential; all that a mapping can hold is needed. */
+static bool
+check_credentials(const Gateway *gateway, const Mapping *mapping, Refusal *refusal)
 {
 	const OptionDef *options = gateway->provider->options;
 
 	for (int i = 0; options[i].name != NULL; i++)
 	{
+		bool given = options_given(mapping->options, options[i].name) != NULL;
+
 		if ((options[i].where & OPTION_USER) && gateway->settings[i] == NULL)
-			return refused(refusal, ERRCODE_UNDEFINED_OBJECT, "ALTER USER MAPPING ... OPTIONS (ADD ...).",
-						   "the user mapping for gateway \"%s\" lacks the option \"%s\"", gateway->name,
-						   options[i].name);
+			return refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT,
+								hint_alter_mapping(gateway->name, mapping->user, &options[i], given),
+								"the user mapping for gateway \"%s\" lacks the option \"%s\"", gateway->name,
+								options[i].name);
 	}
 	return true;
 }
 
-static Rate
-read_rate(const char *value)
+/*
+ * Looks a gateway up in the catalogs and adds it to the cache.  Returns NULL with the
+ * refusal filled if the role cannot use it.
+ */
+static CachedGateway *
+resolve_gateway(const char *name, Oid role, Refusal *refusal)
 {
-	Rate rate = {0, 0};
+	uint64 changes = cache.changes;
+	const Provider *provider;
+	ForeignServer *server = gateway_server(name, &provider);
+	Mapping mapping;
+	CachedGateway *cached;
 
-	sscanf(value, "%d %d", &rate.messages, &rate.seconds);
-	return rate;
-}
-
-static Gateway *
-build_gateway(ForeignServer *server, const Provider *provider, Oid role, List *user_options)
-{
-	MemoryContext context =
-		AllocSetContextCreate(CurrentMemoryContext, "sms_gateway gateway", ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Gateway *g = palloc0(sizeof(Gateway));
-	const char *common[COMMON_COUNT];
-
-	fill_values(common_options, server->options, NIL, common);
-	fill_values(provider->options, server->options, user_options, g->settings);
-	g->context = context;
-	g->server = server->serverid;
-	g->role = role;
-	g->name = pstrdup(server->servername);
-	g->provider = provider;
-	g->endpoint.id = ++last_endpoint;
-	g->endpoint.base_url = common[COMMON_BASE_URL] ? common[COMMON_BASE_URL] : provider->base_url;
-	g->endpoint.timeout_ms = atoi(common[COMMON_TIMEOUT]);
-	g->endpoint.connect_timeout_ms = atoi(common[COMMON_CONNECT_TIMEOUT]);
-	g->endpoint.ca_file = common[COMMON_CA_FILE];
-	g->endpoint.ssl_cert = common[COMMON_SSL_CERT];
-	g->endpoint.ssl_key = common[COMMON_SSL_KEY];
-	g->endpoint.proxy = common[COMMON_PROXY];
-	g->max_in_flight = atoi(common[COMMON_MAX_IN_FLIGHT]);
-	g->rate_limit = atof(common[COMMON_RATE_LIMIT]);
-	g->max_attempts = atoi(common[COMMON_MAX_ATTEMPTS]);
-	g->max_parts = atoi(common[COMMON_MAX_PARTS]);
-	g->country_code = common[COMMON_COUNTRY_CODE];
-	g->fallback = common[COMMON_FALLBACK];
-	g->resend_uncertain = strcmp(common[COMMON_ON_UNCERTAIN], "resend") == 0;
-	g->poll_delivery =
-		(provider->calls & CALL_BIT(CALL_STATUS)) &&
-		(common[COMMON_POLL_DELIVERY] == NULL || setting_is_true(common[COMMON_POLL_DELIVERY]));
-	g->events = read_events(common[COMMON_NOTIFY]);
-	g->redact = setting_is_true(common[COMMON_REDACT]);
-	g->unaccent = setting_is_true(common[COMMON_UNACCENT]);
-	g->min_balance = common[COMMON_MIN_BALANCE] && (provider->calls & CALL_BIT(CALL_BALANCE))
-						 ? atof(common[COMMON_MIN_BALANCE])
-						 : NAN;
-	g->otp_per_phone = read_rate(common[COMMON_OTP_PER_PHONE]);
-	g->per_phone = read_rate(common[COMMON_PER_PHONE]);
-	g->per_role = read_rate(common[COMMON_PER_ROLE]);
-	g->daily_budget = common[COMMON_DAILY_BUDGET] ? atoi(common[COMMON_DAILY_BUDGET]) : 0;
-	MemoryContextSwitchTo(old);
-	return g;
+	if (server == NULL)
+	{
+		refuse_name(name, refusal);
+		return NULL;
+	}
+	if (!check_usage(server->serverid, name, role, refusal))
+		return NULL;
+	if (!find_mapping(server->serverid, role, &mapping))
+	{
+		refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT, hint_create_mapping(name, role, provider),
+					 "there is no user mapping of role \"%s\" for gateway \"%s\"",
+					 GetUserNameFromId(role, true), name);
+		return NULL;
+	}
+	cached = new_gateway(server, provider, role, &mapping);
+	if (!check_credentials(&cached->gateway, &mapping, refusal))
+	{
+		MemoryContextDelete(cached->context);
+		return NULL;
+	}
+	add_to_cache(cached, changes);
+	return cached;
 }
 
 /*
  * Resolves a gateway for a role: it exists, the role has USAGE, and there are
- * credentials.  Returns NULL with the error filled otherwise.  The result is
- * valid until the next call, or longer with gateway_hold().
+ * credentials.  Returns NULL with the refusal filled otherwise: with UNDEFINED_OBJECT or
+ * INSUFFICIENT_PRIVILEGE.  The result is valid until the next call, or longer with
+ * gateway_hold().  Raises 22021 if an option cannot be converted into UTF-8.
  */
 Gateway *
 gateway_get(const char *name, Oid role, Refusal *refusal)
 {
-	ForeignServer *server;
-	const Provider *provider;
-	List *user_options;
-	bool found;
-	Gateway *g;
+	CachedGateway *cached;
 
 	drop_stale_gateways();
-	for (g = gateways; g != NULL; g = g->next)
-	{
-		if (!g->stale && g->role == role && strcmp(g->name, name) == 0)
-			break;
-	}
-	if (g != NULL)
-	{
-		if (compat_has_server_usage(g->server, role))
-			return g;
-		refused(refusal, ERRCODE_INSUFFICIENT_PRIVILEGE, "GRANT USAGE ON FOREIGN SERVER ... TO ....",
-				"permission denied for gateway %s", name);
+	cached = find_cached(name, role);
+	if (cached == NULL)
+		cached = resolve_gateway(name, role, refusal);
+	else if (!check_usage(cached->gateway.server, name, role, refusal))
 		return NULL;
-	}
-
-	server = GetForeignServerByName(name, true);
-	provider = server != NULL ? provider_of_wrapper(server->fdwid) : NULL;
-	if (provider == NULL)
-	{
-		char *names = NULL;
-		ListCell *lc;
-
-		foreach (lc, gateway_names())
-			names = names == NULL ? pstrdup(lfirst(lc)) : psprintf("%s, %s", names, (char *) lfirst(lc));
-		refused(refusal, ERRCODE_UNDEFINED_OBJECT,
-				names != NULL ? psprintf("Gateways are: %s.", names)
-							  : "CREATE SERVER name FOREIGN DATA WRAPPER esms | etelecom | interits.",
-				server != NULL ? "server \"%s\" is not a gateway" : "gateway \"%s\" does not exist", name);
-		return NULL;
-	}
-	if (!compat_has_server_usage(server->serverid, role))
-	{
-		refused(refusal, ERRCODE_INSUFFICIENT_PRIVILEGE, "GRANT USAGE ON FOREIGN SERVER ... TO ....",
-				"permission denied for gateway %s", name);
-		return NULL;
-	}
-	user_options = mapping_options(server->serverid, role, &found);
-	if (!found)
-	{
-		refused(refusal, ERRCODE_UNDEFINED_OBJECT,
-				"CREATE USER MAPPING FOR PUBLIC (or for the role) SERVER ... OPTIONS (...) holds the "
-				"credentials.",
-				"there is no user mapping of role \"%s\" for gateway \"%s\"", GetUserNameFromId(role, true),
-				name);
-		return NULL;
-	}
-	g = build_gateway(server, provider, role, user_options);
-	if (!check_credentials(g, refusal))
-	{
-		MemoryContextDelete(g->context);
-		return NULL;
-	}
-	MemoryContextSetParent(g->context, TopMemoryContext);
-	g->next = gateways;
-	gateways = g;
-	return g;
+	return cached != NULL ? &cached->gateway : NULL;
 }
 
-/* The value of an option that not every provider has; NULL if this one has not. */
+/* ------------------------------------------------------------------------
+ * Use
+ * ------------------------------------------------------------------------ */
+
+/*
+ * The value of an option that not every provider has ("option" is then NULL), out of the
+ * settings of a gateway or a message; NULL if there is none.
+ */
 const char *
 gateway_setting(const Provider *provider, Settings settings, const OptionDef *option)
 {
@@ -396,8 +442,8 @@ gateway_setting(const Provider *provider, Settings settings, const OptionDef *op
 }
 
 /*
- * Builds a request about a message that was sent, or about the account.  Returns
- * false when memory is out.
+ * Builds a request about a message that was sent ("reference" is the provider's id of it),
+ * or about the account.  The request belongs to the caller; returns false when memory is out.
  */
 bool
 gateway_query(const Gateway *gateway, Call call, const char *reference, HttpRequest *request)

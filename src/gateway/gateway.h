@@ -7,70 +7,20 @@
 
 #include "postgres.h"
 
+#include "foreign/foreign.h"
+#include "gateway/configure.h"
 #include "gateway/refusal.h"
-#include "net/http.h"
-#include "nodes/pg_list.h"
-#include "provider/provider.h"
-
-/* So many messages in so many seconds; 0 seconds: no limit. */
-typedef struct Rate
-{
-	int messages;
-	int seconds;
-} Rate;
-
-/* Which ends of messages are told by NOTIFY. */
-typedef enum Events
-{
-	EVENTS_FAILURES,
-	EVENTS_FINAL,
-	EVENTS_OFF,
-} Events;
-
-/*
- * A foreign server and one role's credentials for it, ready for use.  It lives
- * in a cache; it stays valid while "users" is not zero, even when it went stale.
- */
-typedef struct Gateway
-{
-	Oid server;
-	Oid role;
-	char *name;
-	const Provider *provider;
-	HttpEndpoint endpoint;
-	int max_in_flight;
-	double rate_limit; /* messages a second; 0: none */
-	int max_attempts;
-	int max_parts;
-	const char *country_code;
-	const char *fallback; /* or NULL */
-	bool resend_uncertain;
-	bool poll_delivery;
-	Events events;
-	bool unaccent;
-	bool redact;
-	double min_balance; /* NaN: none */
-	Rate otp_per_phone;
-	Rate per_phone;
-	Rate per_role;
-	int daily_budget;                           /* messages; 0: no limit */
-	const char *settings[PROVIDER_MAX_OPTIONS]; /* UTF-8 */
-	bool stale;
-	int users;
-	MemoryContext context;
-	struct Gateway *next;
-} Gateway;
 
 extern void gateway_init(void);
 extern Gateway *gateway_get(const char *name, Oid role, Refusal *refusal);
 extern void gateway_hold(Gateway *gateway);
+extern ForeignServer *gateway_server(const char *name, const Provider **provider);
 extern const Provider *gateway_provider(const char *name);
-extern const Provider *provider_of_wrapper(Oid wrapper);
+extern List *gateway_names(void);
 extern Events gateway_events(const char *name);
-extern bool gateway_uses_tokens(const char *name);
 extern bool gateway_redacts(const char *name);
+extern bool gateway_uses_tokens(const char *name);
 extern const char *gateway_setting(const Provider *provider, Settings settings, const OptionDef *option);
 extern bool gateway_query(const Gateway *gateway, Call call, const char *reference, HttpRequest *request);
-extern List *gateway_names(void);
 
 #endif /* SMS_GATEWAY_GATEWAY_H */

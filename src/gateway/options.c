@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "access/reloptions.h"
+#include "base/compat.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_user_mapping.h"
@@ -20,7 +21,11 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
-const OptionDef common_options[] = {
+/*
+ * What a gateway can be told whoever its provider is.  Where "initial" is missing, not
+ * given means something of its own: see gateway.c.
+ */
+const OptionDef options_common[] = {
 	[COMMON_BASE_URL] = {"base_url", OPTION_SERVER, OPTION_URL, .initial = NULL},
 	[COMMON_TIMEOUT] = {"timeout", OPTION_SERVER, OPTION_DURATION, "30s", .min = 100, .max = 600000},
 	[COMMON_CONNECT_TIMEOUT] = {"connect_timeout", OPTION_SERVER, OPTION_DURATION, "5s", .min = 100,
@@ -54,22 +59,26 @@ const OptionDef common_options[] = {
 	{.name = NULL},
 };
 
+/* Returns the option of a table that has this name and may be given here (OPTION_...), or NULL. */
 const OptionDef *
-find_option(const OptionDef *options, const char *name, unsigned where)
+options_find(const OptionDef *table, const char *name, unsigned where)
 {
-	for (; options->name != NULL; options++)
+	for (; table->name != NULL; table++)
 	{
-		if ((options->where & where) && strcmp(options->name, name) == 0)
-			return options;
+		if ((table->where & where) && strcmp(table->name, name) == 0)
+			return table;
 	}
 	return NULL;
 }
 
-/* Lists the names that may be used, for a hint. */
+/*
+ * The names of all options that may be given here (OPTION_...), the provider's before
+ * those that all have, as "a, b, c", palloc'd.
+ */
 char *
-option_names(const Provider *provider, unsigned where)
+options_names(const Provider *provider, unsigned where)
 {
-	const OptionDef *tables[] = {provider->options, common_options};
+	const OptionDef *tables[] = {provider->options, options_common};
 	StringInfoData names;
 
 	initStringInfo(&names);
@@ -84,27 +93,23 @@ option_names(const Provider *provider, unsigned where)
 	return names.data;
 }
 
-/* Reads a boolean as SQL does; false if it is none. */
-bool
-option_parse_bool(const char *value, bool *flag)
-{
-	return parse_bool(value, flag);
-}
-
 /* Reads a duration as settings do ("5min"), in ms or s; false if it is none. */
-bool
-option_parse_time(const char *value, bool milliseconds, int *time)
+static bool
+parse_duration(const char *value, bool milliseconds, int *time)
 {
 	return parse_int(value, time, milliseconds ? GUC_UNIT_MS : GUC_UNIT_S, NULL);
 }
 
 /*
- * Checks a value and returns it in the form that providers read, palloc'd if it
- * differs.  Returns NULL with *detail set if the value is not acceptable.
+ * Checks a value and returns it in the form that providers read: the value itself, or
+ * palloc'd if that differs.  If it is not acceptable, returns NULL and sets *detail to
+ * the reason, a sentence that is palloc'd or static.
  */
 const char *
-option_value(const OptionDef *option, const char *value, const char **detail)
+options_value(const OptionDef *option, const char *value, const char **detail)
 {
+	/* Options are written as in SQL and in settings. */
+	static const OptionParsers server_parsers = {.parse_bool = parse_bool, .parse_time = parse_duration};
 	OptionValue read;
 	const char *result;
 	bool plain_remote;
@@ -114,14 +119,32 @@ option_value(const OptionDef *option, const char *value, const char **detail)
 		*detail = http_check_url(value, &plain_remote);
 		return *detail == NULL ? value : NULL;
 	}
-	result = option_read(option, value, &read);
+	result = option_read(option, value, &server_parsers, &read);
 	*detail = result == NULL ? pstrdup(read.detail) : NULL;
 	return result == read.text ? pstrdup(result) : result;
 }
 
-/* A value of options that are in the database; the caller checked them. */
+/*
+ * The place of a checked value among the choices of an option, from 0, as the enums have
+ * it that stand for them; 0 also if it is none of them.
+ */
+int
+options_choice(const OptionDef *option, const char *value)
+{
+	for (int i = 0; i < MAX_CHOICES && option->choices[i] != NULL; i++)
+	{
+		if (strcmp(value, option->choices[i]) == 0)
+			return i;
+	}
+	return 0;
+}
+
+/*
+ * The value of an option in a list of DefElems, as servers and user mappings have one; in
+ * the list's memory.  NULL if it is not given.
+ */
 const char *
-given_value(List *options, const char *name)
+options_given(List *options, const char *name)
 {
 	ListCell *lc;
 
@@ -135,12 +158,15 @@ given_value(List *options, const char *name)
 	return NULL;
 }
 
-/* http without TLS is for this machine, or for those who say that they mean it. */
+/*
+ * Raises an error for a base_url that is http without TLS: that is for this machine, or for
+ * those who say that they mean it.
+ */
 static void
 check_plain_http(List *options)
 {
-	const char *url = given_value(options, "base_url");
-	const char *allow = given_value(options, "allow_http");
+	const char *url = options_given(options, options_common[COMMON_BASE_URL].name);
+	const char *allow = options_given(options, options_common[COMMON_ALLOW_HTTP].name);
 	bool allowed = false;
 	bool plain_remote = false;
 
@@ -153,24 +179,53 @@ check_plain_http(List *options)
 						errdetail("Over plain http, credentials and messages would be readable on the way."),
 						errhint("Use https, or have a superuser set allow_http 'true'.")));
 }
-/* Raises the error for an option that cannot be set here. */
-static void refuse_option(const Provider *provider, const char *name, unsigned where)
-	__attribute__((noreturn));
 
+pg_noreturn static void refuse_option(const Provider *provider, const char *name, unsigned where);
+
+/* Raises the error for an option that cannot be set here. */
 static void
 refuse_option(const Provider *provider, const char *name, unsigned where)
 {
-	bool secret = where == OPTION_SERVER && find_option(provider->options, name, OPTION_USER);
+	bool secret = where == OPTION_SERVER && options_find(provider->options, name, OPTION_USER);
 
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-			 secret ? errmsg("option \"%s\" is a secret and cannot be set on a server", name)
-					: errmsg("invalid option \"%s\"", name),
-			 secret       ? errhint("Servers can be read by everybody; set it with CREATE USER MAPPING.")
-			 : where == 0 ? errhint("There are no valid options in this context.")
-						  : errhint("Valid options in this context are: %s", option_names(provider, where))));
+	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					secret ? errmsg("option \"%s\" is a secret and cannot be set on a server", name)
+						   : errmsg("invalid option \"%s\"", name),
+					secret ? errhint("Servers can be read by everybody; set it with CREATE USER MAPPING.")
+					: where == 0
+						? errhint("There are no valid options in this context.")
+						: errhint("Valid options in this context are: %s.", options_names(provider, where))));
 }
 
+/* Raises an error if an option cannot be set here, by this user, to this value. */
+static void
+check_option(const Provider *provider, DefElem *def, unsigned where)
+{
+	const OptionDef *option = options_find(provider->options, def->defname, where);
+	const char *detail;
+
+	if (option == NULL)
+		option = options_find(options_common, def->defname, where);
+	if (option == NULL)
+		refuse_option(provider, def->defname, where);
+	if (option->superuser && !superuser())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied to set option \"%s\"", def->defname),
+						errdetail("Only superusers may set it.")));
+	/* A mapping's values are secrets: the error, which is logged, does not repeat them. */
+	if (options_value(option, defGetString(def), &detail) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						where == OPTION_USER ? errmsg("invalid value for option \"%s\"", def->defname)
+											 : errmsg("invalid value for option \"%s\": \"%s\"", def->defname,
+													  defGetString(def)),
+						errdetail("%s", detail)));
+}
+
+/*
+ * What the validator of a provider's wrapper does: raises an error if the options of a
+ * wrapper, server or mapping are not acceptable.  It runs when a dump is restored too, so
+ * it looks at nothing but the options.
+ */
 static Datum
 validate(FunctionCallInfo fcinfo, const Provider *provider)
 {
@@ -181,35 +236,18 @@ validate(FunctionCallInfo fcinfo, const Provider *provider)
 														: 0;
 	ListCell *lc;
 
+	/* Without a handler, a table could be created, and would fail when it is read. */
 	if (catalog == ForeignTableRelationId)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a gateway has no foreign tables"),
 						errhint("Send with sms_send(), or insert into sms_outbox.")));
 	foreach (lc, options)
-	{
-		DefElem *def = lfirst(lc);
-		const OptionDef *option = find_option(provider->options, def->defname, where);
-		const char *detail;
-
-		if (option == NULL)
-			option = find_option(common_options, def->defname, where);
-		if (option == NULL)
-			refuse_option(provider, def->defname, where);
-		if (option->superuser && !superuser())
-			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-							errmsg("permission denied to set option \"%s\"", def->defname),
-							errdetail("Only superusers may set it.")));
-		if (option_value(option, defGetString(def), &detail) == NULL)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							where == OPTION_USER ? errmsg("invalid value for option \"%s\"", def->defname)
-												 : errmsg("invalid value for option \"%s\": \"%s\"",
-														  def->defname, defGetString(def)),
-							errdetail("%s", detail)));
-	}
+		check_option(provider, lfirst(lc), where);
 	if (where == OPTION_SERVER)
 		check_plain_http(options);
 	PG_RETURN_VOID();
 }
 
+/* The validators that the extension's script names, one for each wrapper. */
 #define PROVIDER(name, about)                                                                                \
 	PG_FUNCTION_INFO_V1(name##_validator);                                                                   \
 	Datum name##_validator(PG_FUNCTION_ARGS)                                                                 \

@@ -11,6 +11,7 @@
 #include "nodes/pg_list.h"
 #include "provider/provider.h"
 
+/* The options that all gateways have, in the order of options_common. */
 enum
 {
 	COMMON_BASE_URL,
@@ -37,17 +38,19 @@ enum
 	COMMON_SSL_KEY,
 	COMMON_PROXY,
 	COMMON_ALLOW_HTTP,
+	/* of messages only */
 	COMMON_TTL,
 	COMMON_LENGTH,
 	COMMON_DIGITS_ONLY,
 	COMMON_COUNT
 };
 
-extern const OptionDef common_options[];
+extern const OptionDef options_common[];
 
-extern const OptionDef *find_option(const OptionDef *options, const char *name, unsigned where);
-extern char *option_names(const Provider *provider, unsigned where);
-extern const char *option_value(const OptionDef *option, const char *value, const char **detail);
-extern const char *given_value(List *options, const char *name);
+extern const OptionDef *options_find(const OptionDef *table, const char *name, unsigned where);
+extern char *options_names(const Provider *provider, unsigned where);
+extern const char *options_value(const OptionDef *option, const char *value, const char **detail);
+extern int options_choice(const OptionDef *option, const char *value);
+extern const char *options_given(List *options, const char *name);
 
 #endif /* SMS_OPTIONS_H */

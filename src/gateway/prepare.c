@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "base/encoding.h"
+#include "gateway/hint.h"
 #include "gateway/options.h"
 #include "gateway/prepare.h"
 #include "mb/pg_wchar.h"
@@ -18,6 +19,17 @@
 #define MAX_TTL        86400 /* seconds */
 #define DEFAULT_LENGTH 6
 #define MAX_LIST_PARAM 65536 /* bytes */
+#define WHITE_SPACE    " \t\r\n"
+
+/* A message on its way from draft to prepared. */
+typedef struct Preparation
+{
+	const Gateway *gateway;
+	const Draft *draft;
+	Prepared *prepared;
+	const char *common[COMMON_COUNT]; /* options of this message that all providers have, or NULL */
+	Refusal *refusal;
+} Preparation;
 
 /* A JSON value as the text that an option has; NULL if it cannot be one. */
 static char *
@@ -41,103 +53,132 @@ json_option_text(const JsonbValue *value, const OptionDef *option)
 	}
 }
 
-/*
- * Lays the options of one message over those of its gateway.  "common" gets
- * those that belong to no provider.
- */
+/* Takes one option of a message. */
 static bool
-overlay_options(const Gateway *gateway, Jsonb *options, Prepared *prepared, const char *common[COMMON_COUNT],
-				Refusal *refusal)
+take_option(Preparation *p, const char *name, const JsonbValue *value)
 {
-	const Provider *provider = gateway->provider;
+	const Provider *provider = p->gateway->provider;
+	const OptionDef *own = options_find(provider->options, name, OPTION_MESSAGE);
+	const OptionDef *option = own ? own : options_find(options_common, name, OPTION_MESSAGE);
+	const char *detail = "A value of this type is not taken.";
+	const char *checked = NULL;
+	char *text;
+
+	if (option == NULL)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+							psprintf("Options of a message on this gateway are: %s.",
+									 options_names(provider, OPTION_MESSAGE)),
+							"invalid option \"%s\"", name);
+	if (value->type == jbvNull)
+		return true;
+	text = json_option_text(value, option);
+	if (text != NULL)
+		checked = options_value(option, to_utf8_composed(text, name), &detail);
+	if (checked == NULL)
+	{
+		refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+					 "invalid value for option \"%s\"%s%s%s", name, text ? ": \"" : "", text ? text : "",
+					 text ? "\"" : "");
+		return refusal_detail(p->refusal, detail);
+	}
+	if (own != NULL)
+		p->prepared->own_settings[own - provider->options] = checked;
+	else
+		p->common[option - options_common] = checked;
+	return true;
+}
+
+/* Lays the options of the message over those of its gateway. */
+static bool
+prepare_options(Preparation *p)
+{
+	Jsonb *options = p->draft->options;
+	Prepared *prepared = p->prepared;
 	JsonbIterator *it;
-	JsonbIteratorToken token;
 	JsonbValue key;
 	JsonbValue value;
 
+	prepared->settings = p->gateway->settings;
+	if (options == NULL)
+		return true;
 	if (!JB_ROOT_IS_OBJECT(options))
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "options must be a JSON object");
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+							"options must be a JSON object");
 
-	memcpy(prepared->own_settings, gateway->settings, sizeof(gateway->settings));
+	memcpy(prepared->own_settings, p->gateway->settings, sizeof(prepared->own_settings));
 	prepared->settings = prepared->own_settings;
 	it = JsonbIteratorInit(&options->root);
 	JsonbIteratorNext(&it, &key, true);
-	while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
+	while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
 	{
-		char *name = pnstrdup(key.val.string.val, key.val.string.len);
-		const OptionDef *own = find_option(provider->options, name, OPTION_MESSAGE);
-		const OptionDef *option = own ? own : find_option(common_options, name, OPTION_MESSAGE);
-		const char *detail = "A value of this type is not taken.";
-		char *text;
-		const char *checked = NULL;
-
 		JsonbIteratorNext(&it, &value, true);
-		if (option == NULL)
-			return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-						   psprintf("Options of a message on this gateway are: %s.",
-									option_names(provider, OPTION_MESSAGE)),
-						   "invalid option \"%s\"", name);
-		if (value.type == jbvNull)
-			continue;
-		text = json_option_text(&value, option);
-		if (text != NULL)
-			checked = option_value(option, to_utf8_composed(text, name), &detail);
-		if (checked == NULL)
-		{
-			refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "invalid value for option \"%s\"%s%s%s",
-					name, text ? ": \"" : "", text ? text : "", text ? "\"" : "");
-			strlcpy(refusal->detail, detail, sizeof(refusal->detail));
+		if (!take_option(p, pnstrdup(key.val.string.val, key.val.string.len), &value))
 			return false;
-		}
-		if (own != NULL)
-			prepared->own_settings[own - provider->options] = checked;
-		else
-			common[option - common_options] = checked;
 	}
 	return true;
 }
 
+/* Writes a phone number as an MSISDN, into MSISDN_SIZE bytes. */
 static bool
-prepare_phone(const Gateway *gateway, const char *phone, char *msisdn, Refusal *refusal)
+prepare_phone(Preparation *p, const char *phone, char *msisdn)
 {
-	PhoneStatus status = phone != NULL ? phone_normalise(phone, gateway->country_code, msisdn) : PHONE_EMPTY;
+	PhoneStatus status =
+		phone != NULL ? phone_normalise(phone, p->gateway->country_code, msisdn) : PHONE_EMPTY;
 
 	if (status == PHONE_OK)
 		return true;
-	refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-			"Write it as 0901234567, 84901234567 or +84 901 234 567.", "invalid phone number: \"%s\"",
-			phone ? phone : "");
-	strlcpy(refusal->detail, phone_status_text(status), sizeof(refusal->detail));
-	return false;
+	refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+				 "Write it as 0901234567, 84901234567 or +84 901 234 567.", "invalid phone number: \"%s\"",
+				 phone ? phone : "");
+	return refusal_detail(p->refusal, phone_status_text(status));
 }
 
 static bool
-prepare_phones(const Gateway *gateway, const Draft *draft, Prepared *prepared, Refusal *refusal)
+prepare_receiver(Preparation *p)
 {
+	Prepared *prepared = p->prepared;
+
+	prepared->phone_list[0] = prepared->phone;
+	prepared->message.phones = prepared->phone_list;
+	prepared->message.nphones = 1;
+	return prepare_phone(p, p->draft->phone, prepared->phone);
+}
+
+/* Writes the many receivers of CALL_BULK. */
+static bool
+prepare_receivers(Preparation *p)
+{
+	const Draft *draft = p->draft;
+	int most = p->gateway->provider->max_phones;
 	const char **list;
 
-	if (draft->call != CALL_BULK)
-	{
-		prepared->phone_list[0] = prepared->phone;
-		prepared->message.phones = prepared->phone_list;
-		prepared->message.nphones = 1;
-		return prepare_phone(gateway, draft->phone, prepared->phone, refusal);
-	}
-	if (draft->nphones == 0 || draft->nphones > gateway->provider->max_phones)
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-					   psprintf("This gateway takes 1 to %d.", gateway->provider->max_phones),
-					   "%d receivers in one request", draft->nphones);
+	if (draft->nphones == 0 || draft->nphones > most)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+							psprintf("This gateway takes 1 to %d.", most), "%d receivers in one request",
+							draft->nphones);
 	list = palloc(sizeof(char *) * draft->nphones);
 	for (int i = 0; i < draft->nphones; i++)
 	{
 		char *msisdn = palloc(MSISDN_SIZE);
 
-		if (!prepare_phone(gateway, draft->phones[i], msisdn, refusal))
+		if (!prepare_phone(p, draft->phones[i], msisdn))
 			return false;
 		list[i] = msisdn;
 	}
-	prepared->message.phones = list;
-	prepared->message.nphones = draft->nphones;
+	p->prepared->message.phones = list;
+	p->prepared->message.nphones = draft->nphones;
+	return true;
+}
+
+static bool
+prepare_request_id(Preparation *p)
+{
+	const char *id = p->draft->request_id;
+
+	if (id != NULL && (id[0] == '\0' || pg_mbstrlen(id) > REQUEST_ID_MAX))
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+							"a request_id has 1 to %d characters", REQUEST_ID_MAX);
+	p->prepared->message.request_id = to_utf8(id, "request_id");
 	return true;
 }
 
@@ -171,119 +212,172 @@ measure(const Provider *provider, Settings settings, Message *message)
 	return valid;
 }
 
-/* Checks the text of kinds that have one, and measures it. */
+/* Does the message fill a template, whose words the provider has? */
 static bool
-prepare_content(const Gateway *gateway, Settings settings, bool unaccent, Message *message, Refusal *refusal)
+is_by_template(const Preparation *p)
 {
-	if (message->content == NULL || message->content[strspn(message->content, " \t\r\n")] == '\0')
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "the text is empty");
-	if (unaccent)
-	{
-		char *plain = pstrdup(message->content);
-
-		text_unaccent(plain);
-		message->content = plain;
-	}
-	if (!measure(gateway->provider, settings, message))
-		return refused(refusal, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, NULL, "the text is not valid UTF-8");
-	if (message->shape.parts > gateway->max_parts)
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-					   "Shorten it, or raise the server option \"max_parts\".",
-					   "the text is too long: %d characters take %d messages, at most %d are allowed",
-					   message->shape.characters, message->shape.parts, gateway->max_parts);
-	return true;
+	return p->draft->call == CALL_OMNI ||
+		   (p->draft->call == CALL_OTP && p->gateway->provider->otp_by_template);
 }
 
+/* Checks what is said of a template. */
 static bool
-prepare_omni(Message *message, const Draft *draft, bool ordered, Refusal *refusal)
+prepare_template(Preparation *p)
 {
+	const Draft *draft = p->draft;
+	Message *message = &p->prepared->message;
 	const char *list = draft->list_param;
-	char first = list != NULL ? list[strspn(list, " \t\r\n")] : '{';
+	char first = list != NULL ? list[strspn(list, WHITE_SPACE)] : '{';
 
-	if (first != '{' && !(first == '[' && ordered))
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE, "Write it as {\"name\": \"value\"}.",
-					   "list_param must be a JSON object");
+	if (!is_by_template(p))
+		return true;
+	if (first != '{' && !(first == '[' && p->gateway->provider->ordered_params))
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, "Write it as {\"name\": \"value\"}.",
+							"list_param must be a JSON object");
 	if (list != NULL && strlen(list) > MAX_LIST_PARAM)
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "list_param is longer than %d bytes",
-					   MAX_LIST_PARAM);
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+							"list_param is longer than %d bytes", MAX_LIST_PARAM);
 	if (draft->routerule != NULL && !option_is_list(draft->routerule, true))
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-					   "1 is ZNS, 2 an automatic call, 3 SMS; each at most once.", "invalid routerule: {%s}",
-					   draft->routerule);
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+							"1 is ZNS, 2 an automatic call, 3 SMS; each at most once.",
+							"invalid routerule: {%s}", draft->routerule);
 	if (draft->template_code != NULL &&
 		(draft->template_code[0] == '\0' || strlen(draft->template_code) > 200))
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
-					   "a template code has 1 to 200 characters");
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+							"a template code has 1 to 200 characters");
 	message->list_param = to_utf8_composed(list, "list_param");
 	message->template_code = to_utf8_composed(draft->template_code, "template_code");
 	message->routerule = draft->routerule;
 	return true;
 }
 
+/* Checks the text, if the message has one or needs one, and measures it. */
+static bool
+prepare_content(Preparation *p)
+{
+	const Gateway *gateway = p->gateway;
+	const char *unaccent = p->common[COMMON_UNACCENT];
+	Message *message = &p->prepared->message;
+	char *content;
+
+	if (message->call == CALL_CHECK_OTP)
+		return true;
+	content = to_utf8_composed(p->draft->content, "content");
+	if (content == NULL && is_by_template(p))
+		return true;
+	if (content == NULL || content[strspn(content, WHITE_SPACE)] == '\0')
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "the text is empty");
+	if (unaccent != NULL ? setting_is_true(unaccent) : gateway->unaccent)
+	{
+		content = pstrdup(content);
+		text_unaccent(content);
+	}
+	message->content = content;
+	if (!measure(gateway->provider, p->prepared->settings, message))
+		return refusal_fill(p->refusal, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, NULL,
+							"the text is not valid UTF-8");
+	if (message->shape.parts > gateway->max_parts)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+							"Shorten it, or raise the server option \"max_parts\".",
+							"the text is too long: %d characters take %d messages, at most %d are allowed",
+							message->shape.characters, message->shape.parts, gateway->max_parts);
+	return true;
+}
+
+/* Says how a one-time password is made: by the message's options, else by the draft. */
+static void
+set_otp(Preparation *p)
+{
+	const char *ttl = p->common[COMMON_TTL];
+	const char *length = p->common[COMMON_LENGTH];
+	const char *digits_only = p->common[COMMON_DIGITS_ONLY];
+	const Draft *draft = p->draft;
+	Message *message = &p->prepared->message;
+
+	message->code = to_utf8(draft->code, "code");
+	message->ttl = ttl != NULL ? atoi(ttl) / 1000 : draft->ttl != 0 ? draft->ttl : DEFAULT_TTL;
+	message->length = length != NULL ? atoi(length) : draft->length != 0 ? draft->length : DEFAULT_LENGTH;
+	message->digits_only = digits_only != NULL ? setting_is_true(digits_only) : draft->digits_only;
+}
+
+/* Checks what only messages with a new one-time password have. */
+static bool
+check_otp(const Preparation *p)
+{
+	const OptionDef *length = &options_common[COMMON_LENGTH];
+	const Message *message = &p->prepared->message;
+
+	if (message->call != CALL_OTP)
+		return true;
+	if (!is_by_template(p) && strstr(message->content, OTP_PLACE) == NULL)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+							"The code is put in the place of {OTP}.",
+							"the text of a one-time password must hold {OTP}");
+	if (message->length < length->min || message->length > length->max)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+							"a one-time password has %.0f to %.0f characters", length->min, length->max);
+	if (message->ttl < 1 || message->ttl > MAX_TTL)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+							"a one-time password is good for 1 to %d seconds", MAX_TTL);
+	return true;
+}
+
+static bool
+check_kind(const Preparation *p)
+{
+	const Gateway *gateway = p->gateway;
+
+	if (gateway->provider->calls & CALL_BIT(p->draft->call))
+		return true;
+	return refusal_fill(p->refusal, ERRCODE_FEATURE_NOT_SUPPORTED, NULL,
+						"gateway \"%s\" (%s) cannot send messages of kind \"%s\"", gateway->name,
+						gateway->provider->name, kind_name(p->draft->call));
+}
+
+/* What to do about a complaint: how to set the option that is missing, and what else helps; NULL: nothing. */
+static const char *
+complaint_hint(const Complaint *complaint, const char *server)
+{
+	const char *set;
+
+	if (complaint->missing == NULL)
+		return complaint->hint;
+	set = hint_alter_server(server, complaint->missing);
+	return complaint->hint != NULL ? psprintf("%s %s", set, complaint->hint) : set;
+}
+
+/* Asks the provider whether it has anything against the message. */
+static bool
+check_by_provider(const Preparation *p)
+{
+	Complaint complaint = {.message = ""};
+
+	if (p->gateway->provider->check(p->prepared->settings, &p->prepared->message, &complaint))
+		return true;
+	return refusal_fill(
+		p->refusal, complaint.unsupported ? ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_INVALID_PARAMETER_VALUE,
+		complaint_hint(&complaint, p->gateway->name), "%s", complaint.message);
+}
+
 /*
  * Checks everything about a message that can be known before it is sent, and
  * fills "prepared", whose pointers go to the draft's memory, the gateway's and
- * the current context's.  Returns false with the error filled if it can never be sent.
+ * the current context's.  Returns false with the refusal filled if it can never be sent.
+ * Raises 22021 if a text cannot be converted into UTF-8.
  */
 bool
-gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Refusal *refusal)
+gateway_prepare(const Gateway *gateway, const Draft *draft, Prepared *prepared, Refusal *refusal)
 {
-	const Provider *provider = gateway->provider;
-	Message *message = &prepared->message;
-	const char *common[COMMON_COUNT] = {NULL};
-	Complaint complaint = {"", NULL, false};
-	bool by_template;
-	bool unaccent;
+	Preparation p = {.gateway = gateway, .draft = draft, .prepared = prepared, .refusal = refusal};
 
 	memset(prepared, 0, sizeof(*prepared));
-	prepared->settings = gateway->settings;
-	message->call = draft->call;
-	if (!(provider->calls & CALL_BIT(draft->call)))
-		return refused(refusal, ERRCODE_FEATURE_NOT_SUPPORTED, NULL,
-					   "gateway \"%s\" (%s) cannot send messages of kind \"%s\"", gateway->name,
-					   provider->name, kind_name(draft->call));
-	if (draft->options != NULL && !overlay_options(gateway, draft->options, prepared, common, refusal))
+	prepared->message.call = draft->call;
+	if (!check_kind(&p) || !prepare_options(&p))
 		return false;
-	if (!prepare_phones(gateway, draft, prepared, refusal))
+	if (!(draft->call == CALL_BULK ? prepare_receivers(&p) : prepare_receiver(&p)))
 		return false;
-
-	if (draft->request_id != NULL &&
-		(draft->request_id[0] == '\0' || pg_mbstrlen(draft->request_id) > REQUEST_ID_MAX))
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "a request_id has 1 to %d characters",
-					   REQUEST_ID_MAX);
-	message->request_id = to_utf8(draft->request_id, "request_id");
-	message->code = to_utf8(draft->code, "code");
-	message->ttl = common[COMMON_TTL] ? atoi(common[COMMON_TTL]) / 1000
-				   : draft->ttl       ? draft->ttl
-									  : DEFAULT_TTL;
-	message->length = common[COMMON_LENGTH] ? atoi(common[COMMON_LENGTH])
-					  : draft->length       ? draft->length
-											: DEFAULT_LENGTH;
-	message->digits_only =
-		common[COMMON_DIGITS_ONLY] ? setting_is_true(common[COMMON_DIGITS_ONLY]) : draft->digits_only;
-
-	by_template = draft->call == CALL_OMNI || (draft->call == CALL_OTP && provider->otp_by_template);
-	unaccent = common[COMMON_UNACCENT] ? setting_is_true(common[COMMON_UNACCENT]) : gateway->unaccent;
-	if (by_template && !prepare_omni(message, draft, provider->ordered_params, refusal))
+	if (!prepare_request_id(&p))
 		return false;
-	message->content = draft->call == CALL_CHECK_OTP ? NULL : to_utf8_composed(draft->content, "content");
-	if ((message->content != NULL || (!by_template && draft->call != CALL_CHECK_OTP)) &&
-		!prepare_content(gateway, prepared->settings, unaccent, message, refusal))
-		return false;
-	if (draft->call == CALL_OTP && !by_template && strstr(message->content, OTP_PLACE) == NULL)
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE, "The code is put in the place of {OTP}.",
-					   "the text of a one-time password must hold {OTP}");
-	if (draft->call == CALL_OTP && (message->length < common_options[COMMON_LENGTH].min ||
-									message->length > common_options[COMMON_LENGTH].max))
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
-					   "a one-time password has %.0f to %.0f characters", common_options[COMMON_LENGTH].min,
-					   common_options[COMMON_LENGTH].max);
-	if (draft->call == CALL_OTP && (message->ttl < 1 || message->ttl > MAX_TTL))
-		return refused(refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
-					   "a one-time password is good for 1 to %d seconds", MAX_TTL);
-	if (!provider->check(prepared->settings, message, &complaint))
-		return refused(
-			refusal, complaint.unsupported ? ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_INVALID_PARAMETER_VALUE,
-			complaint.hint, "%s", complaint.message);
-	return true;
+	set_otp(&p);
+	return prepare_template(&p) && prepare_content(&p) && check_otp(&p) && check_by_provider(&p);
 }

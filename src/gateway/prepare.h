@@ -6,10 +6,12 @@
 #define SMS_PREPARE_H
 
 #include "gateway/gateway.h"
+#include "gateway/refusal.h"
+#include "provider/provider.h"
 #include "text/phone.h"
 #include "utils/jsonb.h"
 
-/* A message as a user wrote it, in the database's encoding. */
+/* A message as a user wrote it, in the database's encoding; NULL or 0 where nothing is said. */
 typedef struct Draft
 {
 	Call call;
@@ -28,17 +30,21 @@ typedef struct Draft
 	int nphones;
 } Draft;
 
-/* A message that passed all checks, and the settings that apply to it. */
+/*
+ * A message that passed all checks, and the settings that apply to it: the gateway's, or
+ * own_settings if the message has options.  Some pointers go into the struct itself, so it
+ * is not to be copied.
+ */
 typedef struct Prepared
 {
 	Message message;
 	Settings settings;
 	char phone[MSISDN_SIZE];
-	char token[64];
+	char token[64]; /* left empty: made when it is sent */
 	const char *phone_list[1];
 	const char *own_settings[PROVIDER_MAX_OPTIONS];
 } Prepared;
 
-extern bool gateway_prepare(Gateway *gateway, const Draft *draft, Prepared *prepared, Refusal *refusal);
+extern bool gateway_prepare(const Gateway *gateway, const Draft *draft, Prepared *prepared, Refusal *refusal);
 
 #endif /* SMS_PREPARE_H */

@@ -5,26 +5,52 @@
 #include "postgres.h"
 
 #include "gateway/refusal.h"
+#include "mb/pg_wchar.h"
 
 /*
- * Fills a refusal: the SQLSTATE and texts of the error that it would be.  "hint" may
- * be NULL.  Always returns false, for "return refused(...)".
+ * Cuts a text that filled its buffer where a character ends: half of one would not be
+ * text of the database's encoding, and the outbox keeps some of these.
+ */
+static void
+cut_at_character(char *text, size_t size)
+{
+	int len = (int) strlen(text);
+
+	if (len == (int) size - 1)
+		text[pg_mbcliplen(text, len, len)] = '\0';
+}
+
+/*
+ * Fills a refusal: the SQLSTATE and texts of the error that it would be, without a
+ * detail.  "hint" may be NULL.  Texts that are too long are cut.  Always returns
+ * false, for "return refusal_fill(...)".
  */
 bool
-refused(Refusal *refusal, int sqlstate, const char *hint, const char *format, ...)
+refusal_fill(Refusal *refusal, int sqlstate, const char *hint, const char *format, ...)
 {
 	va_list args;
 
 	refusal->sqlstate = sqlstate;
 	refusal->detail[0] = '\0';
 	strlcpy(refusal->hint, hint != NULL ? hint : "", sizeof(refusal->hint));
+	cut_at_character(refusal->hint, sizeof(refusal->hint));
 	va_start(args, format);
 	vsnprintf(refusal->message, sizeof(refusal->message), format, args);
 	va_end(args);
+	cut_at_character(refusal->message, sizeof(refusal->message));
 	return false;
 }
 
-/* Raises a refusal as an ERROR. */
+/* Adds a detail to a refusal that was filled.  Always returns false. */
+bool
+refusal_detail(Refusal *refusal, const char *detail)
+{
+	strlcpy(refusal->detail, detail, sizeof(refusal->detail));
+	cut_at_character(refusal->detail, sizeof(refusal->detail));
+	return false;
+}
+
+/* Raises a refusal as an ERROR, of the SQLSTATE that it was filled with. */
 void
 refusal_raise(const Refusal *refusal)
 {

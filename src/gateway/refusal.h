@@ -8,7 +8,9 @@
 
 #include "postgres.h"
 
-/* refusal_raise() raises it. */
+#include "base/compat.h"
+
+/* What would be an error; all texts are in the database's encoding, empty where there is none. */
 typedef struct Refusal
 {
 	int sqlstate;
@@ -17,8 +19,9 @@ typedef struct Refusal
 	char hint[512];
 } Refusal;
 
-extern bool refused(Refusal *refusal, int sqlstate, const char *hint, const char *format, ...)
+extern bool refusal_fill(Refusal *refusal, int sqlstate, const char *hint, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
-extern void refusal_raise(const Refusal *refusal) __attribute__((noreturn));
+extern bool refusal_detail(Refusal *refusal, const char *detail);
+pg_noreturn extern void refusal_raise(const Refusal *refusal);
 
 #endif /* SMS_REFUSAL_H */

@@ -1,18 +1,33 @@
 /*
  * http.h
- *		What http.c offers to the rest: transfers, and the wait for them.
+ *		Requests to gateways: many at once, and the wait for them.
+ *
+ * http_start() begins a transfer, http_wait() lets all of them make progress,
+ * http_next() takes those that have ended off their queue, and http_release() gives
+ * each back, ended or not.  Every transfer that was started is released once; nobody
+ * else does it, so whoever starts one frees it on error, too.  Transfers belong to the
+ * process, not to a transaction or a memory context.
+ *
+ * http_start() copies what it needs of endpoint and request, with two exceptions.  The
+ * body of a request is taken over, and is then no longer in it.  Its path must be a
+ * constant: by its address a later request to the same endpoint is known to go to the
+ * same place.
+ *
+ * Errors are raised by the first call in a process alone, when memory or descriptors
+ * are out; and by http_next() if memory is out for the line that log_http asks for.
+ * What becomes of a request is told in its HttpAnswer.
  */
 #ifndef SMS_HTTP_H
 #define SMS_HTTP_H
 
-#include <stdbool.h>
+#include "postgres.h"
 
 #include "provider/request.h"
 
 /* Where requests go and how long they may take. */
 typedef struct HttpEndpoint
 {
-	unsigned long id; /* never 0; a new one when anything below changes */
+	unsigned long id; /* never 0; a new one when anything below, or a header of its requests, changes */
 	const char *base_url;
 	int timeout_ms;
 	int connect_timeout_ms;
@@ -24,21 +39,20 @@ typedef struct HttpEndpoint
 
 typedef struct HttpTransfer HttpTransfer;
 
-/* Finished transfers, in the order in which they ended. */
+/* Finished transfers, in the order in which they ended.  It must live until all of its transfers are released. */
 typedef struct HttpQueue
 {
-	HttpTransfer *head;
+	HttpTransfer *head; /* NULL: none has */
 	HttpTransfer *tail;
 } HttpQueue;
 
 extern int http_reserve(int transfers);
-extern const char *http_check_url(const char *url, bool *plain_remote);
 extern HttpTransfer *http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 								HttpQueue *queue, void *tag);
+extern void http_wait(long timeout_ms, uint32 wait_event);
 extern HttpTransfer *http_next(HttpQueue *queue, HttpAnswer *answer, void **tag);
 extern void http_release(HttpTransfer *transfer);
-extern void http_wait(long timeout_ms);
-extern bool http_call(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
-					  void (*take)(const HttpAnswer *answer, void *arg), void *arg);
+
+extern const char *http_check_url(const char *url, bool *plain_remote);
 
 #endif /* SMS_HTTP_H */

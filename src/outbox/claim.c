@@ -30,7 +30,7 @@ enum
 	LANE_PRIORITY
 };
 
-static Statement lane_claim = {
+static Statement due_messages = {
 	.sql = "SELECT " ITEM_COLUMNS " FROM @sms_outbox o "
 		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
 		   "AND (o.next_attempt_at, o.id) > ($3, $4) AND o.next_attempt_at <= $5 "
@@ -47,7 +47,7 @@ static Statement lane_next_due = {
 };
 
 /* Of this database's own: nobody sends here what a logical subscription brought. */
-static Statement lane_any_due = {
+static Statement any_due = {
 	.sql = "SELECT 1 FROM @sms_outbox o "
 		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
 		   "AND o.next_attempt_at <= $3 AND o.origin = $4 LIMIT 1",
@@ -107,7 +107,7 @@ claim_due(const Lane *lane, int limit, TimestampTz now, MemoryContext parent)
 		Int64GetDatum(limit),
 	};
 
-	return item_read_all(sql_run(&lane_claim, values), false, parent);
+	return item_read_all(sql_run(&due_messages, values), false, parent);
 }
 
 /* When the next message of a lane is due; DT_NOEND if none waits. */
@@ -156,7 +156,7 @@ claim_is_idle(bool but_paused, bool but_locked)
 	/* The cheap question first: the other walks over what an old snapshot keeps. */
 	idle = !lease_any();
 	while (idle && claim_next_lane(&lane, &end))
-		idle = !lane_has(&lane_any_due, &lane, now) || (but_paused && pause_holds(NameStr(lane.gateway))) ||
+		idle = !lane_has(&any_due, &lane, now) || (but_paused && pause_holds(NameStr(lane.gateway))) ||
 			   (but_locked && !lane_has(&lane_any_free, &lane, now));
 	PopActiveSnapshot();
 	return idle;

@@ -68,7 +68,7 @@ enum
 };
 
 static Statement cleanup_delete_reports = {
-	.sql = "DELETE FROM @sms_gateway_report WHERE received_at < $1",
+	.sql = "DELETE FROM @sms_gateway_callback WHERE received_at < $1",
 	.args = {TIMESTAMPTZOID},
 };
 

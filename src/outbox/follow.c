@@ -101,7 +101,7 @@ status_of_delivery(Delivery delivery)
 static void
 put_report(const Report *report, Oid status_type, Datum *values, bool *nulls)
 {
-	char *details = details_of_report(report);
+	char *details = details_of_report(report->telco, report->code, report->message);
 
 	values[FOLLOWUP_STATUS] = status_value(status_of_delivery(report->delivery), status_type);
 	write_time(&values[FOLLOWUP_DELIVERED_AT], &nulls[FOLLOWUP_DELIVERED_AT],

@@ -11,7 +11,7 @@
 #include "utils/inval.h"
 
 static Statement pause_find_all = {
-	.sql = "SELECT gateway, by_user FROM @sms_gateway_state",
+	.sql = "SELECT gateway, by_user FROM @sms_gateway_pause",
 };
 enum
 {
@@ -20,13 +20,13 @@ enum
 };
 
 static Statement pause_find = {
-	.sql = "SELECT 1 FROM @sms_gateway_state WHERE gateway = $1",
+	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1",
 	.args = {NAMEOID},
 };
 
 /* The user's pause and its reason are not replaced by the worker's. */
 static Statement pause_insert = {
-	.sql = "INSERT INTO @sms_gateway_state AS s (gateway, reason, by_user, since) "
+	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, reason, by_user, since) "
 		   "VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
 		   "SET reason = excluded.reason, by_user = excluded.by_user, since = excluded.since "
 		   "WHERE excluded.by_user OR NOT s.by_user",
@@ -34,7 +34,7 @@ static Statement pause_insert = {
 };
 
 static Statement pause_delete = {
-	.sql = "DELETE FROM @sms_gateway_state WHERE gateway = $1 AND (NOT by_user OR $2)",
+	.sql = "DELETE FROM @sms_gateway_pause WHERE gateway = $1 AND (NOT by_user OR $2)",
 	.args = {NAMEOID, BOOLOID},
 };
 
@@ -71,7 +71,7 @@ pause_holds(const char *gateway)
 static void
 announce_pauses(void)
 {
-	CacheInvalidateRelcacheByRelid(home_relation("sms_gateway_state"));
+	CacheInvalidateRelcacheByRelid(home_relation("sms_gateway_pause"));
 }
 
 /* Pauses a gateway, by the user or by its answers; see pause_insert. */

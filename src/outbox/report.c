@@ -85,7 +85,7 @@ static Statement report_find_reference = {
 };
 
 static Statement report_find_remembered = {
-	.sql = "SELECT message FROM @sms_gateway_report WHERE gateway = $1 AND reference = $2 "
+	.sql = "SELECT message FROM @sms_gateway_callback WHERE gateway = $1 AND reference = $2 "
 		   "AND message IS NOT NULL",
 	.args = {NAMEOID, TEXTOID},
 };
@@ -95,7 +95,7 @@ enum
 };
 
 static Statement report_insert = {
-	.sql = "INSERT INTO @sms_gateway_report AS s (gateway, reference, message, report) "
+	.sql = "INSERT INTO @sms_gateway_callback AS s (gateway, reference, message, report) "
 		   "VALUES ($1, $2, $3, $4) ON CONFLICT (gateway, reference) DO UPDATE SET "
 		   "message = coalesce(s.message, excluded.message), "
 		   "report = CASE WHEN $5 THEN excluded.report ELSE s.report END, "
@@ -104,7 +104,7 @@ static Statement report_insert = {
 };
 
 static Statement report_find_unknown = {
-	.sql = "SELECT gateway, reference, report::text FROM @sms_gateway_report "
+	.sql = "SELECT gateway, reference, report::text FROM @sms_gateway_callback "
 		   "WHERE message IS NULL AND received_at > $1 ORDER BY received_at DESC LIMIT $2",
 	.args = {TIMESTAMPTZOID, INT8OID},
 };
@@ -116,7 +116,7 @@ enum
 };
 
 static Statement report_set_message = {
-	.sql = "UPDATE @sms_gateway_report SET message = $3 WHERE gateway = $1 AND reference = $2",
+	.sql = "UPDATE @sms_gateway_callback SET message = $3 WHERE gateway = $1 AND reference = $2",
 	.args = {NAMEOID, TEXTOID, INT8OID},
 };
 
@@ -291,7 +291,7 @@ void
 report_keep(const char *gateway, const Report *report, const char *json, int64 message)
 {
 	const char *reference = report->request_id[0] ? report->request_id : report_reference(report, 0);
-	Relation table = table_open(home_relation("sms_gateway_report"), AccessShareLock);
+	Relation table = table_open(home_relation("sms_gateway_callback"), AccessShareLock);
 	bool full = RelationGetNumberOfBlocks(table) > UNKNOWN_BLOCKS;
 	NameData name;
 	Datum values[5];

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "provider/support.h"
 #include "provider/table.h"
@@ -63,12 +62,7 @@ static const OptionDef esms_options[] = {
 	{.name = NULL},
 };
 
-/* What a code means; a code that is not here is permanent. */
-static const struct
-{
-	const char *code;
-	Verdict verdict;
-} esms_codes[] = {
+static const CodeMeaning esms_codes[] = {
 	{"100", VERDICT_ACCEPTED},
 	{"124", VERDICT_ACCEPTED}, /* an earlier attempt with this RequestId was accepted */
 	{"199", VERDICT_ACCEPTED}, /* being processed */
@@ -77,6 +71,7 @@ static const struct
 	{"102", VERDICT_GATEWAY},  /* no price list */
 	{"103", VERDICT_GATEWAY},  /* balance used up */
 	{"160", VERDICT_THROTTLED},
+	{NULL, VERDICT_PERMANENT},
 };
 
 /* The text of the SMS behind a Zalo message, or NULL. */
@@ -101,20 +96,26 @@ is_viber(Settings settings)
 	return strcmp(settings[ESMS_SMS_TYPE], SMS_TYPE_VIBER) == 0;
 }
 
+/* Do the template's values have an order?  Those of an object have none, if they are many. */
+static bool
+is_ordered(const char *list_param)
+{
+	struct json_object *params = json_read_value(list_param);
+	bool ordered = params == NULL || !json_object_is_type(params, json_type_object) ||
+				   json_object_object_length(params) < 2;
+
+	json_object_put(params);
+	return ordered;
+}
+
 static bool
 esms_check_omni(Settings settings, const Message *message, Complaint *complaint)
 {
 	const char *route = route_of(settings, message);
-	struct json_object *params;
-	bool ordered;
 
 	if (settings[ESMS_OAID] == NULL)
-	{
-		complain(complaint, "For Zalo: ALTER SERVER ... OPTIONS (ADD oaid '...').",
-				 "this eSMS gateway cannot send messages of kind \"omni\" without the option \"oaid\"");
-		complaint->unsupported = true;
-		return false;
-	}
+		return not_set_up(complaint, &esms_options[ESMS_OAID],
+						  "this eSMS gateway cannot send messages of kind \"omni\"");
 	if (message->template_code == NULL)
 		return complain(complaint, NULL, "this message needs a template code");
 	if (strchr(route, '2') != NULL)
@@ -128,13 +129,8 @@ esms_check_omni(Settings settings, const Message *message, Complaint *complaint)
 						"Give it as the message's option \"sms_content\", or in the column content.",
 						"the SMS behind the Zalo message needs a text");
 	if (settings[ESMS_BRANDNAME] == NULL)
-		return complain(complaint, "ALTER SERVER ... OPTIONS (ADD brandname '...').",
-						"this message needs the option \"brandname\"");
-	params = json_read_value(message->list_param);
-	ordered = params == NULL || !json_object_is_type(params, json_type_object) ||
-			  json_object_object_length(params) < 2;
-	json_object_put(params);
-	if (!ordered)
+		return lacks(complaint, &esms_options[ESMS_BRANDNAME]);
+	if (!is_ordered(message->list_param))
 		return complain(
 			complaint, "Write list_param as an array, in the template's order.",
 			"Zalo then SMS takes the template's values by their order, which an object does not keep");
@@ -144,12 +140,8 @@ esms_check_omni(Settings settings, const Message *message, Complaint *complaint)
 static bool
 esms_check(Settings settings, const Message *message, Complaint *complaint)
 {
-	long long ms;
-
-	if (settings[ESMS_SEND_DATE] != NULL && !date_read(settings[ESMS_SEND_DATE], VIETNAM_OFFSET, &ms))
-		return complain(complaint, "Write it as 2026-12-31T08:00:00+07:00.",
-						"invalid value for option \"send_date\": \"%s\"", settings[ESMS_SEND_DATE]);
-
+	if (!check_date(complaint, &esms_options[ESMS_SEND_DATE], settings[ESMS_SEND_DATE], VIETNAM_OFFSET))
+		return false;
 	switch (message->call)
 	{
 		case CALL_OTP:
@@ -174,17 +166,9 @@ esms_check(Settings settings, const Message *message, Complaint *complaint)
 	}
 	if (settings[ESMS_BRANDNAME] != NULL)
 		return true;
-	return complain(complaint, "ALTER SERVER ... OPTIONS (ADD brandname '...'), or use sms_type '8'.",
-					"this message needs the option \"brandname\"");
-}
-
-/* Does the text go as UCS-2? */
-static bool
-esms_unicode(Settings settings, const TextShape *shape)
-{
-	if (strcmp(settings[ESMS_UNICODE], "auto") == 0)
-		return shape->ucs2;
-	return setting_is_true(settings[ESMS_UNICODE]);
+	lacks(complaint, &esms_options[ESMS_BRANDNAME]);
+	complaint->hint = "Messages of sms_type '8' go from a fixed number and need none.";
+	return false;
 }
 
 static void
@@ -215,28 +199,14 @@ put_sandbox(struct json_object *body, const char *name, Settings settings)
 }
 
 static void
-put_phones(struct json_object *body, const Message *message)
-{
-	struct json_object *phones = json_object_new_array_ext(message->nphones);
-
-	for (int i = 0; i < message->nphones; i++)
-		json_object_array_add(phones, json_object_new_string(message->phones[i]));
-	json_object_object_add(body, "Phones", phones);
-}
-
-static void
 put_send_date(struct json_object *body, Settings settings)
 {
 	long long ms;
-	time_t vietnam;
-	struct tm tm;
 	char date[32];
 
 	if (settings[ESMS_SEND_DATE] == NULL || !date_read(settings[ESMS_SEND_DATE], VIETNAM_OFFSET, &ms))
 		return;
-	vietnam = (time_t) (ms / 1000) + VIETNAM_OFFSET;
-	gmtime_r(&vietnam, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+	date_write(ms, VIETNAM_OFFSET, "%Y-%m-%d %H:%M:%S", date, sizeof(date));
 	json_put_text(body, "SendDate", date);
 }
 
@@ -246,7 +216,7 @@ esms_viber(Settings settings, const Message *message)
 	struct json_object *body = json_object_new_object();
 
 	put_credentials(body, settings);
-	put_phones(body, message);
+	json_put_texts(body, "Phones", message->phones, message->nphones);
 	json_put_text(body, "Content", message->content);
 	json_put_text(body, "SmsType", SMS_TYPE_VIBER);
 	json_put_text(body, "Brandname", settings[ESMS_BRANDNAME]);
@@ -268,14 +238,14 @@ esms_text(Settings settings, const Message *message)
 
 	put_credentials(body, settings);
 	if (message->call == CALL_BULK)
-		put_phones(body, message);
+		json_put_texts(body, "Phones", message->phones, message->nphones);
 	else
 		json_put_text(body, "Phone", message->phones[0]);
 	json_put_text(body, "Content", message->content);
 	json_put_text(body, "SmsType", sms_type);
 	if (strcmp(sms_type, SMS_TYPE_FIXED) != 0)
 		json_put_text(body, "Brandname", settings[ESMS_BRANDNAME]);
-	json_put_text(body, "IsUnicode", esms_unicode(settings, &message->shape) ? "1" : "0");
+	json_put_text(body, "IsUnicode", goes_as_unicode(settings[ESMS_UNICODE], &message->shape) ? "1" : "0");
 	put_sandbox(body, "Sandbox", settings);
 	json_put_text(body, "campaignid", settings[ESMS_CAMPAIGN_ID]);
 	json_put_text(body, "RequestId", message->request_id);
@@ -348,6 +318,38 @@ esms_zalo(Settings settings, const Message *message)
 	return body;
 }
 
+/* One channel of a message that has several: Zalo … */
+static struct json_object *
+zalo_channel(Settings settings, const Message *message)
+{
+	struct json_object *channel = json_object_new_object();
+	struct json_object *params = json_read_value(message->list_param);
+
+	json_put_text(channel, "TempID", message->template_code);
+	json_object_object_add(channel, "Params", zalo_values(params));
+	json_put_text(channel, "OAID", settings[ESMS_OAID]);
+	json_put_text(channel, "campaignid", settings[ESMS_CAMPAIGN_ID]);
+	json_put_text(channel, "SendingMode", "1");
+	json_object_put(params);
+	return channel;
+}
+
+/* … or SMS. */
+static struct json_object *
+sms_channel(Settings settings, const Message *message)
+{
+	struct json_object *channel = json_object_new_object();
+	const char *content = sms_content(settings, message);
+	TextShape shape = {0};
+
+	text_shape(content, strlen(content), CODING_BY_TEXT, &shape);
+	json_put_text(channel, "Content", content);
+	json_put_text(channel, "IsUnicode", goes_as_unicode(settings[ESMS_UNICODE], &shape) ? "1" : "0");
+	json_put_text(channel, "SmsType", "2");
+	json_put_text(channel, "Brandname", settings[ESMS_BRANDNAME]);
+	return channel;
+}
+
 /* Zalo, and an SMS where that does not arrive; or the other way round. */
 static struct json_object *
 esms_multi_channel(Settings settings, const Message *message)
@@ -355,76 +357,45 @@ esms_multi_channel(Settings settings, const Message *message)
 	struct json_object *body = json_object_new_object();
 	struct json_object *channels = json_object_new_array();
 	struct json_object *data = json_object_new_array();
-	struct json_object *params = json_read_value(message->list_param);
-	const char *content = sms_content(settings, message);
-	TextShape shape = {0};
 
-	text_shape(content, strlen(content), CODING_BY_TEXT, &shape);
 	put_credentials(body, settings);
 	json_put_text(body, "Phone", message->phones[0]);
 	for (const char *p = route_of(settings, message); *p; p++)
 	{
+		bool zalo = *p == '1';
 		struct json_object *channel;
 
-		if (*p != '1' && *p != '3')
+		if (!zalo && *p != '3')
 			continue;
-		channel = json_object_new_object();
-		if (*p == '1')
-		{
-			json_put_text(channel, "TempID", message->template_code);
-			json_object_object_add(channel, "Params", zalo_values(params));
-			json_put_text(channel, "OAID", settings[ESMS_OAID]);
-			json_put_text(channel, "campaignid", settings[ESMS_CAMPAIGN_ID]);
-			json_put_text(channel, "SendingMode", "1");
-		}
-		else
-		{
-			json_put_text(channel, "Content", content);
-			json_put_text(channel, "IsUnicode", esms_unicode(settings, &shape) ? "1" : "0");
-			json_put_text(channel, "SmsType", "2");
-			json_put_text(channel, "Brandname", settings[ESMS_BRANDNAME]);
-		}
+		channel = zalo ? zalo_channel(settings, message) : sms_channel(settings, message);
 		put_sandbox(channel, "Sandbox", settings);
 		json_put_text(channel, "RequestId", message->request_id);
 		put_callback(channel, settings, message);
 		json_object_array_add(data, channel);
-		json_object_array_add(channels, json_object_new_string(*p == '1' ? "zalo" : "sms"));
+		json_object_array_add(channels, json_object_new_string(zalo ? "zalo" : "sms"));
 	}
 	json_object_object_add(body, "Channels", channels);
 	json_object_object_add(body, "Data", data);
-	json_object_put(params);
 	return body;
 }
 
 static bool
 esms_build_post(Settings settings, const Message *message, HttpRequest *request)
 {
-	struct json_object *body;
-
 	if (message->call == CALL_OMNI && strchr(route_of(settings, message), '3') != NULL)
-	{
-		request->path = "/MainService.svc/json/MultiChannelMessage/";
-		body = esms_multi_channel(settings, message);
-	}
-	else if (message->call == CALL_OMNI)
-	{
-		request->path = "/MainService.svc/json/SendZaloMessage_V5_post/";
-		body = esms_zalo(settings, message);
-	}
-	else if (is_viber(settings))
-	{
-		request->path = "/MainService.svc/json/Send_Multiple_Sms_OTT/";
-		body = esms_viber(settings, message);
-	}
-	else
-	{
-		request->path = message->call == CALL_BULK
+		return request_body(request, "/MainService.svc/json/MultiChannelMessage/",
+							esms_multi_channel(settings, message));
+	if (message->call == CALL_OMNI)
+		return request_body(request, "/MainService.svc/json/SendZaloMessage_V5_post/",
+							esms_zalo(settings, message));
+	if (is_viber(settings))
+		return request_body(request, "/MainService.svc/json/Send_Multiple_Sms_OTT/",
+							esms_viber(settings, message));
+	return request_body(request,
+						message->call == CALL_BULK
 							? "/MainService.svc/json/SendMultipleSMSBrandname_json/"
-							: "/MainService.svc/json/SendMultipleMessage_V4_post_json/";
-		body = esms_text(settings, message);
-	}
-	request->body = json_write(body);
-	return request->body != NULL;
+							: "/MainService.svc/json/SendMultipleMessage_V4_post_json/",
+						esms_text(settings, message));
 }
 
 static bool
@@ -432,16 +403,8 @@ esms_build_balance(Settings settings, HttpRequest *request)
 {
 	struct json_object *body = json_object_new_object();
 
-	request->path = "/MainService.svc/json/GetBalance_json";
 	put_credentials(body, settings);
-	request->body = json_write(body);
-	return request->body != NULL;
-}
-
-static void
-add_query(HttpRequest *request, const char *name, const char *value)
-{
-	request->query[request->nquery++] = (HttpPair){name, value};
+	return request_body(request, "/MainService.svc/json/GetBalance_json", body);
 }
 
 /* The credentials are in the query string: this URL is a secret. */
@@ -451,15 +414,15 @@ esms_build_otp(Settings settings, const Message *message, HttpRequest *request)
 	request->path = "/MainService.svc/json/SendMessageAutoGenCode_V4_get";
 	snprintf(request->scratch[0], sizeof(request->scratch[0]), "%d", message->ttl / 60);
 	snprintf(request->scratch[1], sizeof(request->scratch[1]), "%d", message->length);
-	add_query(request, "Phone", message->phones[0]);
-	add_query(request, "ApiKey", settings[ESMS_API_KEY]);
-	add_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
-	add_query(request, "TimeAlive", request->scratch[0]);
-	add_query(request, "NumCharOfCode", request->scratch[1]);
-	add_query(request, "Brandname", settings[ESMS_BRANDNAME]);
-	add_query(request, "Type", "2");
-	add_query(request, "message", message->content);
-	add_query(request, "IsNumber", message->digits_only ? "1" : "0");
+	request_query(request, "Phone", message->phones[0]);
+	request_query(request, "ApiKey", settings[ESMS_API_KEY]);
+	request_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
+	request_query(request, "TimeAlive", request->scratch[0]);
+	request_query(request, "NumCharOfCode", request->scratch[1]);
+	request_query(request, "Brandname", settings[ESMS_BRANDNAME]);
+	request_query(request, "Type", "2");
+	request_query(request, "message", message->content);
+	request_query(request, "IsNumber", message->digits_only ? "1" : "0");
 	return true;
 }
 
@@ -467,10 +430,10 @@ static bool
 esms_build_check(Settings settings, const Message *message, HttpRequest *request)
 {
 	request->path = "/MainService.svc/json/CheckCodeGen_V4_get";
-	add_query(request, "ApiKey", settings[ESMS_API_KEY]);
-	add_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
-	add_query(request, "Phone", message->phones[0]);
-	add_query(request, "Code", message->code);
+	request_query(request, "ApiKey", settings[ESMS_API_KEY]);
+	request_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
+	request_query(request, "Phone", message->phones[0]);
+	request_query(request, "Code", message->code);
 	return true;
 }
 
@@ -479,9 +442,9 @@ esms_build_status(Settings settings, const Message *message, HttpRequest *reques
 {
 	request->path = message->call == CALL_STATUS ? "/MainService.svc/json/GetSendStatus"
 												 : "/MainService.svc/json/GetSmsReceiverStatus_get";
-	add_query(request, "RefId", message->reference);
-	add_query(request, "ApiKey", settings[ESMS_API_KEY]);
-	add_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
+	request_query(request, "RefId", message->reference);
+	request_query(request, "ApiKey", settings[ESMS_API_KEY]);
+	request_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
 	return true;
 }
 
@@ -518,12 +481,7 @@ esms_read(Settings settings, const Message *message, const HttpAnswer *http, Ans
 		memcpy(answer->code, code, sizeof(code));
 		json_text(body, "ErrorMessage", answer->message, sizeof(answer->message));
 		json_text(body, "SMSID", answer->smsid, sizeof(answer->smsid));
-		answer->verdict = VERDICT_PERMANENT;
-		for (size_t i = 0; i < sizeof(esms_codes) / sizeof(esms_codes[0]); i++)
-		{
-			if (strcmp(esms_codes[i].code, code) == 0)
-				answer->verdict = esms_codes[i].verdict;
-		}
+		answer->verdict = verdict_of(esms_codes, code);
 	}
 	else if (json_field(body, "error") != NULL && http->status < 300)
 	{
@@ -551,55 +509,58 @@ read_count(struct json_object *body, const char *name, long if_absent)
  * SendStatus: 4 refused, 5 with the operator, others on their way.  With 5 it is
  * final once every receiver counts as SendSuccess or SendFailed.
  */
+static Delivery
+esms_delivery(struct json_object *body, const char *send_status)
+{
+	long succeeded = read_count(body, "SendSuccess", 0);
+	long failed = read_count(body, "SendFailed", 0);
+	long receivers = read_count(body, "TotalReceiver", 1);
+
+	if (strcmp(send_status, "4") == 0)
+		return DELIVERY_UNDELIVERED;
+	if (strcmp(send_status, "5") != 0 || succeeded < 0 || failed < 0 || receivers < 0 ||
+		succeeded + failed == 0 || succeeded + failed < receivers)
+		return DELIVERY_PENDING;
+	return succeeded > 0 ? DELIVERY_DELIVERED : DELIVERY_UNDELIVERED;
+}
+
+/* Reads the answer to CALL_STATUS_DETAIL, the operator of each receiver; false if the text is another one. */
+static bool
+read_receivers(struct json_object *body, Report *report)
+{
+	struct json_object *receivers = json_field(body, "ReceiverList");
+
+	if (!json_object_is_type(receivers, json_type_array) || json_object_array_length(receivers) == 0)
+		return false;
+	json_text(json_object_array_get_idx(receivers, 0), "NetworkName", report->telco, sizeof(report->telco));
+	return true;
+}
+
 static bool
 esms_report(const char *json, size_t len, Report *report)
 {
 	struct json_object *body = json_read_object(json, len);
-	struct json_object *receivers = json_field(body, "ReceiverList");
-	char telco[sizeof(report->telco)];
-	long succeeded;
-	long failed;
-	long receivers_total;
+	bool told = read_receivers(body, report);
 
-	if (json_object_is_type(receivers, json_type_array) && json_object_array_length(receivers) > 0)
+	if (!told)
 	{
-		json_text(json_object_array_get_idx(receivers, 0), "NetworkName", report->telco,
-				  sizeof(report->telco));
-		json_object_put(body);
-		return true;
+		json_text(body, "SMSID", report->smsid, sizeof(report->smsid));
+		json_text(body, "RequestId", report->request_id, sizeof(report->request_id));
+		json_text(body, "token", report->token, sizeof(report->token));
+		json_text(body, "TotalPrice", report->price, sizeof(report->price));
+		json_text(body, "error_info", report->message, sizeof(report->message));
+		read_telco(body, report);
+		told = json_text(body, "SendStatus", report->code, sizeof(report->code));
+		report->delivery = told ? esms_delivery(body, report->code) : DELIVERY_PENDING;
 	}
-	json_text(body, "SMSID", report->smsid, sizeof(report->smsid));
-	json_text(body, "RequestId", report->request_id, sizeof(report->request_id));
-	json_text(body, "token", report->token, sizeof(report->token));
-	json_text(body, "TotalPrice", report->price, sizeof(report->price));
-	json_text(body, "error_info", report->message, sizeof(report->message));
-	if (json_text(body, "telcoid", telco, sizeof(telco)))
-		snprintf(report->telco, sizeof(report->telco), "%s", telco_name(telco));
-	if (!json_text(body, "SendStatus", report->code, sizeof(report->code)))
-	{
-		json_object_put(body);
-		return false;
-	}
-	succeeded = read_count(body, "SendSuccess", 0);
-	failed = read_count(body, "SendFailed", 0);
-	receivers_total = read_count(body, "TotalReceiver", 1);
-	if (strcmp(report->code, "4") == 0)
-		report->delivery = DELIVERY_UNDELIVERED;
-	else if (strcmp(report->code, "5") == 0 && succeeded >= 0 && failed >= 0 && receivers_total >= 0 &&
-			 succeeded + failed > 0 && succeeded + failed >= receivers_total)
-		report->delivery = succeeded > 0 ? DELIVERY_DELIVERED : DELIVERY_UNDELIVERED;
 	json_object_put(body);
-	return true;
+	return told;
 }
 
 static bool
 esms_balance(const HttpAnswer *http, char *amount, size_t size)
 {
-	struct json_object *body = json_read_object(http->body, http->len);
-	bool told = json_text(body, "Balance", amount, size);
-
-	json_object_put(body);
-	return told;
+	return read_balance(http, "Balance", amount, size);
 }
 
 /*

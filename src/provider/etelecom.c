@@ -6,16 +6,13 @@
  * Source: the provider's public documentation of SendMessage and GetStatusOmni.
  * There is no idempotency key: a repeat is a second message.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "provider/support.h"
 #include "provider/table.h"
-#include "text/date.h"
 #include "text/json.h"
-#include "text/text.h"
 
 enum
 {
@@ -35,13 +32,11 @@ static const OptionDef etelecom_options[] = {
 	{.name = NULL},
 };
 
-/* What the field "status" means; a value that is not here is permanent. */
-static const struct
-{
-	const char *status;
-	Verdict verdict;
-} etelecom_statuses[] = {
-	{"1", VERDICT_ACCEPTED}, {"-3", VERDICT_GATEWAY}, /* run out of messages */
+/* The field "status". */
+static const CodeMeaning etelecom_statuses[] = {
+	{"1", VERDICT_ACCEPTED},
+	{"-3", VERDICT_GATEWAY}, /* run out of messages */
+	{NULL, VERDICT_PERMANENT},
 };
 
 static const char *
@@ -54,12 +49,8 @@ static bool
 etelecom_check(Settings settings, const Message *message, Complaint *complaint)
 {
 	if (template_of(settings, message) == NULL && message->call == CALL_OTP)
-	{
-		complain(complaint, "ALTER SERVER ... OPTIONS (ADD template_code '...').",
-				 "this eTelecom gateway cannot send one-time passwords without the option \"template_code\"");
-		complaint->unsupported = true;
-		return false;
-	}
+		return not_set_up(complaint, &etelecom_options[ETELECOM_TEMPLATE_CODE],
+						  "this eTelecom gateway cannot send one-time passwords");
 	if (template_of(settings, message) == NULL)
 		return complain(complaint, "Name one, or set the server option \"template_code\".",
 						"this message needs a template code");
@@ -78,17 +69,21 @@ put_otp_param(struct json_object *body, Settings settings, const Message *messag
 	json_object_object_add(body, "list_param", params);
 }
 
+static void
+put_login(struct json_object *body, Settings settings)
+{
+	json_put_text(body, "username", settings[ETELECOM_USERNAME]);
+	json_put_text(body, "password", settings[ETELECOM_PASSWORD]);
+}
+
 static bool
 etelecom_build_status(Settings settings, const Message *message, HttpRequest *request)
 {
 	struct json_object *body = json_object_new_object();
 
-	request->path = "/api/OmniReport/GetStatusOmni";
-	json_put_text(body, "username", settings[ETELECOM_USERNAME]);
-	json_put_text(body, "password", settings[ETELECOM_PASSWORD]);
+	put_login(body, settings);
 	json_put_text(body, "idOmniMess", message->reference);
-	request->body = json_write(body);
-	return request->body != NULL;
+	return request_body(request, "/api/OmniReport/GetStatusOmni", body);
 }
 
 static bool
@@ -103,9 +98,7 @@ etelecom_build_send(Settings settings, const Message *message, HttpRequest *requ
 		if (*p >= '1' && *p <= '3')
 			json_object_array_add(route, json_object_new_string_len(p, 1));
 	}
-	request->path = "/api/OmniMessage/SendMessage";
-	json_put_text(body, "username", settings[ETELECOM_USERNAME]);
-	json_put_text(body, "password", settings[ETELECOM_PASSWORD]);
+	put_login(body, settings);
 	json_put_text(body, "phonenumber", message->phones[0]);
 	json_object_object_add(body, "routerule", route);
 	json_put_text(body, "templatecode", template_of(settings, message));
@@ -113,8 +106,7 @@ etelecom_build_send(Settings settings, const Message *message, HttpRequest *requ
 		put_otp_param(body, settings, message);
 	else
 		json_put_raw(body, "list_param", message->list_param != NULL ? message->list_param : "{}");
-	request->body = json_write(body);
-	return request->body != NULL;
+	return request_body(request, "/api/OmniMessage/SendMessage", body);
 }
 
 static bool
@@ -136,14 +128,11 @@ etelecom_read(Settings settings, const Message *message, const HttpAnswer *http,
 		memcpy(answer->code, status, sizeof(status));
 		json_text(body, "code", answer->message, sizeof(answer->message));
 		json_text(body, "idOmniMess", answer->id_omni_mess, sizeof(answer->id_omni_mess));
-		/* Of a status call, it is what became of the message. */
-		answer->verdict =
-			message->call == CALL_STATUS && status[0] != '-' ? VERDICT_ACCEPTED : VERDICT_PERMANENT;
-		for (size_t i = 0; i < sizeof(etelecom_statuses) / sizeof(etelecom_statuses[0]); i++)
-		{
-			if (strcmp(etelecom_statuses[i].status, status) == 0)
-				answer->verdict = etelecom_statuses[i].verdict;
-		}
+		/* Of a status call, it is what became of the message: any that is no error will do. */
+		if (message->call == CALL_STATUS && status[0] != '-')
+			answer->verdict = VERDICT_ACCEPTED;
+		else
+			answer->verdict = verdict_of(etelecom_statuses, status);
 	}
 	json_object_put(body);
 }
@@ -159,7 +148,6 @@ etelecom_report(const char *json, size_t len, Report *report)
 	static const char *const counts[] = {"mtcount", "quantity"};
 	struct json_object *body = json_read_object(json, len);
 	char number[32];
-	char telco[sizeof(report->telco)];
 	bool told;
 
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]) && report->id_omni_mess[0] == '\0'; i++)
@@ -171,8 +159,7 @@ etelecom_report(const char *json, size_t len, Report *report)
 	}
 	json_text(body, "errorCode", report->message, sizeof(report->message));
 	json_text(body, "token", report->token, sizeof(report->token));
-	if (json_text(body, "telcoid", telco, sizeof(telco)))
-		snprintf(report->telco, sizeof(report->telco), "%s", telco_name(telco));
+	read_telco(body, report);
 	told = json_text(body, "status", report->code, sizeof(report->code));
 	if (strcasecmp(report->code, "SUCCESS") == 0)
 		report->delivery = DELIVERY_DELIVERED;

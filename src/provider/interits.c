@@ -4,14 +4,12 @@
  *		receivers.
  *
  * Source: the provider's public documentation of send-message and its delivery
- * callback.  It names
- * neither the values of "code" nor what a repeated requestId does; hence the
- * options success_codes and idempotent.
+ * callback.  It names neither the values of "code" nor what a repeated requestId does;
+ * hence the options success_codes and idempotent.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "provider/support.h"
 #include "provider/table.h"
@@ -47,16 +45,10 @@ static const OptionDef interits_options[] = {
 static bool
 interits_check(Settings settings, const Message *message, Complaint *complaint)
 {
-	long long ms;
-
 	(void) message;
 	if (settings[INTERITS_SENDER] == NULL)
-		return complain(complaint, "ALTER SERVER ... OPTIONS (ADD sender '...').",
-						"this message needs the option \"sender\"");
-	if (settings[INTERITS_SCHEDULED] != NULL && !date_read(settings[INTERITS_SCHEDULED], 0, &ms))
-		return complain(complaint, "Write it as 2026-12-31T08:00:00+07:00.",
-						"invalid value for option \"scheduled\": \"%s\"", settings[INTERITS_SCHEDULED]);
-	return true;
+		return lacks(complaint, &interits_options[INTERITS_SENDER]);
+	return check_date(complaint, &interits_options[INTERITS_SCHEDULED], settings[INTERITS_SCHEDULED], 0);
 }
 
 /* Writes a time as the provider's example has it: UTC, milliseconds, Z. */
@@ -64,16 +56,12 @@ static void
 put_scheduled(struct json_object *body, const char *scheduled)
 {
 	long long ms;
-	time_t seconds;
-	struct tm tm;
 	char date[32];
 	char text[48];
 
 	if (scheduled == NULL || !date_read(scheduled, 0, &ms))
 		return;
-	seconds = (time_t) (ms / 1000);
-	gmtime_r(&seconds, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
+	date_write(ms, 0, "%Y-%m-%dT%H:%M:%S", date, sizeof(date));
 	snprintf(text, sizeof(text), "%s.%03dZ", date, (int) (ms % 1000));
 	json_put_text(body, "scheduled", text);
 }
@@ -82,31 +70,18 @@ static bool
 interits_build(Settings settings, const Message *message, HttpRequest *request)
 {
 	struct json_object *body = json_object_new_object();
-	struct json_object *destinations = json_object_new_array_ext(message->nphones);
-	char *with_code = NULL;
-	bool unicode = message->shape.ucs2;
+	bool unicode = goes_as_unicode(settings[INTERITS_UNICODE], &message->shape);
 
-	if (strcmp(settings[INTERITS_UNICODE], "auto") != 0)
-		unicode = setting_is_true(settings[INTERITS_UNICODE]);
-
-	for (int i = 0; i < message->nphones; i++)
-		json_object_array_add(destinations, json_object_new_string(message->phones[i]));
-
-	request->path = "/api/vendor/v1/sms/send-message";
-	request->header[request->nheaders++] = (HttpPair){"API-KEY", settings[INTERITS_API_KEY]};
-	json_object_object_add(body, "destinations", destinations);
+	request_header(request, "API-KEY", settings[INTERITS_API_KEY]);
+	json_put_texts(body, "destinations", message->phones, message->nphones);
 	json_put_text(body, "from", settings[INTERITS_SENDER]);
-	if (message->call == CALL_OTP)
-		with_code = text_replace(message->content, OTP_PLACE, message->code);
-	json_put_text(body, "text", with_code != NULL ? with_code : message->content);
-	free(with_code);
+	put_content(body, "text", message);
 	put_scheduled(body, settings[INTERITS_SCHEDULED]);
 	json_put_text(body, "requestId", message->request_id);
 	json_object_object_add(body, "useUnicode", json_object_new_int(unicode ? 1 : 0));
 	json_object_object_add(body, "type", json_object_new_int(atoi(settings[INTERITS_TYPE])));
 	json_put_raw(body, "ext", settings[INTERITS_EXT]);
-	request->body = json_write(body);
-	return request->body != NULL;
+	return request_body(request, "/api/vendor/v1/sms/send-message", body);
 }
 
 /* Is a code on a list such as '0, 200'? */

@@ -27,7 +27,7 @@ wrong(OptionValue *read, const char *format, ...)
 }
 
 static const char *
-read_text(const OptionDef *option, const char *value, OptionValue *read)
+text_value(const OptionDef *option, const char *value, OptionValue *read)
 {
 	if (value[0] == '\0')
 		return wrong(read, "It is empty.");
@@ -42,7 +42,7 @@ read_text(const OptionDef *option, const char *value, OptionValue *read)
 }
 
 static const char *
-read_number(const OptionDef *option, const char *value, OptionValue *read)
+number_value(const OptionDef *option, const char *value, OptionValue *read)
 {
 	bool whole = option->type == OPTION_INT;
 	char *end;
@@ -59,11 +59,11 @@ read_number(const OptionDef *option, const char *value, OptionValue *read)
 }
 
 static const char *
-read_duration(const OptionDef *option, const char *value, OptionValue *read)
+duration_value(const OptionDef *option, const char *value, const OptionParsers *parsers, OptionValue *read)
 {
 	int ms;
 
-	if (!option_parse_time(value, true, &ms))
+	if (!parsers->parse_time(value, true, &ms))
 		return wrong(read, "It is not a time such as 500ms, 10s or 2min.");
 	if (ms < option->min || ms > option->max)
 		return wrong(read, "It is not between %.0f and %.0f ms.", option->min, option->max);
@@ -72,7 +72,7 @@ read_duration(const OptionDef *option, const char *value, OptionValue *read)
 }
 
 static const char *
-read_choice(const OptionDef *option, const char *value, OptionValue *read)
+choice_value(const OptionDef *option, const char *value, const OptionParsers *parsers, OptionValue *read)
 {
 	const char *const *choices = option->choices;
 	bool flag;
@@ -83,7 +83,7 @@ read_choice(const OptionDef *option, const char *value, OptionValue *read)
 			return choices[i];
 	}
 	/* true and false may be written as for any Boolean */
-	if (strcmp(choices[0], "auto") == 0 && option_parse_bool(value, &flag))
+	if (strcmp(choices[0], "auto") == 0 && parsers->parse_bool(value, &flag))
 		return flag ? "true" : "false";
 	return wrong(read, "It is none of %s, %s%s%s.", choices[0], choices[1], choices[2] ? ", " : "",
 				 choices[2] ? choices[2] : "");
@@ -119,7 +119,7 @@ option_is_list(const char *value, bool route)
  * '5/hour' or '100/15min' as "5 3600": messages and seconds.  'off' is "0 0".
  */
 static const char *
-read_rate(const char *value, OptionValue *read)
+rate_value(const char *value, const OptionParsers *parsers, OptionValue *read)
 {
 	static const struct
 	{
@@ -141,7 +141,7 @@ read_rate(const char *value, OptionValue *read)
 		if (strcmp(end + 1, units[i].name) == 0)
 			seconds = units[i].seconds;
 	}
-	if (seconds == 0 && !option_parse_time(end + 1, false, &seconds))
+	if (seconds == 0 && !parsers->parse_time(end + 1, false, &seconds))
 		return wrong(read, "Its time is none of second, minute, hour, day, and not one such as 15min.");
 	if (seconds < 1 || seconds > 31 * 86400)
 		return wrong(read, "Its time is not between a second and 31 days.");
@@ -155,7 +155,7 @@ read_rate(const char *value, OptionValue *read)
  * read->detail.  (OPTION_URL is http.c's to check.)
  */
 const char *
-option_read(const OptionDef *option, const char *value, OptionValue *read)
+option_read(const OptionDef *option, const char *value, const OptionParsers *parsers, OptionValue *read)
 {
 	bool flag;
 
@@ -164,18 +164,18 @@ option_read(const OptionDef *option, const char *value, OptionValue *read)
 		case OPTION_TEXT:
 		case OPTION_SERVER_NAME:
 		case OPTION_DATE:
-			return read_text(option, value, read);
+			return text_value(option, value, read);
 		case OPTION_BOOL:
-			if (!option_parse_bool(value, &flag))
+			if (!parsers->parse_bool(value, &flag))
 				return wrong(read, "It is neither true nor false.");
 			return flag ? "true" : "false";
 		case OPTION_INT:
 		case OPTION_NUMBER:
-			return read_number(option, value, read);
+			return number_value(option, value, read);
 		case OPTION_DURATION:
-			return read_duration(option, value, read);
+			return duration_value(option, value, parsers, read);
 		case OPTION_CHOICE:
-			return read_choice(option, value, read);
+			return choice_value(option, value, parsers, read);
 		case OPTION_FILE:
 			return value[0] == '/' ? value : wrong(read, "It is not an absolute path.");
 		case OPTION_INT_LIST:
@@ -185,7 +185,7 @@ option_read(const OptionDef *option, const char *value, OptionValue *read)
 					   ? value
 					   : wrong(read, "It is not a list of 1, 2 and 3, each at most once.");
 		case OPTION_RATE:
-			return read_rate(value, read);
+			return rate_value(value, parsers, read);
 		case OPTION_URL:
 		case OPTION_JSON:
 			break;

@@ -13,14 +13,18 @@ typedef struct OptionValue
 	char detail[128]; /* what is wrong */
 } OptionValue;
 
-extern const char *option_read(const OptionDef *option, const char *value, OptionValue *read);
-extern bool option_is_list(const char *value, bool route);
-
 /*
- * PostgreSQL's own ways to read a Boolean and a time with a unit, in milliseconds or
- * seconds: in gateway.c.  Tests that link without a server have others.
+ * How Booleans and times with a unit are read: the server has ways of its own, which are
+ * handed in from above.  Each returns false if the value is none.
  */
-extern bool option_parse_bool(const char *value, bool *flag);
-extern bool option_parse_time(const char *value, bool milliseconds, int *time);
+typedef struct OptionParsers
+{
+	bool (*parse_bool)(const char *value, bool *flag);
+	bool (*parse_time)(const char *value, bool milliseconds, int *time); /* else seconds */
+} OptionParsers;
+
+extern const char *option_read(const OptionDef *option, const char *value, const OptionParsers *parsers,
+							   OptionValue *read);
+extern bool option_is_list(const char *value, bool route);
 
 #endif /* SMS_OPTION_H */

@@ -150,24 +150,30 @@ typedef struct Report
 	char telco[48];
 } Report;
 
-/* What is wrong with a message; both texts are for the user. */
+/* What is wrong with a message, for the user: see complain() in support.c. */
 typedef struct Complaint
 {
 	char message[256];
-	const char *hint; /* static, or NULL */
+	const OptionDef
+		*missing;     /* the option that it lacks, or NULL: whoever knows the server says how to set it */
+	const char *hint; /* what else helps: a sentence, a constant; or NULL */
 	bool unsupported; /* the gateway is not set up for this kind of message */
 } Complaint;
 
+/*
+ * A provider.  A member may be left out (0, NULL) where its comment says so; test/unit/table.c
+ * sees that the others are there.  No function keeps what it is given.
+ */
 typedef struct Provider
 {
-	const char *name; /* also the foreign-data wrapper's */
-	const char *base_url;
-	unsigned calls;      /* CALL_BITs */
-	unsigned identified; /* CALL_BITs of those whose request carries a request_id */
-	int max_phones;      /* receivers of one CALL_BULK */
+	const char *name;     /* its file's, and its foreign-data wrapper's */
+	const char *base_url; /* for servers that give no other */
+	unsigned calls;       /* CALL_BITs */
+	unsigned identified;  /* CALL_BITs of those whose request carries a request_id */
+	int max_phones;       /* receivers of one CALL_BULK, if it has that */
 	const OptionDef *options;
 
-	/* A server is not chosen for such a call by default, unless this option of it is given. */
+	/* A server is not chosen for such a call by default, unless this option of it is given; or NULL. */
 	const OptionDef *needs[CALL_COUNT];
 	unsigned by_name_only; /* CALL_BITs: it is never chosen for these */
 
@@ -177,7 +183,10 @@ typedef struct Provider
 	/* Fills an empty request; false only when memory is out. */
 	bool (*build)(Settings settings, const Message *message, HttpRequest *request);
 
-	/* Reads a whole HTTP answer into an answer that answer_init() made. */
+	/*
+	 * Reads a whole HTTP answer into an answer that answer_read() began: it has what the
+	 * HTTP status alone says, which stands where the provider's own text cannot be read.
+	 */
 	void (*read)(Settings settings, const Message *message, const HttpAnswer *http, Answer *answer);
 
 	/* Is a second request for the same message harmless? */
@@ -192,10 +201,10 @@ typedef struct Provider
 	 */
 	bool (*report)(const char *json, size_t len, Report *report);
 
-	/* Reads the answer to CALL_BALANCE; false if it tells none. */
+	/* Reads the answer to CALL_BALANCE, if it has that; false if it tells none. */
 	bool (*balance)(const HttpAnswer *http, char *amount, size_t size);
 
-	/* How long after sending CALL_STATUS tells something, in seconds. */
+	/* How long after sending CALL_STATUS, if it has that, tells something, in seconds. */
 	int status_window;
 
 	/* Its one-time passwords are made and checked here, not by the provider. */
@@ -207,9 +216,9 @@ typedef struct Provider
 	/* A template's variables may be given as an array. */
 	bool ordered_params;
 
-	/* Options that mean the same in all providers, or NULL. */
-	const OptionDef *unicode_option;
-	const OptionDef *callback_option;
+	/* Options that mean the same in all providers; or NULL. */
+	const OptionDef *unicode_option;  /* auto, true or false */
+	const OptionDef *callback_option; /* a URL, in which {token} may stand */
 } Provider;
 
 #endif /* SMS_PROVIDER_H */

@@ -10,7 +10,7 @@
 #define PROVIDER(name, about) extern const Provider name##_provider;
 #include "provider/list.h"
 
-extern const Provider *const providers[];
+extern const Provider *const providers[]; /* ends with NULL */
 extern const Provider *provider_by_name(const char *name);
 extern const char *kind_name(Call call);
 extern bool kind_from_name(const char *name, Call *call);

@@ -1,6 +1,6 @@
 /*
  * date.c
- *		Reads dates and times of ISO 8601.
+ *		Reads dates and times of ISO 8601, and writes them as others want them.
  */
 #include <ctype.h>
 #include <time.h>
@@ -93,4 +93,19 @@ date_read(const char *text, int default_offset, long long *epoch_ms)
 		return false;
 	*epoch_ms = ((long long) utc - offset) * 1000 + ms;
 	return true;
+}
+
+/*
+ * Writes a time, in milliseconds since 1970 UTC, as the clock "offset" seconds east of UTC
+ * shows it, in a format of strftime().
+ */
+void
+date_write(long long epoch_ms, int offset, const char *format, char *text, size_t size)
+{
+	time_t shown = (time_t) (epoch_ms / 1000) + offset;
+	struct tm tm;
+
+	gmtime_r(&shown, &tm);
+	if (strftime(text, size, format, &tm) == 0)
+		text[0] = '\0';
 }

@@ -8,6 +8,7 @@
 #include "text/details.h"
 #include "text/json.h"
 
+/* The details as an object that the caller changes; an empty one where there are none. */
 static struct json_object *
 read_details(const char *details)
 {
@@ -16,7 +17,7 @@ read_details(const char *details)
 	return object != NULL ? object : json_object_new_object();
 }
 
-/* Keeps the token that a provider answered with. */
+/* Takes details and a provider's token for the message, returns the details with it. */
 char *
 details_with_token(const char *details, const char *token)
 {
@@ -27,8 +28,9 @@ details_with_token(const char *details, const char *token)
 }
 
 /*
- * Notes that a gateway failed and a fallback takes over.  Returns NULL if the
- * fallback has failed for this message before.
+ * Takes details, the gateway that failed with its answer, and the fallback that is to take
+ * over; returns the details with this failure among those of "failed_over".  Returns NULL
+ * if the fallback has failed for this message before.
  */
 char *
 details_with_failure(const char *details, const char *gateway, const char *code, const char *message,
@@ -61,25 +63,36 @@ details_with_failure(const char *details, const char *gateway, const char *code,
 	return json_write(object);
 }
 
-/* What a delivery report adds to the details; NULL if nothing. */
+/* Adds a text that is not empty. */
+static void
+put_if_told(struct json_object *object, const char *name, const char *value)
+{
+	if (value[0] != '\0')
+		json_put_text(object, name, value);
+}
+
+/*
+ * Takes what a delivery report tells of the operator and in the provider's own words, each
+ * empty if it tells nothing; returns what they add to the details, NULL if nothing.
+ */
 char *
-details_of_report(const Report *report)
+details_of_report(const char *telco, const char *code, const char *message)
 {
 	struct json_object *object;
 
-	if (!report->telco[0] && !report->code[0] && !report->message[0])
+	if (!telco[0] && !code[0] && !message[0])
 		return NULL;
 	object = json_object_new_object();
-	if (report->telco[0])
-		json_put_text(object, "telco", report->telco);
-	if (report->code[0])
-		json_put_text(object, "delivery_code", report->code);
-	if (report->message[0])
-		json_put_text(object, "delivery_message", report->message);
+	put_if_told(object, "telco", telco);
+	put_if_told(object, "delivery_code", code);
+	put_if_told(object, "delivery_message", message);
 	return json_write(object);
 }
 
-/* The event of a message that ended.  It holds neither phone nor text. */
+/*
+ * Takes the id of a message that ended, its gateway, its status and the provider's code
+ * (NULL or empty: none), returns the event.  It holds neither phone nor text.
+ */
 char *
 event_text(long long id, const char *gateway, const char *status, const char *code)
 {
@@ -93,7 +106,7 @@ event_text(long long id, const char *gateway, const char *status, const char *co
 	return json_write(object);
 }
 
-/* The event of a balance below min_balance. */
+/* Takes a gateway, its balance as the provider writes it and its min_balance, returns the event of a low balance. */
 char *
 balance_text(const char *gateway, const char *amount, double minimum)
 {

@@ -3,18 +3,17 @@
  *		JSON that is written here: the column "details" of a message, an object of what
  *		has no column, and the events that NOTIFY tells.
  *
- * Apart from json.h because json-c and PostgreSQL both want the name json_object.
+ * Pure C: no PostgreSQL, no network.  Apart from json.h because json-c and PostgreSQL both
+ * want the name json_object.
  */
 #ifndef SMS_DETAILS_H
 #define SMS_DETAILS_H
-
-#include "provider/provider.h"
 
 extern char *details_with_token(const char *details, const char *token);
 extern char *details_with_failure(const char *details, const char *gateway, const char *code,
 								  const char *message, const char *fallback);
 
-extern char *details_of_report(const Report *report);
+extern char *details_of_report(const char *telco, const char *code, const char *message);
 extern char *balance_text(const char *gateway, const char *amount, double minimum);
 extern char *event_text(long long id, const char *gateway, const char *status, const char *code);
 

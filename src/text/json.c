@@ -153,6 +153,17 @@ json_put_text(struct json_object *object, const char *name, const char *value)
 								  JSON_C_OBJECT_ADD_CONSTANT_KEY);
 }
 
+/* Adds an array of n strings; the name is as for json_put_text(). */
+void
+json_put_texts(struct json_object *object, const char *name, const char *const *values, int n)
+{
+	struct json_object *array = json_object_new_array_ext(n);
+
+	for (int i = 0; i < n; i++)
+		json_object_array_add(array, json_object_new_string(values[i]));
+	json_object_object_add_ex(object, name, array, JSON_C_OBJECT_ADD_CONSTANT_KEY);
+}
+
 /*
  * Adds a field whose value is JSON already, to the letter: parsing it and
  * writing it again would clip large numbers.

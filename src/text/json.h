@@ -17,6 +17,7 @@ extern struct json_object *json_read_value(const char *text);
 extern struct json_object *json_field(struct json_object *object, const char *name);
 extern bool json_text(struct json_object *object, const char *name, char *dst, size_t size);
 extern void json_put_text(struct json_object *object, const char *name, const char *value);
+extern void json_put_texts(struct json_object *object, const char *name, const char *const *values, int n);
 extern void json_put_raw(struct json_object *object, const char *name, const char *json);
 extern char *json_write(struct json_object *object);
 

@@ -10,9 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* E.164 allows 15 digits. */
-#define MSISDN_MAX_DIGITS 15
-#define MSISDN_SIZE       (MSISDN_MAX_DIGITS + 1)
+#define MSISDN_SIZE 16 /* E.164 allows 15 digits */
 
 typedef enum PhoneStatus
 {

@@ -136,7 +136,7 @@ on_worker_exit(int code, Datum arg)
 
 /* Makes this process the worker of its database; false if there is one. */
 bool
-worker_attach(void)
+slot_attach(void)
 {
 	uint32 none = 0;
 
@@ -153,7 +153,7 @@ worker_attach(void)
 
 /* Does somebody want this database alone, and wait for its worker to end? */
 bool
-worker_must_hurry(void)
+slot_must_hurry(void)
 {
 	return my_slot != NULL && (TimestampTz) pg_atomic_read_u64(&my_slot->hurry) > GetCurrentTimestamp();
 }
@@ -163,7 +163,7 @@ worker_must_hurry(void)
  * while; the caller exits.
  */
 void
-worker_detach(bool held)
+slot_detach(bool held)
 {
 	WorkerSlot *slot = my_slot;
 
@@ -185,7 +185,7 @@ worker_detach(bool held)
  * none was.  Without shared memory nobody tells.
  */
 TimestampTz
-worker_take_wake(void)
+slot_take_wake(void)
 {
 	if (my_slot == NULL)
 		return DT_NOEND;

@@ -53,9 +53,9 @@ extern WorkerSlot *slot_of(Oid database);
 extern void slot_free(WorkerSlot *slot);
 extern void slot_want_worker(WorkerSlot *slot);
 extern void slot_set_latch(uint32 process);
-extern bool worker_attach(void);
-extern void worker_detach(bool held);
-extern bool worker_must_hurry(void);
-extern TimestampTz worker_take_wake(void);
+extern bool slot_attach(void);
+extern void slot_detach(bool held);
+extern bool slot_must_hurry(void);
+extern TimestampTz slot_take_wake(void);
 
 #endif /* SMS_SLOT_H */

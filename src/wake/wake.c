@@ -100,14 +100,14 @@ wake_at_commit(TimestampTz due)
 
 /* Is there a launcher, so that a worker will come? */
 bool
-launcher_is_there(void)
+wake_is_possible(void)
 {
 	return slot_table != NULL;
 }
 
 /* Has a worker started for this database once this transaction commits, whatever it was held for. */
 void
-start_worker_at_commit(void)
+wake_start_at_commit(void)
 {
 	pending.start = arm();
 }

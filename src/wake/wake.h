@@ -13,7 +13,7 @@
 #define WAKE_ONLY (DT_NOEND - 1)
 
 extern void wake_at_commit(TimestampTz due);
-extern void start_worker_at_commit(void);
-extern bool launcher_is_there(void);
+extern void wake_start_at_commit(void);
+extern bool wake_is_possible(void);
 
 #endif /* SMS_WAKE_H */

@@ -16,6 +16,7 @@
 #include "base/compat.h"
 #include "base/extension.h"
 #include "base/settings.h"
+#include "base/wait_event.h"
 #include "catalog/pg_database.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -274,8 +275,8 @@ sms_gateway_launcher_main(Datum arg)
 	for (;;)
 	{
 		long nap = start_workers(starts);
-		int events =
-			WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, nap, PG_WAIT_EXTENSION);
+		int events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, nap,
+							   wait_event(WAIT_LAUNCHER));
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();

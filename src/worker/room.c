@@ -9,6 +9,7 @@
 
 #include "base/compat.h"
 #include "base/extension.h"
+#include "base/wait_event.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
@@ -69,7 +70,8 @@ await_worker_exit(void)
 
 	while (slot != NULL && pg_atomic_read_u32(&slot->worker) != 0 && GetCurrentTimestamp() < end)
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
+						 wait_event(WAIT_WORKER_EXIT));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -154,7 +156,7 @@ on_utility(PlannedStmt *statement, const char *query, bool read_only_tree, Proce
 		standard_ProcessUtility(statement, query, read_only_tree, context, params, environment, receiver,
 								completion);
 	if (update)
-		start_worker_at_commit();
+		wake_start_at_commit();
 }
 
 /* Has DROP DATABASE and its like make room; called while the library is preloaded. */

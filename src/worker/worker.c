@@ -5,17 +5,18 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/compat.h"
+#include "engine/engine.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "storage/latch.h"
-#include "engine/engine.h"
-#include "wake/slot.h"
-#include "worker/worker.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/timeout.h"
+#include "wake/slot.h"
 
 PGDLLEXPORT void sms_gateway_worker_main(Datum arg);
 
@@ -45,19 +46,84 @@ on_sigterm(SIGNAL_ARGS)
 	SetLatch(MyLatch);
 }
 
-/* From now on there may be requests under way. */
-void
-worker_leaves_gently(void)
+/* ------------------------------------------------------------------------
+ * What the engine asks of a worker
+ * ------------------------------------------------------------------------ */
+
+static void
+begin_transaction(void)
 {
-	pqsignal(SIGTERM, on_sigterm);
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, "draining the outbox");
+	StartTransactionCommand();
 }
 
-/* Has this worker been told to end? */
-bool
-worker_asked_to_leave(void)
+/* What runs at commit does so as the tables' owner still, not as the superuser that a worker is. */
+static void
+commit_transaction(Oid user, int security)
+{
+	CommitTransactionCommand();
+	SetUserIdAndSecContext(user, security);
+}
+
+/* Nobody waits for an answer: the error is logged, and the engine comes back to it. */
+static void
+log_failure(void)
+{
+	EmitErrorReport();
+	FlushErrorState();
+	AbortCurrentTransaction();
+}
+
+static void
+report_idle(void)
+{
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+static bool
+reload_config(void)
+{
+	if (!ConfigReloadPending)
+		return false;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	return true;
+}
+
+static bool
+told_to_end(void)
 {
 	return asked_to_leave;
 }
+
+static const EngineHost worker_host = {
+	.held_level = LOG,
+	.waits_as = WAIT_WORKER,
+	.begin = begin_transaction,
+	.commit = commit_transaction,
+	.failed = log_failure,
+	.ended = report_idle,
+	.reload = reload_config,
+	.leaving = told_to_end,
+	.must_hurry = slot_must_hurry,
+};
+
+/* Waits until no session drains, and then is the engine of this database. */
+static bool
+drain_for_good(void)
+{
+	StartTransactionCommand();
+	engine_lock(true);
+	CommitTransactionCommand();
+	pqsignal(SIGTERM, on_sigterm); /* from now on there may be requests under way */
+	return engine_run(&worker_host);
+}
+
+/* ------------------------------------------------------------------------
+ * The process
+ * ------------------------------------------------------------------------ */
 
 /* What the database or the role may set, and would stop the worker: as autovacuum does it. */
 static void
@@ -70,13 +136,12 @@ pin_settings(void)
 		{"statement_timeout", "0"},
 		{"lock_timeout", "0"}, /* each round has one of its own */
 		{"idle_in_transaction_session_timeout", "0"},
-#if PG_VERSION_NUM >= 170000
-		{"transaction_timeout", "0"},
-#endif
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	if (COMPAT_HAS_TRANSACTION_TIMEOUT)
+		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* A worker: drains the outbox of one database, until it is told to end or has nothing to serve. */
@@ -93,15 +158,16 @@ sms_gateway_worker_main(Datum arg)
 	pin_settings();
 	pgstat_report_appname(MyBgworkerEntry->bgw_type);
 
-	if (!worker_attach())
+	if (!slot_attach())
 		proc_exit(0);
-	held = engine_run(false);
+	held = drain_for_good();
+	engine_unlock();
 
 	/* As after any SIGTERM: the launcher starts another, unless the server goes down. */
 	if (asked_to_leave)
 		proc_exit(1);
 
 	/* The engine returns when the extension is gone, or never was here, or is held. */
-	worker_detach(held);
+	slot_detach(held);
 	proc_exit(0);
 }

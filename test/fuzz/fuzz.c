@@ -11,16 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/details.h"
-#include "text/json.h"
-#include "provider/option.h"
 #include "provider/answer.h"
-#include "provider/support.h"
+#include "provider/option.h"
 #include "provider/table.h"
 #include "text/date.h"
+#include "text/details.h"
+#include "text/json.h"
 #include "text/phone.h"
-#include "text/text.h"
 #include "text/scrub.h"
+#include "text/text.h"
 
 #define MUST(condition)                                                                                      \
 	do                                                                                                       \
@@ -61,6 +60,16 @@ copy_text(const uint8_t *data, size_t len)
 	return text;
 }
 
+static const Provider *
+some_provider(uint8_t which)
+{
+	int n = 0;
+
+	while (providers[n] != NULL)
+		n++;
+	return providers[which % n];
+}
+
 /* The first three bytes choose provider, call and HTTP status; the rest is the body. */
 static void
 answers(const uint8_t *data, size_t len)
@@ -76,7 +85,7 @@ answers(const uint8_t *data, size_t len)
 
 	if (len < 3)
 		return;
-	provider = providers[data[0] % 3];
+	provider = some_provider(data[0]);
 	message.call = (Call) (data[1] % CALL_COUNT);
 	for (int i = 0; provider->options[i].name != NULL; i++)
 		settings[i] = provider->options[i].initial;
@@ -106,7 +115,7 @@ reports(const uint8_t *data, size_t len)
 	if (len < 1)
 		return;
 	json = copy_text(data + 1, len - 1);
-	providers[data[0] % 3]->report(json, len - 1, &report);
+	some_provider(data[0])->report(json, len - 1, &report);
 	MUST(report.delivery <= DELIVERY_UNDELIVERED && report.parts >= 0);
 	MUST_BE_CLEAN(report.code);
 	MUST_BE_CLEAN(report.message);
@@ -117,7 +126,7 @@ reports(const uint8_t *data, size_t len)
 	MUST_BE_CLEAN(report.token);
 	MUST_BE_CLEAN(report.price);
 	MUST_BE_CLEAN(report.telco);
-	free(details_of_report(&report));
+	free(details_of_report(report.telco, report.code, report.message));
 	free(json);
 }
 
@@ -206,7 +215,25 @@ dates(const uint8_t *data, size_t len)
 	free(text);
 }
 
-/* The first two bytes choose provider and option; the rest is the value. */
+/* Other parsers than the server's, but as strict. */
+static bool
+parse_on_off(const char *value, bool *flag)
+{
+	*flag = strcmp(value, "on") == 0;
+	return *flag || strcmp(value, "off") == 0;
+}
+
+static bool
+parse_number(const char *value, bool milliseconds, int *time)
+{
+	char *end;
+
+	(void) milliseconds;
+	*time = (int) strtol(value, &end, 10);
+	return end != value && *end == '\0';
+}
+
+/* The first two bytes choose provider (3: options of other types) and option; the rest is the value. */
 static void
 options(const uint8_t *data, size_t len)
 {
@@ -216,6 +243,7 @@ options(const uint8_t *data, size_t len)
 		{"number", OPTION_SERVER, OPTION_NUMBER, NULL, 0, 1e15, {NULL}, false},
 		{NULL, 0, OPTION_TEXT, NULL, 0, 0, {NULL}, false},
 	};
+	static const OptionParsers parsers = {.parse_bool = parse_on_off, .parse_time = parse_number};
 	const OptionDef *option;
 	OptionValue first;
 	OptionValue second;
@@ -228,13 +256,13 @@ options(const uint8_t *data, size_t len)
 
 	if (len < 2)
 		return;
-	option = data[0] % 4 == 3 ? others : providers[data[0] % 4]->options;
+	option = data[0] % 4 == 3 ? others : some_provider(data[0] % 4)->options;
 	while (option[n].name != NULL)
 		n++;
 	option += data[1] % n;
 	text = copy_text(data + 2, len - 2);
 	memset(&first, 0xAA, sizeof(first));
-	value = option_read(option, text, &first);
+	value = option_read(option, text, &parsers, &first);
 	if (value == NULL)
 		MUST_BE_CLEAN(first.detail);
 	else if (option->type == OPTION_RATE)
@@ -244,7 +272,7 @@ options(const uint8_t *data, size_t len)
 			 (option->type != OPTION_CHOICE || strcmp(option->choices[0], "auto") != 0))
 	{
 		/* What was read reads as itself. */
-		again = option_read(option, value, &second);
+		again = option_read(option, value, &parsers, &second);
 		MUST(again != NULL && strcmp(again, value) == 0);
 	}
 	if (value != NULL && option->type == OPTION_INT)

@@ -1,19 +1,29 @@
+# shellcheck shell=bash
 # What the scripts of demo and test share.  Sourced by bash, from the project's root.
 
 set -euo pipefail
 
-say() { printf '\033[1m== %s\033[0m\n' "$*"; }
+say() { if [ -t 1 ]; then printf '\033[1m== %s\033[0m\n' "$*"; else printf '== %s\n' "$*"; fi; }
 die() { printf '%s\n' "$*" >&2; exit 1; }
 
 # Debian's client package alone brings pg_config and PGXS, without a header.
 is_whole() {
-	[ -x "$("$1" --bindir 2>/dev/null)/initdb" ] && [ -f "$("$1" --pgxs)" ] && [ -f "$("$1" --includedir-server)/postgres.h" ]
+	[ -x "$("$1" --bindir 2>/dev/null)/initdb" ] && [ -f "$("$1" --pgxs)" ] &&
+		[ -f "$("$1" --includedir-server)/postgres.h" ]
+}
+
+# The pg_configs that Debian's packages have installed.
+installed_pg_configs() {
+	local candidate
+	for candidate in /usr/lib/postgresql/*/bin/pg_config; do
+		[ ! -x "$candidate" ] || echo "$candidate"
+	done
 }
 
 # The pg_config to build with: $PG_CONFIG, else of the newest server that is installed whole.
 find_pg_config() {
 	local candidate
-	for candidate in ${PG_CONFIG:-} $(ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -rV); do
+	for candidate in ${PG_CONFIG:-} $(installed_pg_configs | sort -rV); do
 		if is_whole "$candidate"; then
 			echo "$candidate"
 			return
@@ -23,12 +33,14 @@ find_pg_config() {
 	return 1
 }
 
+major_version() { "$1" --version | grep -o '[0-9]*' | head -1; }
+
 # The pg_config of the oldest server that is older than $PG_CONFIG's and supported, if there is one.
 find_older_pg_config() {
 	local candidate major
-	for candidate in $(ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -V || true); do
-		major=$("$candidate" --version | grep -o '[0-9]*' | head -1)
-		if [ "$major" -ge 15 ] && [ "$major" -lt "$("$PG_CONFIG" --version | grep -o '[0-9]*' | head -1)" ] && is_whole "$candidate"; then
+	for candidate in $(installed_pg_configs | sort -V); do
+		major=$(major_version "$candidate")
+		if [ "$major" -ge 15 ] && [ "$major" -lt "$(major_version "$PG_CONFIG")" ] && is_whole "$candidate"; then
 			echo "$candidate"
 			return
 		fi
@@ -66,7 +78,7 @@ copy_sources() {
 
 # Builds, and installs below $work/stage instead of into the system.  An instrumented server is ours alone: into that.
 stage() {
-	as_user make -s -j"$(nproc)" PG_CONFIG="$PG_CONFIG" "$@" all simulator
+	as_user make -s -j"$(nproc)" PG_CONFIG="$PG_CONFIG" all simulator
 	if [ -n "${INSTRUMENTED:-}" ]; then
 		make -s PG_CONFIG="$PG_CONFIG" install >/dev/null
 		# A test adds a version there.
@@ -76,7 +88,8 @@ stage() {
 	fi
 }
 
-# Builds a copy of the sources in $work/$1 for the server of pg_config $2, and installs it below $work/$1/stage; the rest goes to make.
+# Builds a copy of the sources in $work/$1 for the server of pg_config $2, and installs it below $work/$1/stage; the
+# rest goes to make.
 stage_copy() {
 	local copy=$work/$1 config=$2
 	shift 2
@@ -86,12 +99,11 @@ stage_copy() {
 	as_user make -s -C "$copy" PG_CONFIG="$config" install DESTDIR="$copy/stage" >/dev/null
 }
 
-# Settings with which a server takes the extension from $work/stage, or from $1.
+# Settings with which a server takes the extension from $1, where it was installed.
 stage_settings() {
-	local libdir sharedir
+	local stage=$1 libdir sharedir
 	libdir=$("$PG_CONFIG" --pkglibdir)
 	sharedir=$("$PG_CONFIG" --sharedir)
-	local stage=${1:-$work/stage}
 	if [ -z "${INSTRUMENTED:-}" ]; then
 		if "$PG_CONFIG" --version | grep -qE 'PostgreSQL 1[5-7]'; then
 			echo "extension_destdir = '$stage'"	# Debian's
@@ -119,5 +131,7 @@ memcheck_bin() {
 # What memcheck found, in the logs of a directory: every misuse, and memory that was lost on a way through our code
 # ($work/src/src; a process as a whole is on a way through its main function).  What a memory context has goes with it.
 memcheck_findings() {
-	perl -0777 -ne 'for (/FOUND-BEGIN(.*?)FOUND-END/sg) { print if !/definitely lost/ || (m{/src/src/(?!worker/)} && !m{/mcxt[.]c:}) }' "$1"/*.log
+	perl -0777 -ne 'for (/FOUND-BEGIN(.*?)FOUND-END/sg) {
+		print if !/definitely lost/ || (m{/src/src/(?!worker/)} && !m{/mcxt[.]c:});
+	}' "$1"/*.log
 }

@@ -8,10 +8,18 @@ use IPC::Open2;
 use JSON::PP;
 
 sub answer { my ($status, $text) = @_; print "Status: $status\r\nContent-Type: application/json\r\n\r\n$text\n"; exit; }
-sub unescape { my ($text) = @_; $text =~ tr/+/ /; $text =~ s/%([0-9A-Fa-f]{2})/chr hex $1/ge; utf8::decode($text); return $text; }
+sub unescape
+{
+	my ($text) = @_;
+	$text =~ tr/+/ /;
+	$text =~ s/%([0-9A-Fa-f]{2})/chr hex $1/ge;
+	utf8::decode($text);
+	return $text;
+}
 
 my ($gateway) = ($ENV{PATH_INFO} // '') =~ m{^/([\w-]+)$} or answer('404 Not Found', '{"error":"no gateway"}');
-my %report = map { my ($name, $value) = map { unescape($_) } split(/=/, $_, 2); $name => $value // '' } split /&/, $ENV{QUERY_STRING} // '';
+my %report = map { my ($name, $value) = map { unescape($_) } split(/=/, $_, 2); $name => $value // '' }
+	split /&/, $ENV{QUERY_STRING} // '';
 if ($ENV{REQUEST_METHOD} eq 'POST')
 {
 	my $length = $ENV{CONTENT_LENGTH} // 0;

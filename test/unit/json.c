@@ -2,6 +2,7 @@
  * json.c
  *		JSON as real servers write it.
  */
+#include "text/json.h"
 #include "unit.h"
 
 static void
@@ -56,34 +57,12 @@ test_fields(void **state)
 				 "0123456789012345678901234567890");
 }
 
-static void
-test_details(void **state)
-{
-	char *once;
-	char *twice;
-
-	(void) state;
-	once = details_with_failure(NULL, "a", "104", "no brand", "b");
-	assert_string_equal(once, "{\"failed_over\":[{\"gateway\":\"a\",\"result_code\":\"104\","
-							  "\"result_message\":\"no brand\"}]}");
-	twice = details_with_failure(once, "b", "1", "x", "c");
-	assert_non_null(twice);
-	assert_null(details_with_failure(twice, "c", "1", "x", "a"));
-	free(once);
-	once = details_with_token(twice, "t");
-	assert_non_null(strstr(once, "\"token\":\"t\""));
-	assert_non_null(strstr(once, "\"failed_over\""));
-	free(once);
-	free(twice);
-}
-
 int
 run_json_tests(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_objects),
 		cmocka_unit_test(test_fields),
-		cmocka_unit_test(test_details),
 	};
 
 	return cmocka_run_group_tests_name("json", tests, NULL, NULL);

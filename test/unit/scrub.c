@@ -52,9 +52,9 @@ test_scrub(void **state)
 int
 run_scrub_tests(void)
 {
-	static const struct CMUnitTest tests[] = {
+	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_scrub),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests_name("scrub", tests, NULL, NULL);
 }

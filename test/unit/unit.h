@@ -17,28 +17,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/details.h"
-#include "text/json.h"
-#include "provider/answer.h"
-#include "provider/support.h"
 #include "provider/table.h"
-#include "text/date.h"
-#include "text/phone.h"
-#include "text/text.h"
 
-extern int run_message_tests(void);
-extern int run_json_tests(void);
-extern int run_option_tests(void);
-extern int run_scrub_tests(void);
+/* One for each file beside this one; the names of its tests begin with test_. */
+extern int run_answer_tests(void);
+extern int run_date_tests(void);
+extern int run_details_tests(void);
 extern int run_esms_tests(void);
 extern int run_etelecom_tests(void);
 extern int run_interits_tests(void);
-extern int run_common_tests(void);
+extern int run_json_tests(void);
+extern int run_option_tests(void);
+extern int run_phone_tests(void);
+extern int run_scrub_tests(void);
+extern int run_support_tests(void);
+extern int run_table_tests(void);
+extern int run_text_tests(void);
 
-/* in providers.c */
+/* in unit.c */
+extern const char *const one_phone[1];
+
+extern void fill_settings(const Provider *provider, const char **settings, const char *const *given);
+#define fill(provider, settings, ...) fill_settings(provider, settings, (const char *const[]){__VA_ARGS__})
+
 extern Answer read_answer(const Provider *provider, Settings settings, const Message *message, int status,
 						  const char *body);
 extern void assert_body(const Provider *provider, Settings settings, const Message *message, const char *path,
 						const char *expected);
+extern Report assert_report(const Provider *provider, const char *json, Delivery delivery, const char *code,
+							const char *id);
 
 #endif /* SMS_UNIT_H */

@@ -1,5 +1,5 @@
 /*
- * options.c
+ * option.c
  *		Values of options, as users write them.
  */
 #include "provider/option.h"
@@ -17,6 +17,30 @@ static const OptionDef file = {"file", OPTION_SERVER, OPTION_FILE, .initial = NU
 static const OptionDef list = {"list", OPTION_SERVER, OPTION_INT_LIST, .initial = NULL};
 static const OptionDef route = {"route", OPTION_SERVER, OPTION_ROUTE, .initial = NULL};
 static const OptionDef rate = {"rate", OPTION_SERVER, OPTION_RATE, .initial = NULL};
+
+static bool
+parse_on_off(const char *value, bool *flag)
+{
+	*flag = strcmp(value, "on") == 0;
+	return *flag || strcmp(value, "off") == 0;
+}
+
+/* Reads a number; with the unit h, 3,600 of them, or 3,600,000 where milliseconds are wanted. */
+static bool
+parse_number(const char *value, bool milliseconds, int *time)
+{
+	char *end;
+
+	*time = (int) strtol(value, &end, 10);
+	if (end != value && strcmp(end, "h") == 0)
+	{
+		*time *= milliseconds ? 3600000 : 3600;
+		return true;
+	}
+	return end != value && *end == '\0';
+}
+
+static const OptionParsers parsers = {.parse_bool = parse_on_off, .parse_time = parse_number};
 
 static void
 test_values(void **state)
@@ -61,6 +85,7 @@ test_values(void **state)
 		{&route, "4", NULL},
 		{&rate, "5/hour", "5 3600"},
 		{&rate, "100/900", "100 900"},
+		{&rate, "100/2h", "100 7200"},
 		{&rate, "off", "0 0"},
 		{&rate, "5", NULL},
 		{&rate, "-5/hour", NULL},
@@ -72,7 +97,7 @@ test_values(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
 		OptionValue read = {.detail = ""};
-		const char *value = option_read(cases[i].option, cases[i].value, &read);
+		const char *value = option_read(cases[i].option, cases[i].value, &parsers, &read);
 
 		if (cases[i].expected != NULL)
 		{
@@ -90,9 +115,9 @@ test_values(void **state)
 int
 run_option_tests(void)
 {
-	static const struct CMUnitTest tests[] = {
+	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests_name("option", tests, NULL, NULL);
 }

@@ -1,0 +1,51 @@
+/*
+ * host.h
+ *		Who runs the engine: a worker for good, or a session until all is drained.
+ *
+ * The two differ in whose transactions a round's are, in whom an error reaches, and in
+ * when they end.  All else is the engine's.
+ */
+#ifndef SMS_ENGINE_HOST_H
+#define SMS_ENGINE_HOST_H
+
+#include "postgres.h"
+
+#include "base/wait_event.h"
+
+typedef struct EngineHost
+{
+	/* At which level is reported that the outbox is another library's, or another database's. */
+	int held_level;
+
+	/* Does the engine end when nothing is due or on its way? */
+	bool ends_when_done;
+
+	/* What it waits for, as pg_stat_activity tells it. */
+	WaitReason waits_as;
+
+	/* Begins the transaction of a round, if none is open. */
+	void (*begin)(void);
+
+	/* Commits it.  Whoever worked in it, the caller is "user" with "security" again afterwards. */
+	void (*commit)(Oid user, int security);
+
+	/*
+	 * In a PG_CATCH block: the transaction has met an error.  Throws it again; or reports it,
+	 * aborts the transaction, and returns: then the round is tried again after a while.
+	 */
+	void (*failed)(void);
+
+	/* The transaction is over, one way or the other. */
+	void (*ended)(void);
+
+	/* Reads the configuration if it changed, and there is no other chance to; true if so. */
+	bool (*reload)(void);
+
+	/* Was this process told to end?  Then nothing new is started, and what is under way may end. */
+	bool (*leaving)(void);
+
+	/* Asked only when leaving: does somebody wait for it, so that it ends at once? */
+	bool (*must_hurry)(void);
+} EngineHost;
+
+#endif /* SMS_ENGINE_HOST_H */

@@ -1,0 +1,264 @@
+/*
+ * outcome.c
+ *		What an answer means: for its message, which is sent, failed, uncertain or tried
+ *		again; and for its gateway, which rests, is paused, or sends again.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "base/clock.h"
+#include "base/settings.h"
+#include "common/pg_prng.h"
+#include "engine/lanes.h"
+#include "engine/outcome.h"
+#include "engine/poll.h"
+#include "engine/queue.h"
+#include "text/details.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define RECORD_DELAY      4.0  /* ms that an outcome may wait for company … */
+#define RECORD_DELAY_BUSY 25.0 /* … while there is more to send anyway */
+#define THROTTLE_FIRST    1000.0
+#define THROTTLE_MAX      60000.0
+#define UNREACHABLE_FIRST 10.0
+#define UNREACHABLE_MAX   10000.0
+#define HELD_RETRY        60000 /* ms until a message without credentials is tried again */
+#define REPEAT_MARGIN     600   /* s before the end of a repeat window */
+
+/* Returns an answer that tells nothing yet; it lives as long as its message. */
+Answer *
+outcome_new_answer(OutboxItem *item)
+{
+	Answer *answer = MemoryContextAllocZero(item->context, sizeof(Answer));
+
+	answer->retry_after = -1;
+	return answer;
+}
+
+/* Gives a message, in the place of a gateway's answer, one of our own. */
+void
+outcome_explain(OutboxItem *item, const char *code, const char *message)
+{
+	item->answer = outcome_new_answer(item);
+	snprintf(item->answer->code, sizeof(item->answer->code), "%s", code);
+	snprintf(item->answer->message, sizeof(item->answer->message), "%s", message);
+}
+
+/*
+ * Puts a message among those whose outcome is to be recorded: its new status, and when it is
+ * tried next (0: not).
+ */
+void
+outcome_add(Engine *engine, OutboxItem *item, Status status, TimestampTz next_attempt_at)
+{
+	item->new_status = status;
+	item->next_attempt_at = next_attempt_at;
+	item->row.recorded = false;
+	dlist_push_tail(&engine->outcomes, &item->row.node);
+	if (engine->noutcomes++ == 0)
+		engine->record_at = now_ms() + RECORD_DELAY;
+}
+
+/*
+ * Returns when the outcomes at hand are to be recorded.  While requests are started
+ * anyway, a larger batch is worth more than a few milliseconds; with many outcomes at
+ * hand, neither is.
+ */
+double
+outcome_record_time(const Engine *engine)
+{
+	if (engine->noutcomes >= guc_batch_size)
+		return engine->record_at - RECORD_DELAY;
+	return engine->record_at + (engine->nready > 0 ? RECORD_DELAY_BUSY - RECORD_DELAY : 0);
+}
+
+/* ------------------------------------------------------------------------
+ * For the message
+ * ------------------------------------------------------------------------ */
+
+/* When to try again after so many attempts. */
+static TimestampTz
+back_off(int attempts)
+{
+	double wait = Min(ldexp(guc_retry_initial, Min(attempts - 1, 30)), guc_retry_max);
+
+	/* Jitter keeps messages that failed together from coming back together. */
+	wait *= 0.75 + 0.5 * pg_prng_double(&pg_global_prng_state);
+	return GetCurrentTimestamp() + (TimestampTz) (wait * 1000);
+}
+
+/* Takes over new details (from malloc); false if there are none. */
+static bool
+set_details(OutboxItem *item, char *details)
+{
+	if (details == NULL)
+		return false;
+	item->new_details = MemoryContextStrdup(item->context, details);
+	free(details);
+	return true;
+}
+
+/*
+ * Moves a message that failed for certain to the gateway's fallback.  Returns
+ * false if there is none, or it was tried already.
+ */
+static bool
+fall_back(Engine *engine, OutboxItem *item)
+{
+	const char *fallback = item->gateway->fallback;
+
+	if (fallback == NULL || strcmp(fallback, item->gateway_name) == 0 ||
+		!set_details(item, details_with_failure(item->new_details ? item->new_details : item->details,
+												item->gateway_name, item->answer->code, item->answer->message,
+												fallback)))
+		return false;
+	item->new_gateway = fallback;
+	item->attempts = 0;
+	outcome_add(engine, item, STATUS_QUEUED, GetCurrentTimestamp());
+	return true;
+}
+
+static void
+fail_item(Engine *engine, OutboxItem *item)
+{
+	if (item->unsure_since != 0)
+		outcome_add(engine, item, STATUS_UNCERTAIN, 0);
+	else if (item->gateway == NULL || !fall_back(engine, item))
+		outcome_add(engine, item, STATUS_FAILED, 0);
+}
+
+/* Is another request for this message harmless, if it is made at a time? */
+bool
+outcome_may_repeat(const OutboxItem *item, TimestampTz at)
+{
+	const Provider *provider = item->gateway->provider;
+
+	if (item->gateway->resend_uncertain)
+		return true;
+	if (!provider->repeat_safe(item->prepared.settings, &item->prepared.message))
+		return false;
+	return provider->repeat_window == 0 || item->unsure_since == 0 ||
+		   at < item->unsure_since + (provider->repeat_window - REPEAT_MARGIN) * USECS_PER_SEC;
+}
+
+/* Another attempt, if there is one left; "unsure" if this one may have been accepted. */
+void
+outcome_try_again(Engine *engine, OutboxItem *item, bool unsure)
+{
+	TimestampTz next = back_off(item->attempts);
+
+	if (unsure && item->unsure_since == 0)
+		item->unsure_since = GetCurrentTimestamp();
+	if (item->attempts >= item->gateway->max_attempts)
+		fail_item(engine, item);
+	else if (item->unsure_since != 0 && !outcome_may_repeat(item, next))
+		outcome_add(engine, item, STATUS_UNCERTAIN, 0);
+	else
+		outcome_add(engine, item, STATUS_QUEUED, next);
+}
+
+/* Decides what becomes of a message that was answered. */
+static void
+judge_message(Engine *engine, OutboxItem *item)
+{
+	Answer *answer = item->answer;
+
+	if (answer->token[0])
+		set_details(item, details_with_token(item->details, answer->token));
+	switch (answer->verdict)
+	{
+		case VERDICT_ACCEPTED:
+			item->attempts++;
+			item->sent_at = GetCurrentTimestamp();
+			item->unsure_since = 0;
+			item->poll_at = poll_sent(engine, item->gateway, answer);
+			outcome_add(engine, item, STATUS_SENT, 0);
+			break;
+		case VERDICT_PERMANENT:
+			item->attempts++;
+			fail_item(engine, item);
+			break;
+		case VERDICT_TRANSIENT:
+			item->attempts++;
+			outcome_try_again(engine, item, false);
+			break;
+		case VERDICT_UNCERTAIN:
+			item->attempts++;
+			outcome_try_again(engine, item, true);
+			break;
+		case VERDICT_THROTTLED:
+		case VERDICT_GATEWAY:
+			/* It was not the message's fault: its turn stays, and its attempts. */
+			outcome_add(engine, item, STATUS_QUEUED, item->due);
+			break;
+	}
+}
+
+/* Gives a message back to the outbox as it is: only its lease ends. */
+void
+outcome_hand_back(Engine *engine, OutboxItem *item)
+{
+	item->row.unchanged = true;
+	outcome_add(engine, item, STATUS_QUEUED, item->due);
+}
+
+/*
+ * A message that cannot even be tried, as item->refusal says: its gateway, mapping or options
+ * changed.  Without a gateway or credentials it is held for a while; else it has failed.
+ */
+void
+outcome_refuse(Engine *engine, OutboxItem *item)
+{
+	const Refusal *refusal = item->refusal;
+
+	if (refusal->sqlstate == ERRCODE_UNDEFINED_OBJECT)
+	{
+		outcome_explain(item, "held", refusal->message);
+		outcome_add(engine, item, STATUS_QUEUED,
+					TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_RETRY));
+	}
+	else
+	{
+		outcome_explain(item, "refused", refusal->message);
+		fail_item(engine, item);
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * For the gateway
+ * ------------------------------------------------------------------------ */
+
+/* Learns about the gateway from an answer. */
+static void
+judge_gateway(Engine *engine, GatewayQueue *queue, const Answer *answer)
+{
+	if (answer->verdict == VERDICT_GATEWAY)
+	{
+		if (!queue->paused_by_user)
+			queue_pause(queue, answer);
+		return;
+	}
+	if (queue->paused && !queue->paused_by_user)
+	{
+		queue->paused = false;
+		queue->pause_news = true;
+		lane_look_back(engine, DT_NOEND);
+		ereport(LOG, (errmsg("gateway \"%s\" sends again", NameStr(queue->name))));
+	}
+	if (answer->verdict == VERDICT_THROTTLED)
+		queue_rest(queue, answer->retry_after, THROTTLE_FIRST, THROTTLE_MAX);
+	else if (answer->verdict == VERDICT_TRANSIENT && answer->http_status == 0)
+		queue_rest(queue, -1, UNREACHABLE_FIRST, UNREACHABLE_MAX);
+	else
+		queue->rests = 0;
+}
+
+/* A message's request has ended with item->answer: decides what becomes of it and of its gateway. */
+void
+outcome_decide(Engine *engine, OutboxItem *item)
+{
+	judge_gateway(engine, item->queue, item->answer);
+	judge_message(engine, item);
+}

@@ -1,0 +1,26 @@
+/*
+ * queue.h
+ *		One gateway's messages that wait to start, and when they may.
+ */
+#ifndef SMS_ENGINE_QUEUE_H
+#define SMS_ENGINE_QUEUE_H
+
+#include "engine/state.h"
+
+extern GatewayQueue *queue_find(Engine *engine, const char *name);
+extern void queue_push(Engine *engine, GatewayQueue *queue, OutboxItem *item);
+extern OutboxItem *queue_pop(Engine *engine, GatewayQueue *queue);
+extern int queue_ready_from(GatewayQueue *queue, int priority);
+extern bool queue_may_start(const Engine *engine, const GatewayQueue *queue, double now);
+extern void queue_set_rate_limit(GatewayQueue *queue, double limit);
+extern void queue_count_request(GatewayQueue *queue, double now);
+extern bool queue_spare_request(Engine *engine, const Gateway *gateway, double now, double *again);
+extern void queue_measure_flow(Engine *engine, double now);
+extern void queue_rest(GatewayQueue *queue, int seconds, double first, double longest);
+extern bool queue_rests(const GatewayQueue *queue, double now);
+extern void queue_pause(GatewayQueue *queue, const Answer *answer);
+extern void queue_exchange_pauses(Engine *engine);
+extern void queue_pauses_recorded(Engine *engine);
+extern double queue_time_to_wait(const Engine *engine, double now);
+
+#endif /* SMS_ENGINE_QUEUE_H */

@@ -1,0 +1,431 @@
+/*
+ * round.c
+ *		The transactions of the engine: a round records the outcomes at hand, does what
+ *		the time has come for, and claims the next messages, in one commit.
+ *
+ * What a transaction did counts after its commit only: until then outcomes stay at hand,
+ * marked as recorded, and what it claimed is in nobody's hands.
+ */
+#include "postgres.h"
+
+#include "base/clock.h"
+#include "base/settings.h"
+#include "engine/lanes.h"
+#include "engine/outcome.h"
+#include "engine/poll.h"
+#include "engine/queue.h"
+#include "engine/round.h"
+#include "engine/send.h"
+#include "miscadmin.h"
+#include "outbox/cleanup.h"
+#include "outbox/lease.h"
+#include "outbox/record.h"
+#include "outbox/report.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define FULL_LOOK_SHARE 50.0  /* a look from the start may take 1/50 of the time */
+#define ERROR_FIRST     250.0 /* ms until a round that failed is tried again … */
+#define ERROR_MAX       30000.0
+#define PURGE_PERIOD    10000.0
+#define TIDY_PERIOD     60000.0
+
+/* What a round claimed; the items are in contexts below "context" until they are adopted. */
+typedef struct Claimed
+{
+	MemoryContext context;
+	List *items;
+	int64 lease;
+} Claimed;
+
+/* ------------------------------------------------------------------------
+ * Inside the transaction
+ * ------------------------------------------------------------------------ */
+
+/* What becomes of a message that another engine was sending when it ended. */
+static void
+settle_orphan(OutboxItem *item)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool repeat;
+
+	item->attempts++;
+	if (item->unsure_since == 0)
+		item->unsure_since = item->claimed_at;
+	repeat = item->gateway != NULL && item->attempts < item->gateway->max_attempts &&
+			 outcome_may_repeat(item, now);
+	item->new_status = repeat ? STATUS_QUEUED : STATUS_UNCERTAIN;
+	item->next_attempt_at = repeat ? now : 0;
+	outcome_explain(item, "crash", "the server or its worker stopped while this message was being sent");
+}
+
+/*
+ * Settles the messages that another engine was sending when it ended: sent
+ * again where that is harmless, else uncertain.
+ */
+static void
+settle_orphans(Engine *engine)
+{
+	List *orphans = lease_orphans(engine->scratch);
+	dlist_head outcomes;
+	ListCell *lc;
+
+	dlist_init(&outcomes);
+	foreach (lc, orphans)
+	{
+		OutboxItem *item = lfirst(lc);
+
+		settle_orphan(item);
+		dlist_push_tail(&outcomes, &item->row.node);
+	}
+	if (orphans != NIL)
+	{
+		record_outcomes(&outcomes);
+		foreach (lc, orphans)
+		{
+			if (!((OutboxItem *) lfirst(lc))->row.recorded)
+				ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+								errmsg("a message that was being sent is locked")));
+		}
+		ereport(LOG,
+				(errmsg("%d messages were being sent when the last worker stopped", list_length(orphans))));
+	}
+	lease_clear();
+}
+
+/* Counts what is recorded on the leases of the messages. */
+static void
+count_settled(Engine *engine)
+{
+	dlist_iter iter;
+
+	dlist_foreach (iter, &engine->outcomes)
+	{
+		OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
+
+		if (!item->row.recorded)
+			continue;
+		item->lease->settled++;
+		if (item->new_status == STATUS_QUEUED)
+			item->lease->shrinks = true;
+	}
+}
+
+/* Has a lease name only those of its messages that are not recorded. */
+static void
+shorten_lease(Engine *engine, const Lease *lease)
+{
+	Datum *ids = palloc(sizeof(Datum) * lease->size);
+	HASH_SEQ_STATUS status;
+	ItemEntry *entry;
+	int n = 0;
+
+	hash_seq_init(&status, engine->items);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->item->lease == lease && !entry->item->row.recorded)
+			ids[n++] = Int64GetDatum(entry->id);
+	}
+	lease_set(lease->id, ids, n);
+}
+
+/* Ends leases whose messages are all settled, and shortens those that lose some to the outbox. */
+static void
+settle_leases(Engine *engine)
+{
+	dlist_iter iter;
+
+	count_settled(engine);
+	dlist_foreach (iter, &engine->leases)
+	{
+		Lease *lease = dlist_container(Lease, node, iter.cur);
+
+		if (lease->settled == lease->size)
+			lease_drop(lease->id);
+		else if (lease->shrinks)
+			shorten_lease(engine, lease);
+	}
+}
+
+/* Writes down what has happened since the last round. */
+static void
+record_news(Engine *engine)
+{
+	if (!engine->started)
+		settle_orphans(engine);
+	queue_exchange_pauses(engine);
+	if (engine->noutcomes > 0)
+	{
+		record_outcomes(&engine->outcomes);
+		settle_leases(engine);
+		report_match(true);
+	}
+	else if (engine->look)
+		report_match(false);
+}
+
+/* Ends and deletes what the time of has come. */
+static void
+clean_up(Engine *engine, double now, TimestampTz wall)
+{
+	if (engine->look || wall >= engine->next_expiry)
+		cleanup_expire(wall, &engine->next_expiry);
+	if (guc_retention > 0 && now >= engine->purge_at)
+	{
+		TimestampTz before = wall - guc_retention * USECS_PER_SEC;
+
+		/* Page after page while there is something to delete, but never all at once. */
+		engine->purge_at = now + (cleanup_purge(before, &engine->purge_after) ? 20 : PURGE_PERIOD);
+	}
+	if (now >= engine->tidy_at)
+	{
+		cleanup_purge_kept();
+		engine->tidy_at = now + TIDY_PERIOD;
+	}
+}
+
+/* Claims what is due now. */
+static void
+claim_messages(Engine *engine, Claimed *claimed)
+{
+	TimestampTz wall;
+
+	if (engine->look)
+		lane_discover(engine);
+	/* A lease is of messages that were due when it was taken: orphans are known by that. */
+	wall = GetCurrentTimestamp();
+	claimed->items = lane_claim(engine, claimed->context, wall);
+	if (claimed->items != NIL)
+		claimed->lease = lease_add(claimed->items, wall);
+}
+
+/* The work of a round, inside its transaction. */
+static void
+do_round(Engine *engine, Claimed *claimed)
+{
+	double now = now_ms();
+	TimestampTz wall = GetCurrentTimestamp();
+
+	record_news(engine);
+	if (!guc_enabled || engine->leaving)
+		return;
+	poll_round(engine);
+	clean_up(engine, now, wall);
+	claim_messages(engine, claimed);
+}
+
+/* ------------------------------------------------------------------------
+ * After the transaction
+ * ------------------------------------------------------------------------ */
+
+/* After commit: the messages that are recorded are out of our hands. */
+static void
+forget_items(Engine *engine)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify (iter, &engine->outcomes)
+	{
+		OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
+
+		if (!item->row.recorded)
+			continue;
+		if (item->new_status == STATUS_QUEUED)
+			lane_expect_due(engine, item->new_gateway ? item->new_gateway : item->gateway_name,
+							item->priority, item->next_attempt_at);
+		dlist_delete(iter.cur);
+		engine->noutcomes--;
+		hash_search(engine->items, &item->row.id, HASH_REMOVE, NULL);
+		item_free(item);
+	}
+}
+
+/* After commit: leases have shrunk, and some have ended. */
+static void
+forget_leases(Engine *engine)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify (iter, &engine->leases)
+	{
+		Lease *lease = dlist_container(Lease, node, iter.cur);
+
+		lease->size -= lease->settled;
+		lease->settled = 0;
+		lease->shrinks = false;
+		if (lease->size == 0)
+		{
+			dlist_delete(iter.cur);
+			pfree(lease);
+		}
+	}
+}
+
+/* After commit: forgets what is recorded. */
+static void
+forget_recorded(Engine *engine)
+{
+	forget_items(engine);
+	forget_leases(engine);
+	queue_pauses_recorded(engine);
+	engine->record_at = now_ms() + (engine->noutcomes > 0 ? 1000 : 0); /* rows somebody holds */
+}
+
+/* After an abort: what was to be recorded is still to be. */
+static void
+unmark_recorded(Engine *engine)
+{
+	dlist_iter iter;
+
+	dlist_foreach (iter, &engine->outcomes)
+		dlist_container(OutboxItem, row.node, iter.cur)->row.recorded = false;
+	dlist_foreach (iter, &engine->leases)
+	{
+		Lease *lease = dlist_container(Lease, node, iter.cur);
+
+		lease->settled = 0;
+		lease->shrinks = false;
+	}
+	engine->pauses_stale = true;
+}
+
+/* After commit: takes claimed messages into our hands. */
+static void
+adopt_claimed(Engine *engine, const Claimed *claimed)
+{
+	Lease *lease;
+	ListCell *lc;
+
+	if (claimed->items == NIL)
+		return;
+	lease = MemoryContextAllocZero(engine->context, sizeof(Lease));
+	lease->id = claimed->lease;
+	lease->size = list_length(claimed->items);
+	dlist_push_tail(&engine->leases, &lease->node);
+	foreach (lc, claimed->items)
+	{
+		OutboxItem *item = lfirst(lc);
+		ItemEntry *entry = hash_search(engine->items, &item->row.id, HASH_ENTER, NULL);
+
+		entry->item = item;
+		item->lease = lease;
+		MemoryContextSetParent(item->context, engine->context);
+	}
+	foreach (lc, claimed->items)
+		send_add_ready(engine, lfirst(lc));
+}
+
+/* ------------------------------------------------------------------------
+ * The transaction
+ * ------------------------------------------------------------------------ */
+
+/*
+ * Runs the work of a round in one transaction of the host's.  Returns false if that met an
+ * error and the host goes on: then nothing has changed, in the database and here.
+ */
+static bool
+transact(Engine *engine, Claimed *claimed)
+{
+	const EngineHost *host = engine->host;
+	volatile bool committed = false;
+	Oid user;
+	int security;
+
+	GetUserIdAndSecContext(&user, &security);
+	host->begin();
+	PG_TRY();
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		engine->state = scope_enter_worker(host->held_level);
+		if (engine->state == OUTBOX_READY)
+		{
+			MemoryContextSwitchTo(engine->scratch);
+			do_round(engine, claimed);
+			PopActiveSnapshot();
+			scope_leave_worker();
+		}
+		else
+			PopActiveSnapshot();
+		host->commit(user, security);
+		committed = true;
+	}
+	PG_CATCH();
+	{
+		unmark_recorded(engine);
+		poll_aborted(engine);
+		host->failed();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(engine->scratch);
+	host->ended();
+	return committed;
+}
+
+/* After a round that failed: it is tried again after a while, longer each time. */
+static void
+round_failed(Engine *engine)
+{
+	engine->error_wait = Min(Max(engine->error_wait * 2, ERROR_FIRST), ERROR_MAX);
+	engine->retry_at = now_ms() + engine->error_wait;
+	lane_look_back(engine, DT_NOBEGIN);
+}
+
+/* After a round that began at a time and committed. */
+static void
+round_committed(Engine *engine, const Claimed *claimed, double began)
+{
+	engine->error_wait = 0;
+	if (engine->full_look)
+	{
+		/*
+		 * Under an old snapshot, a look from the start of the index walks over
+		 * every message sent since: it must not take all the time.
+		 */
+		engine->look_at = now_ms() + Max(SAFETY_POLL, (now_ms() - began) * FULL_LOOK_SHARE);
+		engine->full_look = false;
+	}
+	if (engine->state != OUTBOX_READY)
+		return;
+	engine->started = true;
+	engine->look = false;
+	forget_recorded(engine);
+	poll_committed(engine);
+	adopt_claimed(engine, claimed);
+}
+
+/*
+ * One round; notes in engine->state whether there is an outbox to drain.  An error goes where
+ * the host lets it go: to a session's user, or into the log, and then the round is tried
+ * again after a while, with nothing lost.
+ */
+void
+round_run(Engine *engine)
+{
+	Claimed claimed = {.items = NIL};
+	double began = now_ms();
+
+	claimed.context = AllocSetContextCreate(engine->context, "sms_gateway claim", ALLOCSET_SMALL_SIZES);
+	if (transact(engine, &claimed))
+		round_committed(engine, &claimed, began);
+	else
+		round_failed(engine);
+	MemoryContextDelete(claimed.context);
+}
+
+/* Is there anything that a round could do now? */
+bool
+round_needed(Engine *engine, double now, TimestampTz wall)
+{
+	if (now < engine->retry_at)
+		return false;
+	if (!engine->started || engine->look)
+		return true;
+	if (engine->noutcomes > 0 && now >= outcome_record_time(engine))
+		return true;
+	if (!guc_enabled || engine->leaving)
+		return false;
+	if (wall >= engine->next_expiry || (guc_retention > 0 && now >= engine->purge_at))
+		return true;
+	return poll_round_needed(engine, now, wall) || lane_any_due(engine, now, wall);
+}

@@ -1,0 +1,155 @@
+/*
+ * send.c
+ *		Messages go out, and answers come in: between two rounds, with no transaction
+ *		open.
+ */
+#include "postgres.h"
+
+#include "base/clock.h"
+#include "base/settings.h"
+#include "engine/outcome.h"
+#include "engine/queue.h"
+#include "engine/send.h"
+#include "provider/answer.h"
+#include "utils/timestamp.h"
+
+/* Reads the answers that have come in, and decides what becomes of their messages. */
+void
+send_take_finished(Engine *engine)
+{
+	HttpTransfer *transfer;
+	HttpAnswer http;
+	void *tag;
+
+	while ((transfer = http_next(&engine->finished, &http, &tag)) != NULL)
+	{
+		OutboxItem *item = tag;
+
+		item->answer = outcome_new_answer(item);
+		answer_read(item->gateway->provider, item->prepared.settings, &item->prepared.message, &http,
+					item->answer);
+		http_release(transfer);
+		item->transfer = NULL;
+		item->queue->in_flight--;
+		item->queue->finished++;
+		engine->in_flight--;
+		outcome_decide(engine, item);
+	}
+}
+
+/* Puts one message on the wire; false when memory is out. */
+static bool
+put_on_wire(Engine *engine, OutboxItem *item)
+{
+	const Provider *provider = item->gateway->provider;
+	const Message *message = &item->prepared.message;
+	HttpRequest request;
+
+	memset(&request, 0, sizeof(request));
+	if (provider->build(item->prepared.settings, message, &request))
+		item->transfer =
+			http_start(&item->gateway->endpoint, &request,
+					   provider->repeat_safe(item->prepared.settings, message), &engine->finished, item);
+	if (item->transfer == NULL)
+		return false;
+	item->queue->in_flight++;
+	engine->in_flight++;
+	return true;
+}
+
+/* Starts one message, or decides at once that it must not go. */
+static void
+start_item(Engine *engine, OutboxItem *item)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (item->expires_at <= now)
+	{
+		outcome_explain(item, "", "not sent before expires_at");
+		outcome_add(engine, item, item->unsure_since != 0 ? STATUS_UNCERTAIN : STATUS_EXPIRED, 0);
+	}
+	else if (item->unsure_since != 0 && !outcome_may_repeat(item, now))
+	{
+		outcome_explain(item, "", "too late for a repeat that is safe");
+		outcome_add(engine, item, STATUS_UNCERTAIN, 0);
+	}
+	else if (!put_on_wire(engine, item))
+	{
+		item->attempts++;
+		outcome_explain(item, "memory", "out of memory");
+		outcome_try_again(engine, item, false);
+	}
+}
+
+/*
+ * Messages that were claimed for a gateway that rests now go back to the outbox:
+ * there they can be canceled, can expire, and are not in doubt after a crash.
+ */
+static void
+hand_back_resting(Engine *engine, double now)
+{
+	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
+	{
+		bool rests = engine->leaving || queue_rests(queue, now);
+
+		while (rests && queue->nready > 0)
+			outcome_hand_back(engine, queue_pop(engine, queue));
+	}
+}
+
+/* Starts a gateway's next message, within its rate limit. */
+static void
+start_next(Engine *engine, GatewayQueue *queue, double now)
+{
+	OutboxItem *item = queue_pop(engine, queue);
+
+	if (item->gateway->stale)
+	{
+		/* Its server or user mapping has changed since it was claimed. */
+		outcome_hand_back(engine, item);
+		return;
+	}
+	queue_count_request(queue, now);
+	start_item(engine, item);
+}
+
+/* Starts what may start, one message of each gateway in turn. */
+void
+send_start_ready(Engine *engine)
+{
+	double now = now_ms();
+	bool any = guc_enabled && !engine->leaving;
+
+	hand_back_resting(engine, now);
+	while (any)
+	{
+		any = false;
+		for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
+		{
+			if (!queue_may_start(engine, queue, now))
+				continue;
+			start_next(engine, queue, now);
+			any = true;
+		}
+	}
+}
+
+/* Takes a claimed message: among those to start, or it is decided at once that it cannot be sent. */
+void
+send_add_ready(Engine *engine, OutboxItem *item)
+{
+	const Gateway *gateway = item->gateway;
+	GatewayQueue *queue = queue_find(engine, item->gateway_name);
+
+	item->queue = queue;
+	if (item->refusal != NULL)
+	{
+		outcome_refuse(engine, item);
+		return;
+	}
+	queue->max_in_flight = gateway->max_in_flight;
+	queue->repeat_safe = gateway->resend_uncertain ||
+						 gateway->provider->repeat_safe(item->prepared.settings, &item->prepared.message);
+	queue_set_rate_limit(queue, gateway->rate_limit);
+	queue_push(engine, queue, item);
+}

@@ -1,0 +1,62 @@
+/*
+ * configure.h
+ *		What a gateway is, and how its fields are read from options as users write them.
+ */
+#ifndef SMS_CONFIGURE_H
+#define SMS_CONFIGURE_H
+
+#include "postgres.h"
+
+#include "net/http.h"
+#include "nodes/pg_list.h"
+#include "provider/provider.h"
+
+/* So many messages in so many seconds; 0 seconds: no limit. */
+typedef struct Rate
+{
+	int messages;
+	int seconds;
+} Rate;
+
+/* Which ends of messages are told by NOTIFY; in the order of the option's choices. */
+typedef enum Events
+{
+	EVENTS_FAILURES,
+	EVENTS_FINAL,
+	EVENTS_OFF,
+} Events;
+
+/*
+ * A foreign server and one role's credentials for it, as gateway_get() found them; texts
+ * are UTF-8, but for the name, which is the database's.
+ */
+typedef struct Gateway
+{
+	Oid server;
+	Oid role;
+	char *name;
+	const Provider *provider;
+	HttpEndpoint endpoint;
+	int max_in_flight;
+	double rate_limit; /* messages a second; 0: none */
+	int max_attempts;
+	int max_parts;
+	const char *country_code;
+	const char *fallback; /* or NULL */
+	bool resend_uncertain;
+	bool poll_delivery;
+	Events events;
+	bool unaccent;
+	bool redact;
+	double min_balance; /* NaN: none */
+	Rate otp_per_phone;
+	Rate per_phone;
+	Rate per_role;
+	int daily_budget; /* messages; 0: no limit */
+	const char *settings[PROVIDER_MAX_OPTIONS];
+	bool stale; /* a server, mapping or role changed since: another look-up may tell otherwise */
+} Gateway;
+
+extern void gateway_configure(Gateway *gateway, List *server_options, List *user_options);
+
+#endif /* SMS_CONFIGURE_H */

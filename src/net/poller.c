@@ -1,0 +1,296 @@
+/*
+ * poller.c
+ *		The one place where a process waits for the network.
+ *
+ * Nothing can be taken out of a WaitEventSet, so the descriptors are in an epoll of
+ * our own.  That epoll, the process's latch and the postmaster's death are in one
+ * long-lived WaitEventSet: a wait ends at once for a signal as well as for an answer.
+ */
+#include "postgres.h"
+
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/compat.h"
+#include "net/poller.h"
+#include "portability/instr_time.h"
+#include "storage/fd.h"
+
+#define EVENTS_AT_ONCE    128
+#define OTHER_DESCRIPTORS 256 /* what PostgreSQL itself wants in a worker */
+#define FEW_DESCRIPTORS   16  /* so many are always tried */
+
+/* What is known of a descriptor. */
+typedef struct Watch
+{
+	bool ours;       /* from poller_open() */
+	bool wanted;     /* somebody waits for it */
+	uint32_t events; /* as epoll has it; 0: it has not */
+} Watch;
+
+struct Poller
+{
+	int epoll_fd;
+	WaitEventSet *wait_set;
+	Watch *watches; /* by descriptor; from malloc */
+	int nwatches;
+	instr_time timer_start;
+	long timer_ms;                            /* after timer_start; -1: none */
+	struct epoll_event ready[EVENTS_AT_ONCE]; /* of the last wait */
+	int nready;
+	int next; /* of "ready", to be handed out */
+};
+
+/* Returns a new epoll descriptor, which fd.c counts; raises 53000 when none is left, or the error of errno. */
+static int
+open_epoll(void)
+{
+	int fd;
+
+	if (!AcquireExternalFD())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+						errmsg("no file descriptor is left for HTTP requests")));
+	fd = epoll_create1(EPOLL_CLOEXEC);
+	if (fd < 0)
+	{
+		ReleaseExternalFD();
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not create an epoll descriptor: %m")));
+	}
+	return fd;
+}
+
+/*
+ * Makes a poller; it lives as long as the process.  On an error, of memory or descriptors that are
+ * out, nothing of it is left.
+ */
+Poller *
+poller_create(void)
+{
+	Poller *poller = MemoryContextAllocZero(TopMemoryContext, sizeof(Poller));
+
+	poller->epoll_fd = -1;
+	poller->timer_ms = -1;
+	PG_TRY();
+	{
+		poller->epoll_fd = open_epoll();
+		poller->wait_set = compat_create_wait_event_set(3);
+		AddWaitEventToSet(poller->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(poller->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		AddWaitEventToSet(poller->wait_set, WL_SOCKET_READABLE, poller->epoll_fd, NULL, NULL);
+	}
+	PG_CATCH();
+	{
+		if (poller->wait_set != NULL)
+			FreeWaitEventSet(poller->wait_set);
+		if (poller->epoll_fd >= 0)
+		{
+			close(poller->epoll_fd);
+			ReleaseExternalFD();
+		}
+		pfree(poller);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return poller;
+}
+
+/*
+ * Makes room for so many descriptors: raises this process's soft limit if it may.  Returns how many
+ * fit under the limit, beside those that PostgreSQL wants.
+ */
+int
+poller_reserve(int descriptors)
+{
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t) descriptors + OTHER_DESCRIPTORS;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return descriptors;
+	if (limit.rlim_cur < wanted)
+	{
+		limit.rlim_cur = limit.rlim_max == RLIM_INFINITY ? wanted : Min(wanted, limit.rlim_max);
+		setrlimit(RLIMIT_NOFILE, &limit);
+		getrlimit(RLIMIT_NOFILE, &limit);
+	}
+	if (limit.rlim_cur >= wanted)
+		return descriptors;
+	if (limit.rlim_cur > 2 * OTHER_DESCRIPTORS)
+		return (int) (limit.rlim_cur - OTHER_DESCRIPTORS);
+	return FEW_DESCRIPTORS;
+}
+
+/* The entry of a descriptor; NULL when memory is out. */
+static Watch *
+watch_of(Poller *poller, int fd)
+{
+	if (fd >= poller->nwatches)
+	{
+		int n = Max(64, 2 * (fd + 1));
+		Watch *longer = realloc(poller->watches, n * sizeof(Watch));
+
+		if (longer == NULL)
+			return NULL;
+		memset(longer + poller->nwatches, 0, (n - poller->nwatches) * sizeof(Watch));
+		poller->watches = longer;
+		poller->nwatches = n;
+	}
+	return &poller->watches[fd];
+}
+
+/* Takes a descriptor out of epoll. */
+static void
+unwatch(Poller *poller, int fd)
+{
+	epoll_ctl(poller->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	poller->watches[fd].events = 0;
+}
+
+/*
+ * Opens a socket, which poller_close() is to close: so its end is known for certain, and it may stay in
+ * epoll while nobody waits for it.  Arguments are those of socket().  Returns the descriptor, or -1.
+ */
+int
+poller_open(Poller *poller, int family, int type, int protocol)
+{
+	int fd = socket(family, type | SOCK_CLOEXEC, protocol);
+	Watch *watch;
+
+	if (fd < 0)
+		return -1;
+	watch = watch_of(poller, fd);
+	if (watch == NULL)
+	{
+		close(fd);
+		return -1;
+	}
+	*watch = (Watch){.ours = true};
+	return fd;
+}
+
+/* Closes a socket that poller_open() opened, which takes it out of epoll; returns what close() does. */
+int
+poller_close(Poller *poller, int fd)
+{
+	poller->watches[fd] = (Watch){0};
+	return close(fd);
+}
+
+/*
+ * Sets for which of POLLER_IN and POLLER_OUT a descriptor is watched; 0: it is no longer.  Returns false
+ * when that cannot be done.
+ *
+ * libcurl takes its interest in a connection back after each answer and renews it with the next
+ * request.  A socket of ours stays in epoll between the two: that spares two system calls a request.
+ */
+bool
+poller_watch(Poller *poller, int fd, int events)
+{
+	struct epoll_event event = {0};
+	Watch *watch = watch_of(poller, fd);
+
+	if (watch == NULL)
+		return false;
+	watch->wanted = events != 0;
+	if (!watch->wanted)
+	{
+		if (!watch->ours)
+			unwatch(poller, fd);
+		return true;
+	}
+	event.data.fd = fd;
+	event.events = (events & POLLER_IN ? EPOLLIN : 0) | (events & POLLER_OUT ? EPOLLOUT : 0);
+	if (event.events == watch->events)
+		return true;
+	if (epoll_ctl(poller->epoll_fd, watch->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0)
+		return false;
+	watch->events = event.events;
+	return true;
+}
+
+/* Sets the timer, of which there is one, to so many milliseconds from now; -1: to none. */
+void
+poller_set_timer(Poller *poller, long ms)
+{
+	poller->timer_ms = ms;
+	INSTR_TIME_SET_CURRENT(poller->timer_start);
+}
+
+/* Milliseconds until the timer is due; -1: none is set. */
+static long
+timer_left(const Poller *poller)
+{
+	instr_time now;
+
+	if (poller->timer_ms < 0)
+		return -1;
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, poller->timer_start);
+	return Max(poller->timer_ms - (long) INSTR_TIME_GET_MILLISEC(now), 0);
+}
+
+/* Asks epoll what is ready, without a wait. */
+static void
+look(Poller *poller)
+{
+	poller->nready = epoll_wait(poller->epoll_fd, poller->ready, EVENTS_AT_ONCE, 0);
+	poller->next = 0;
+}
+
+/*
+ * Waits until a descriptor is ready, the timer is due, the latch is set, which it leaves set, or
+ * timeout_ms have passed (-1: without end).  Then poller_next() and poller_timer_due() tell which.  The
+ * process ends with the postmaster.  wait_event: as for WaitLatch().
+ */
+void
+poller_wait(Poller *poller, long timeout_ms, uint32 wait_event)
+{
+	WaitEvent events[3];
+	long left;
+
+	look(poller);
+	left = timer_left(poller);
+	if (poller->nready > 0 || left == 0 || timeout_ms == 0)
+		return;
+	if (left < 0 || (timeout_ms >= 0 && timeout_ms < left))
+		left = timeout_ms;
+	WaitEventSetWait(poller->wait_set, left, events, lengthof(events), wait_event);
+	look(poller);
+}
+
+/*
+ * Tells the next descriptor that the last wait found ready, and for what.  Returns false when there is
+ * none left.  In between, descriptors may be watched, closed and so on: those that nobody waits for any
+ * more are left out.
+ */
+bool
+poller_next(Poller *poller, int *fd, int *events)
+{
+	while (poller->next < poller->nready)
+	{
+		const struct epoll_event *ready = &poller->ready[poller->next++];
+
+		/* An idle connection that ends, or talks unasked: its user finds out when it wants to use it. */
+		if (!poller->watches[ready->data.fd].wanted)
+		{
+			unwatch(poller, ready->data.fd);
+			continue;
+		}
+		*fd = ready->data.fd;
+		*events = (ready->events & EPOLLIN ? POLLER_IN : 0) | (ready->events & EPOLLOUT ? POLLER_OUT : 0) |
+				  (ready->events & (EPOLLERR | EPOLLHUP) ? POLLER_ERR : 0);
+		return true;
+	}
+	return false;
+}
+
+/* Is the timer due?  If so it is taken back. */
+bool
+poller_timer_due(Poller *poller)
+{
+	if (timer_left(poller) != 0)
+		return false;
+	poller->timer_ms = -1;
+	return true;
+}

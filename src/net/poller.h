@@ -1,0 +1,33 @@
+/*
+ * poller.h
+ *		Waits for many descriptors, a timer, this process's latch and the postmaster's
+ *		death at once.
+ *
+ * Functions that a library may call back into (all that take a descriptor or set the
+ * timer) raise no errors and allocate with malloc alone.
+ */
+#ifndef SMS_POLLER_H
+#define SMS_POLLER_H
+
+#include "postgres.h"
+
+/* What a descriptor is watched for, or has become: a set of these. */
+#define POLLER_IN  1 /* can be read */
+#define POLLER_OUT 2 /* can be written */
+#define POLLER_ERR 4 /* is closed or broken; told unasked */
+
+typedef struct Poller Poller;
+
+extern Poller *poller_create(void);
+extern int poller_reserve(int descriptors);
+
+extern int poller_open(Poller *poller, int family, int type, int protocol);
+extern bool poller_watch(Poller *poller, int fd, int events);
+extern int poller_close(Poller *poller, int fd);
+extern void poller_set_timer(Poller *poller, long ms);
+
+extern void poller_wait(Poller *poller, long timeout_ms, uint32 wait_event);
+extern bool poller_next(Poller *poller, int *fd, int *events);
+extern bool poller_timer_due(Poller *poller);
+
+#endif /* SMS_POLLER_H */
