@@ -235,10 +235,10 @@ make_params(const Statement *statement, const Datum *values)
  *   the code of whoever has the TRIGGER privilege; the owner is often a superuser, and would be the
  *   wrong one to run them.  So the user changes in between, and back when the triggers have run.
  *
- * Deferred triggers do not wait for the commit, as scope.c sets all constraints immediate in the
- * worker; in a session they run as whoever commits, as for any other statement.  PostgreSQL 18 made an
- * AFTER trigger run as the user who was current when its event was queued, which before was the user
- * current when it ran: here both are "role", as nothing but the user changes between Start and Run.
+ * In PostgreSQL 18 an AFTER trigger runs as the user who was current when its event was queued, before 18 as the
+ * one who is current when it runs: for triggers that run in here both are "role".  The worker leaves none
+ * for later, as scope.c sets all constraints immediate.  In a session a deferred trigger runs at commit, as
+ * after any other statement: as "role" in 18, before 18 as whoever commits.
  *
  * Triggers find their objects where they do in any session: search_path is that of a new session.
  * What they SET does not last.  Such statements qualify all their operators, as they are planned

@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "pgtime.h"
+#include "base/compat.h"
 #include "db/home.h"
 #include "guard/counter.h"
 #include "guard/limits.h"
@@ -395,7 +396,7 @@ typedef struct Limit
 } Limit;
 
 /* Raises 53400: a limit has not so many messages left. */
-static void
+pg_noreturn static void
 refuse_limit(const Gateway *gateway, const Limit *limit, TimestampTz again)
 {
 	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

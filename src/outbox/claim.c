@@ -30,6 +30,13 @@ enum
 	LANE_PRIORITY
 };
 
+/*
+ * sms_gateway_claimed() keeps out what this engine has in its hands already: rows whose lane is looked
+ * at anew from the start.  It is a function, not an array of ids: it is asked only of rows that are about
+ * to be locked, by a look-up in the engine's hash table, while an array of all that is in flight, thousands,
+ * would be built for each claim and searched for each row.  It reads what the process holds and no
+ * table, so the plan does not depend on it.
+ */
 static Statement due_messages = {
 	.sql = "SELECT " ITEM_COLUMNS " FROM @sms_outbox o "
 		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "

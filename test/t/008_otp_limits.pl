@@ -87,6 +87,16 @@ subtest 'the last code counts, for its phone and its gateway' => sub {
 	is(check('0901111111', $first, 'cpaas'), 'f', 'an older code does not come back when the last one is used');
 };
 
+subtest 'several are claimed at once: keeping the hash of one ends no claim of the others' => sub {
+	my $those = "FROM sms_outbox WHERE phone LIKE '8490777777_'";
+	ask("INSERT INTO sms_outbox (kind, gateway, phone, content)
+		SELECT 'otp', 'cpaas', '090777777' || i, '{OTP} is your code' FROM generate_series(1, 8) i");
+	becomes("SELECT count(*) $those AND status = 'sent'", '8', 'eight are sent');
+	is(ask("SELECT count(*) FROM sms_gateway_otp WHERE phone LIKE '8490777777_'"), '8', 'eight are kept');
+	is(ask("SELECT max(sent_at) - min(sent_at) < interval '2 seconds' $those"), 't',
+		'together, not one at each look');
+};
+
 subtest 'five wrong tries end a code, also in transactions that roll back' => sub {
 	my $tries = "SELECT tries FROM sms_gateway_otp WHERE phone =";
 	my $code = fresh('0902222222');
