@@ -102,9 +102,14 @@ bench:
 	@test/setup demo
 	@test/bench/run
 
+# Beside an earlier revision, in turns: make bench-compare BASE=v0.1.0
+bench-compare:
+	@test/setup demo
+	@test/bench/compare
+
 soak:
 	@test/setup test
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
 		TESTS="crash soak promotion operations" test/run
 
-.PHONY: demo test test-asan test-valgrind test-matrix bench soak simulator unit floors fuzz fuzz-build fuzz-run
+.PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare soak simulator unit floors fuzz fuzz-build fuzz-run

@@ -73,7 +73,7 @@ subtest 'kill -9 of the worker, again and again' => sub {
 		sleep 0.15 + 0.1 * $i;    # time itself: each kill comes at another moment of the work
 		kill 'KILL', $pid;
 		ok(wait_until(sub { !kill 0, $pid }), "kill $i");
-		ok($node->poll_query_until('postgres', 'SELECT true'), '… from which the server recovers');
+		ok(wait_until(sub { eval { ask('SELECT true') } }), '… from which the server recovers');
 	}
 	ok(finish($node, 60), 'all is done in the end');
 	account('kill -9 of the worker');
