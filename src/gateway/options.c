@@ -15,7 +15,7 @@
 #include "gateway/options.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "net/http.h"
+#include "net/url_parse.h"
 #include "provider/option.h"
 #include "provider/table.h"
 #include "utils/builtins.h"
@@ -116,7 +116,7 @@ options_value(const OptionDef *option, const char *value, const char **detail)
 
 	if (option->type == OPTION_URL)
 	{
-		*detail = http_check_url(value, &plain_remote);
+		*detail = url_check(value, &plain_remote);
 		return *detail == NULL ? value : NULL;
 	}
 	result = option_read(option, value, &server_parsers, &read);
@@ -172,7 +172,7 @@ check_plain_http(List *options)
 
 	if (url == NULL)
 		return;
-	http_check_url(url, &plain_remote);
+	url_check(url, &plain_remote);
 	if (plain_remote && !(allow != NULL && parse_bool(allow, &allowed) && allowed))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("invalid value for option \"base_url\": \"%s\"", url),

@@ -1,10 +1,11 @@
 /*
  * http.c
- *		All of libcurl: many transfers in flight on one multi handle.
+ *		libcurl's transfers: many in flight on one multi handle.
  *
  * Exactly-once rests on one rule kept here: a request is put on the wire once.
  * libcurl by itself repeats a request when a reused connection turns out dead,
- * although the server may have acted on it; progress_send() allows one start only.
+ * although the server may have acted on it; progress_send() allows one start only,
+ * unless the gateway knows a repeat again.
  *
  * libcurl's callbacks neither raise errors nor allocate from PostgreSQL: an
  * error thrown through libcurl leaves its handle unusable.
@@ -21,6 +22,7 @@
 #include "net/progress.h"
 #include "net/trace.h"
 #include "net/url.h"
+#include "net/url_parse.h"
 #include "text/text.h"
 
 /*
@@ -45,6 +47,9 @@ struct HttpTransfer
 	const char *path;           /* whose URL is set on "easy"; NULL: none to be used again */
 	char *request_body;         /* from malloc */
 	bool running;               /* libcurl has it */
+	bool repeats_set;           /* the next two hold, and "easy" is set accordingly */
+	bool repeats;               /* a request may be repeated … */
+	bool multiplexes;           /* … and may share a connection (HTTP/2) */
 	Progress progress;
 	int timeout_ms;
 	int connect_timeout_ms;
@@ -64,9 +69,9 @@ static HttpTransfer *free_transfers = NULL;
 static curl_socket_t
 on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	int fd = poller_open(poller, address->family, address->socktype, address->protocol);
+	int fd = poller_open(poller, address->family, address->socktype, address->protocol,
+						 ((HttpTransfer *) arg)->multiplexes);
 
-	(void) arg;
 	(void) purpose;
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
@@ -107,9 +112,8 @@ on_body(char *data, size_t one, size_t n, void *arg)
 static size_t
 on_header(char *data, size_t one, size_t n, void *arg)
 {
-	(void) data;
 	(void) one;
-	return progress_header(&((HttpTransfer *) arg)->progress, n) ? n : 0;
+	return progress_header(&((HttpTransfer *) arg)->progress, data, n) ? n : 0;
 }
 
 /* Called each time that libcurl is about to put the request on a connection. */
@@ -183,56 +187,6 @@ http_reserve(int transfers)
 	return poller_reserve(transfers);
 }
 
-/* Has a URL this part?  If so, and "out" is not NULL, it is copied there. */
-static bool
-get_part(CURLU *url, CURLUPart which, char *out, size_t size)
-{
-	char *part = NULL;
-	bool has = curl_url_get(url, which, &part, 0) == CURLUE_OK;
-
-	if (has && out != NULL)
-		utf8_copy(out, size, part, strlen(part));
-	curl_free(part);
-	return has;
-}
-
-/*
- * Takes a URL apart; flags: of curl_url_set().  Returns CURLUE_OK, or why it cannot be done, and then
- * the parts say nothing.
- */
-static CURLUcode
-parse_url(const char *text, unsigned flags, UrlParts *parts)
-{
-	CURLU *url = curl_url();
-	CURLUcode result = url != NULL ? curl_url_set(url, CURLUPART_URL, text, flags) : CURLUE_OUT_OF_MEMORY;
-
-	if (result == CURLUE_OK && (!get_part(url, CURLUPART_SCHEME, parts->scheme, sizeof(parts->scheme)) ||
-								!get_part(url, CURLUPART_HOST, parts->host, sizeof(parts->host))))
-		result = CURLUE_NO_HOST;
-	parts->has_user = get_part(url, CURLUPART_USER, NULL, 0);
-	parts->has_query = get_part(url, CURLUPART_QUERY, NULL, 0);
-	parts->has_fragment = get_part(url, CURLUPART_FRAGMENT, NULL, 0);
-	curl_url_cleanup(url);
-	return result;
-}
-
-/*
- * Is this a URL that requests may go to?  Returns NULL if so, else what is wrong with it, as a DETAIL:
- * a literal.  Sets *plain_remote when the scheme is http and the host is not of this machine, so that
- * the caller can ask for allow_http.
- */
-const char *
-http_check_url(const char *url, bool *plain_remote)
-{
-	UrlParts parts;
-	CURLUcode result = parse_url(url, CURLU_NON_SUPPORT_SCHEME, &parts);
-
-	*plain_remote = result == CURLUE_OK && url_is_plain_remote(&parts);
-	if (result == CURLUE_OUT_OF_MEMORY)
-		return "Out of memory.";
-	return result == CURLUE_OK ? url_refusal(&parts) : "It is not a URL.";
-}
-
 /* Adds "name: value" to a header list; false when memory is out, and then the list stays as it is. */
 static bool
 add_header(struct curl_slist **list, const char *name, const char *value)
@@ -285,6 +239,7 @@ configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
@@ -298,8 +253,6 @@ configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-	if (strncmp(endpoint->base_url, "https:", 6) == 0)
-		curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
 	if (endpoint->ca_file != NULL)
 		curl_easy_setopt(easy, CURLOPT_CAINFO, endpoint->ca_file);
 	if (endpoint->ssl_cert != NULL)
@@ -312,6 +265,7 @@ configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 		curl_easy_setopt(easy, CURLOPT_PROXY, endpoint->proxy);
 	}
 	t->endpoint = endpoint->id;
+	t->repeats_set = false;
 	t->timeout_ms = endpoint->timeout_ms;
 	t->connect_timeout_ms = endpoint->connect_timeout_ms;
 }
@@ -408,6 +362,27 @@ set_body(HttpTransfer *t)
 	curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->request_body);
 }
 
+/*
+ * Sets what depends on whether a repeat is safe.  Over HTTP/2 a server may close a connection under
+ * requests that it did not process; libcurl knows which, and sends those again, but does not say so: it
+ * may only where no harm is done by any other repeat either.  Over HTTP/1.1 servers close a connection
+ * between two requests, which is seen before the next one (poller.c).
+ */
+static void
+set_repeat(HttpTransfer *t, const HttpEndpoint *endpoint, bool repeat_safe)
+{
+	t->progress.repeat_safe = repeat_safe;
+	if (t->repeats_set && t->repeats == repeat_safe)
+		return;
+	t->repeats_set = true;
+	t->repeats = repeat_safe;
+	t->multiplexes = repeat_safe && strncmp(endpoint->base_url, "https:", 6) == 0;
+	curl_easy_setopt(t->easy, CURLOPT_HTTP_VERSION,
+					 (long) (t->multiplexes ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+	curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, (long) t->multiplexes);
+	curl_easy_setopt(t->easy, CURLOPT_MAXAGE_CONN, (long) (repeat_safe ? MAX_IDLE : MAX_IDLE_UNREPEATABLE));
+}
+
 /* Takes a transfer that is free, or makes one, for this body; NULL when memory is out. */
 static HttpTransfer *
 take_transfer(char *body)
@@ -451,7 +426,7 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 	if (guc_log_http)
 		start_trace(t, request);
 	set_body(t);
-	curl_easy_setopt(t->easy, CURLOPT_MAXAGE_CONN, (long) (repeat_safe ? MAX_IDLE : MAX_IDLE_UNREPEATABLE));
+	set_repeat(t, endpoint, repeat_safe);
 	t->running = ok && curl_multi_add_handle(multi, t->easy) == CURLM_OK;
 	if (t->running)
 		return t;
@@ -538,6 +513,21 @@ describe_failure(const HttpTransfer *t, HttpAnswer *answer)
 					t->errbuf[0] ? t->errbuf : curl_easy_strerror(t->result), answer);
 }
 
+/*
+ * Is the answer whole: its status, its headers, and as many bytes of a body as they announced?  Then it
+ * counts however its stream ended: a server may answer before it has read the request, and close.
+ */
+static bool
+is_whole(const HttpTransfer *t, long status)
+{
+	curl_off_t announced = -1;
+	curl_off_t came = 0;
+
+	curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+	curl_easy_getinfo(t->easy, CURLINFO_SIZE_DOWNLOAD_T, &came);
+	return progress_is_readable(&t->progress) && status >= 200 && announced >= 0 && came == announced;
+}
+
 /* Reads an answer's headers, as far as they matter, into "answer". */
 static void
 read_headers(HttpTransfer *t, HttpAnswer *answer)
@@ -554,7 +544,7 @@ read_headers(HttpTransfer *t, HttpAnswer *answer)
 			answer->retry_after = (int) Min(seconds, 24 * 3600);
 	}
 	curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &redirect);
-	if (redirect != NULL && parse_url(redirect, 0, &parts) == CURLUE_OK)
+	if (redirect != NULL && url_parse(redirect, &parts) == NULL)
 		utf8_copy(answer->redirect_host, sizeof(answer->redirect_host), parts.host, strlen(parts.host));
 }
 
@@ -585,7 +575,7 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 	answer->body = t->progress.len > 0 ? t->progress.body : "";
 	answer->len = t->progress.len;
 	*tag = t->tag;
-	if (t->result == CURLE_OK)
+	if (t->result == CURLE_OK || is_whole(t, status))
 	{
 		answer->progress = HTTP_ANSWERED;
 		read_headers(t, answer);

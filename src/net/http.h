@@ -53,6 +53,4 @@ extern void http_wait(long timeout_ms, uint32 wait_event);
 extern HttpTransfer *http_next(HttpQueue *queue, HttpAnswer *answer, void **tag);
 extern void http_release(HttpTransfer *transfer);
 
-extern const char *http_check_url(const char *url, bool *plain_remote);
-
 #endif /* SMS_HTTP_H */

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include <errno.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -18,7 +19,7 @@
 #include "portability/instr_time.h"
 #include "storage/fd.h"
 
-#define EVENTS_AT_ONCE    128
+#define EVENTS_AT_ONCE    256
 #define OTHER_DESCRIPTORS 256 /* what PostgreSQL itself wants in a worker */
 #define FEW_DESCRIPTORS   16  /* so many are always tried */
 
@@ -26,6 +27,7 @@
 typedef struct Watch
 {
 	bool ours;       /* from poller_open() */
+	bool talkative;  /* its peer may send what nobody asked for */
 	bool wanted;     /* somebody waits for it */
 	uint32_t events; /* as epoll has it; 0: it has not */
 } Watch;
@@ -148,11 +150,46 @@ unwatch(NetPoller *poller, int fd)
 }
 
 /*
+ * Ends a connection that nobody uses, so that whoever would use it again sees at once that it is none:
+ * a TLS connection with its last words unread looks alive.
+ */
+static void
+end_idle(NetPoller *poller, int fd)
+{
+	char unread[4096];
+
+	unwatch(poller, fd);
+	shutdown(fd, SHUT_RDWR);
+	while (recv(fd, unread, sizeof(unread), MSG_DONTWAIT) > 0)
+		;
+}
+
+/*
+ * Something has become of a connection that nobody waits for.  One that its peer closes, or that says
+ * something unasked (which is its end), is ended; of a talkative one only the end counts.
+ */
+static void
+see_idle(NetPoller *poller, int fd, uint32_t events)
+{
+	Watch *watch = &poller->watches[fd];
+	uint32_t ends = EPOLLRDHUP | EPOLLHUP | EPOLLERR | (watch->talkative ? 0 : EPOLLIN);
+	struct epoll_event event = {.events = ends & ~(EPOLLHUP | EPOLLERR), .data.fd = fd};
+
+	if (!watch->ours)
+		unwatch(poller, fd);
+	else if ((events & ends) || epoll_ctl(poller->epoll_fd, EPOLL_CTL_MOD, fd, &event) < 0)
+		end_idle(poller, fd);
+	else
+		watch->events = event.events;
+}
+
+/*
  * Opens a socket, which poller_close() is to close: so its end is known for certain, and it may stay in
- * epoll while nobody waits for it.  Arguments are those of socket().  Returns the descriptor, or -1.
+ * epoll while nobody waits for it.  talkative: its peer may say something while nobody waits, and goes on
+ * (HTTP/2).  The other arguments are those of socket().  Returns the descriptor, or -1 and errno.
  */
 int
-poller_open(NetPoller *poller, int family, int type, int protocol)
+poller_open(NetPoller *poller, int family, int type, int protocol, bool talkative)
 {
 	int fd = socket(family, type | SOCK_CLOEXEC, protocol);
 	Watch *watch;
@@ -163,9 +200,10 @@ poller_open(NetPoller *poller, int family, int type, int protocol)
 	if (watch == NULL)
 	{
 		close(fd);
+		errno = ENOMEM;
 		return -1;
 	}
-	*watch = (Watch){.ours = true};
+	*watch = (Watch){.ours = true, .talkative = talkative};
 	return fd;
 }
 
@@ -200,7 +238,7 @@ poller_watch(NetPoller *poller, int fd, int events)
 		return true;
 	}
 	event.data.fd = fd;
-	event.events = (events & POLLER_IN ? EPOLLIN : 0) | (events & POLLER_OUT ? EPOLLOUT : 0);
+	event.events = (events & POLLER_IN ? EPOLLIN | EPOLLRDHUP : 0) | (events & POLLER_OUT ? EPOLLOUT : 0);
 	if (event.events == watch->events)
 		return true;
 	if (epoll_ctl(poller->epoll_fd, watch->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0)
@@ -230,12 +268,28 @@ timer_left(const NetPoller *poller)
 	return Max(poller->timer_ms - (long) INSTR_TIME_GET_MILLISEC(now), 0);
 }
 
-/* Asks epoll what is ready, without a wait. */
+/*
+ * Asks epoll what is ready, without a wait.  Connections that have ended unused are gone afterwards, all
+ * of them: whoever chooses one to use must find those that live.
+ */
 static void
 look(NetPoller *poller)
 {
-	poller->nready = epoll_wait(poller->epoll_fd, poller->ready, EVENTS_AT_ONCE, 0);
-	poller->next = 0;
+	bool again;
+
+	do
+	{
+		again = false;
+		poller->nready = Max(epoll_wait(poller->epoll_fd, poller->ready, EVENTS_AT_ONCE, 0), 0);
+		poller->next = 0;
+		for (int i = 0; i < poller->nready; i++)
+		{
+			if (poller->watches[poller->ready[i].data.fd].wanted)
+				continue;
+			see_idle(poller, poller->ready[i].data.fd, poller->ready[i].events);
+			again = poller->nready == EVENTS_AT_ONCE;
+		}
+	} while (again);
 }
 
 /*
@@ -271,14 +325,11 @@ poller_next(NetPoller *poller, int *fd, int *events)
 	{
 		const struct epoll_event *ready = &poller->ready[poller->next++];
 
-		/* An idle connection that ends, or talks unasked: its user finds out when it wants to use it. */
 		if (!poller->watches[ready->data.fd].wanted)
-		{
-			unwatch(poller, ready->data.fd);
 			continue;
-		}
 		*fd = ready->data.fd;
-		*events = (ready->events & EPOLLIN ? POLLER_IN : 0) | (ready->events & EPOLLOUT ? POLLER_OUT : 0) |
+		*events = (ready->events & (EPOLLIN | EPOLLRDHUP) ? POLLER_IN : 0) |
+				  (ready->events & EPOLLOUT ? POLLER_OUT : 0) |
 				  (ready->events & (EPOLLERR | EPOLLHUP) ? POLLER_ERR : 0);
 		return true;
 	}

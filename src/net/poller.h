@@ -21,7 +21,7 @@ typedef struct NetPoller NetPoller;
 extern NetPoller *poller_create(void);
 extern int poller_reserve(int descriptors);
 
-extern int poller_open(NetPoller *poller, int family, int type, int protocol);
+extern int poller_open(NetPoller *poller, int family, int type, int protocol, bool talkative);
 extern bool poller_watch(NetPoller *poller, int fd, int events);
 extern int poller_close(NetPoller *poller, int fd);
 extern void poller_set_timer(NetPoller *poller, long ms);
