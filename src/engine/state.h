@@ -92,12 +92,13 @@ typedef struct Engine
 	HttpQueue finished;
 	int nready;
 	int in_flight;
-	int slots;         /* transfers that file descriptors allow */
-	bool started;      /* orphans are settled */
-	bool look;         /* somebody queued something */
-	double look_at;    /* next safety poll */
-	bool full_look;    /* the next round is one from the start of every lane */
-	bool pauses_stale; /* the table of pauses may have changed */
+	int slots;             /* transfers that file descriptors allow */
+	double slots_again_at; /* when that is counted again; 0: it is not reduced */
+	bool started;          /* orphans are settled */
+	bool look;             /* somebody queued something */
+	double look_at;        /* next safety poll */
+	bool full_look;        /* the next round is one from the start of every lane */
+	bool pauses_stale;     /* the table of pauses may have changed */
 	TimestampTz next_expiry;
 	double purge_at;
 	int64 purge_after;

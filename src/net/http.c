@@ -47,6 +47,7 @@ struct HttpTransfer
 	const char *path;           /* whose URL is set on "easy"; NULL: none to be used again */
 	char *request_body;         /* from malloc */
 	bool running;               /* libcurl has it */
+	bool starved;               /* it failed for want of a file descriptor */
 	bool repeats_set;           /* the next two hold, and "easy" is set accordingly */
 	bool repeats;               /* a request may be repeated … */
 	bool multiplexes;           /* … and may share a connection (HTTP/2) */
@@ -73,6 +74,8 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 						 ((HttpTransfer *) arg)->multiplexes);
 
 	(void) purpose;
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+		((HttpTransfer *) arg)->starved = true;
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
@@ -184,7 +187,7 @@ http_reserve(int transfers)
 {
 	http_init();
 	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) transfers);
-	return poller_reserve(transfers);
+	return poller_reserve(poller, transfers);
 }
 
 /* Adds "name: value" to a header list; false when memory is out, and then the list stays as it is. */
@@ -399,6 +402,7 @@ take_transfer(char *body)
 	}
 	t->request_body = body;
 	t->errbuf[0] = '\0';
+	t->starved = false;
 	return t;
 }
 
@@ -449,6 +453,8 @@ collect_finished(void)
 			continue;
 		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &t);
 		t->result = msg->data.result;
+		/* Not only a socket: a resolver's pair, a file of certificates. */
+		t->starved = t->result != CURLE_OK && !t->progress.began && (t->starved || poller_starved(poller));
 		curl_multi_remove_handle(multi, t->easy);
 		t->running = false;
 		t->next = NULL;
@@ -509,6 +515,8 @@ describe_failure(const HttpTransfer *t, HttpAnswer *answer)
 		if (known[i].result == t->result)
 			failure = known[i].failure;
 	}
+	if (t->starved)
+		failure = FAILURE_DESCRIPTORS;
 	progress_failed(&t->progress, failure, t->timeout_ms, t->connect_timeout_ms,
 					t->errbuf[0] ? t->errbuf : curl_easy_strerror(t->result), answer);
 }
@@ -583,6 +591,7 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 	else
 	{
 		answer->progress = t->progress.began ? HTTP_MAYBE_SENT : HTTP_NOT_SENT;
+		answer->starved = t->starved;
 		describe_failure(t, answer);
 	}
 	return t;

@@ -8,7 +8,9 @@
  */
 #include "postgres.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -20,7 +22,7 @@
 #include "storage/fd.h"
 
 #define EVENTS_AT_ONCE    256
-#define OTHER_DESCRIPTORS 256 /* what PostgreSQL itself wants in a worker */
+#define OTHER_DESCRIPTORS 192 /* what PostgreSQL itself may open beside those that are open */
 #define FEW_DESCRIPTORS   16  /* so many are always tried */
 
 /* What is known of a descriptor. */
@@ -38,6 +40,7 @@ struct NetPoller
 	WaitEventSet *wait_set;
 	Watch *watches; /* by descriptor; from malloc */
 	int nwatches;
+	int nopen; /* from poller_open() */
 	instr_time timer_start;
 	long timer_ms;                            /* after timer_start; -1: none */
 	struct epoll_event ready[EVENTS_AT_ONCE]; /* of the last wait */
@@ -98,15 +101,32 @@ poller_create(void)
 	return poller;
 }
 
+/* How many descriptors of this process are open, but for sockets of ours. */
+static int
+count_others(const NetPoller *poller)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = -3; /* two of them are no descriptors, and one is of this look */
+
+	if (dir == NULL)
+		return 64;
+	while (readdir(dir) != NULL)
+		n++;
+	closedir(dir);
+	return n - poller->nopen;
+}
+
 /*
  * Makes room for so many descriptors: raises this process's soft limit if it may.  Returns how many
- * fit under the limit, beside those that PostgreSQL wants.
+ * fit under the limit, beside those that PostgreSQL has and may yet open (with io_uring, a process has
+ * hundreds from the start).
  */
 int
-poller_reserve(int descriptors)
+poller_reserve(NetPoller *poller, int descriptors)
 {
 	struct rlimit limit;
-	rlim_t wanted = (rlim_t) descriptors + OTHER_DESCRIPTORS;
+	rlim_t others = (rlim_t) count_others(poller) + OTHER_DESCRIPTORS;
+	rlim_t wanted = (rlim_t) descriptors + others;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return descriptors;
@@ -118,9 +138,21 @@ poller_reserve(int descriptors)
 	}
 	if (limit.rlim_cur >= wanted)
 		return descriptors;
-	if (limit.rlim_cur > 2 * OTHER_DESCRIPTORS)
-		return (int) (limit.rlim_cur - OTHER_DESCRIPTORS);
-	return FEW_DESCRIPTORS;
+	if (limit.rlim_cur > others + FEW_DESCRIPTORS)
+		return (int) (limit.rlim_cur - others);
+	return Min(descriptors, FEW_DESCRIPTORS);
+}
+
+/* Is no descriptor left, of this process's or of the machine's? */
+bool
+poller_starved(NetPoller *poller)
+{
+	int fd = fcntl(poller->epoll_fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return true;
+	close(fd);
+	return false;
 }
 
 /* The entry of a descriptor; NULL when memory is out. */
@@ -204,6 +236,7 @@ poller_open(NetPoller *poller, int family, int type, int protocol, bool talkativ
 		return -1;
 	}
 	*watch = (Watch){.ours = true, .talkative = talkative};
+	poller->nopen++;
 	return fd;
 }
 
@@ -212,6 +245,7 @@ int
 poller_close(NetPoller *poller, int fd)
 {
 	poller->watches[fd] = (Watch){0};
+	poller->nopen--;
 	return close(fd);
 }
 

@@ -19,7 +19,8 @@
 typedef struct NetPoller NetPoller;
 
 extern NetPoller *poller_create(void);
-extern int poller_reserve(int descriptors);
+extern int poller_reserve(NetPoller *poller, int descriptors);
+extern bool poller_starved(NetPoller *poller);
 
 extern int poller_open(NetPoller *poller, int family, int type, int protocol, bool talkative);
 extern bool poller_watch(NetPoller *poller, int fd, int events);

@@ -105,7 +105,7 @@ progress_failed(const Progress *progress, Failure failure, int timeout_ms, int c
 {
 	static const char *const codes[] = {
 		[FAILURE_BROKEN] = "broken",   [FAILURE_RESOLVE] = "resolve", [FAILURE_CONNECT] = "connect",
-		[FAILURE_TIMEOUT] = "timeout", [FAILURE_TLS] = "tls",
+		[FAILURE_TIMEOUT] = "timeout", [FAILURE_TLS] = "tls",         [FAILURE_DESCRIPTORS] = "descriptors",
 	};
 	char *error = answer->error;
 	size_t size = sizeof(answer->error);
@@ -118,6 +118,8 @@ progress_failed(const Progress *progress, Failure failure, int timeout_ms, int c
 	else if (failure == FAILURE_TIMEOUT)
 		snprintf(error, size, "no connection within %d ms",
 				 connect_timeout_ms < timeout_ms ? connect_timeout_ms : timeout_ms);
+	else if (failure == FAILURE_DESCRIPTORS)
+		snprintf(error, size, "no file descriptor is left in this process");
 	else if (progress->repeated && !progress->repeat_safe)
 		snprintf(error, size, "the connection closed before an answer");
 	else if (progress->too_large)

@@ -37,6 +37,7 @@ typedef enum Failure
 	FAILURE_CONNECT,
 	FAILURE_TIMEOUT,
 	FAILURE_TLS,
+	FAILURE_DESCRIPTORS, /* none is left here */
 } Failure;
 
 extern void progress_restart(Progress *progress);

@@ -130,6 +130,26 @@ subtest 'what a server of HTTP/2 did not process is not in doubt' => sub {
 	}
 };
 
+subtest 'a want of file descriptors is nobody\'s attempt' => sub {
+	my $simulator = simulator();
+	fault($simulator, fault => 'latency', value => 200);
+	ask("ALTER SERVER shop OPTIONS (SET base_url '$simulator->{url}')");
+	ask("SELECT pg_terminate_backend($worker)");
+	becomes(sub { my $new = worker_pid($node); $new ne '' && $new != $worker ? 1 : 0 }, 1, 'a new worker');
+	$worker = worker_pid($node);
+	my $one = many('shop', 1);
+	becomes("SELECT status FROM sms_outbox WHERE id = $one", 'sent', '… sends');
+	my @open = glob "/proc/$worker/fd/*";
+	my $limit = @open + 8;
+	my $log = -s $node->logfile;
+	system_or_bail('prlimit', "--pid=$worker", "--nofile=$limit:$limit");
+	many('shop', 64);
+	becomes('SELECT status, max(attempts), count(*) FROM sms_outbox GROUP BY 1', 'sent|1|65',
+		'with 8 descriptors, 64 messages: one attempt each');
+	like(slurp_file($node->logfile, $log), qr/file descriptors are out: \d+ messages at once/, 'the log says so');
+	ask('DELETE FROM sms_outbox');
+};
+
 $node->stop;
 $_->kill_kill for @servers;
 done_testing();

@@ -87,6 +87,7 @@ test_failures(void **state)
 		{FAILURE_RESOLVE, {0}, "resolve", "its words"},
 		{FAILURE_CONNECT, {0}, "connect", "its words"},
 		{FAILURE_TLS, {0}, "tls", "its words"},
+		{FAILURE_DESCRIPTORS, {0}, "descriptors", "no file descriptor is left in this process"},
 		{FAILURE_BROKEN, {.began = true}, "broken", "its words"},
 		{FAILURE_TIMEOUT, {0}, "timeout", "no connection within 200 ms"},
 		{FAILURE_TIMEOUT, {.began = true}, "timeout", "no answer within 3000 ms"},
