@@ -21,51 +21,21 @@
 #include "net/poller.h"
 #include "net/progress.h"
 #include "net/trace.h"
-#include "net/url.h"
+#include "net/transfer.h"
 #include "net/url_parse.h"
 #include "text/text.h"
-
-/*
- * Seconds that an idle connection may be reused after.  Where a repeat is not
- * safe it is short of the shortest keep-alive seen on servers (5 s): a
- * connection that closes under a request leaves its fate unknown.
- */
-#define MAX_IDLE              60
-#define MAX_IDLE_UNREPEATABLE 4
 
 /* The poller's sets of events are libcurl's. */
 StaticAssertDecl(POLLER_IN == CURL_POLL_IN && POLLER_OUT == CURL_POLL_OUT, "watched for");
 StaticAssertDecl(POLLER_IN == CURL_CSELECT_IN && POLLER_OUT == CURL_CSELECT_OUT, "ready for");
 StaticAssertDecl(POLLER_ERR == CURL_CSELECT_ERR, "ready for");
 
-struct HttpTransfer
-{
-	CURL *easy;
-	uint64 endpoint;            /* whose settings "easy" holds; 0: nobody's */
-	struct curl_slist *headers; /* as set on "easy" */
-	CURLU *target;              /* the URL, as set on "easy" */
-	const char *path;           /* whose URL is set on "easy"; NULL: none to be used again */
-	char *request_body;         /* from malloc */
-	bool running;               /* libcurl has it */
-	bool starved;               /* it failed for want of a file descriptor */
-	bool repeats_set;           /* the next two hold, and "easy" is set accordingly */
-	bool repeats;               /* a request may be repeated … */
-	bool multiplexes;           /* … and may share a connection (HTTP/2) */
-	Progress progress;
-	int timeout_ms;
-	int connect_timeout_ms;
-	CURLcode result;
-	HttpQueue *queue; /* where it goes when finished */
-	void *tag;
-	Trace *trace;       /* what libcurl tells; NULL: nobody wants to know */
-	HttpTransfer *next; /* in a queue, or in the free list */
-	char errbuf[CURL_ERROR_SIZE];
-};
-
 /* Of this process; made at the first request, and never freed. */
 static CURLM *multi = NULL;
 static NetPoller *poller = NULL;
 static HttpTransfer *free_transfers = NULL;
+static int nrunning = 0;   /* transfers that libcurl has */
+static long reserved = 64; /* how many it may have */
 
 static curl_socket_t
 on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
@@ -160,6 +130,14 @@ block_signals(sigset_t *saved)
 	pthread_sigmask(SIG_BLOCK, &all, saved);
 }
 
+/* Tells libcurl for how many transfers at once it is to keep connections, and how many may share one. */
+static void
+set_reserved(void)
+{
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, reserved);
+	curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS, Max(reserved, 100));
+}
+
 /* Makes this process's handles; does nothing when they are there.  Raises an error when something is out. */
 static void
 http_init(void)
@@ -175,6 +153,7 @@ http_init(void)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory in libcurl")));
 	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	set_reserved();
 }
 
 /*
@@ -186,57 +165,18 @@ int
 http_reserve(int transfers)
 {
 	http_init();
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) transfers);
+	reserved = transfers;
+	set_reserved();
 	return poller_reserve(poller, transfers);
 }
 
-/* Adds "name: value" to a header list; false when memory is out, and then the list stays as it is. */
-static bool
-add_header(struct curl_slist **list, const char *name, const char *value)
-{
-	size_t size = strlen(name) + strlen(value) + 3;
-	char *line = malloc(size);
-	struct curl_slist *longer;
-
-	if (line == NULL)
-		return false;
-	snprintf(line, size, "%s: %s", name, value);
-	longer = curl_slist_append(*list, line);
-	free(line);
-	*list = longer != NULL ? longer : *list;
-	return longer != NULL;
-}
-
-/* Writes all headers of a request; false when memory is out. */
-static bool
-make_headers(HttpTransfer *t, const HttpRequest *request)
-{
-	/* Expect: makes a server answer in between; one round trip more. */
-	bool ok = add_header(&t->headers, "Accept", "*/*") && add_header(&t->headers, "Expect", "");
-
-	if (t->request_body != NULL)
-		ok = ok && add_header(&t->headers, "Content-Type", "application/json");
-	for (int i = 0; i < request->nheaders && ok; i++)
-		ok = add_header(&t->headers, request->header[i].name, request->header[i].value);
-	return ok;
-}
-
-/* Settings that are the same for every request to one endpoint. */
+/* Has libcurl call into this file. */
 static void
-configure(HttpTransfer *t, const HttpEndpoint *endpoint)
+set_callbacks(HttpTransfer *t)
 {
 	CURL *easy = t->easy;
 
-	if (t->endpoint == endpoint->id)
-		return;
-	curl_easy_reset(easy);
-	curl_slist_free_all(t->headers);
-	t->headers = NULL;
-	t->path = NULL;
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
-	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->errbuf);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
@@ -246,31 +186,6 @@ configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) endpoint->timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) endpoint->connect_timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");           /* none from the environment … */
-	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");        /* … nor a look at it for each request */
-	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, ""); /* all that libcurl decodes */
-	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
-	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
-	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-	if (endpoint->ca_file != NULL)
-		curl_easy_setopt(easy, CURLOPT_CAINFO, endpoint->ca_file);
-	if (endpoint->ssl_cert != NULL)
-		curl_easy_setopt(easy, CURLOPT_SSLCERT, endpoint->ssl_cert);
-	if (endpoint->ssl_key != NULL)
-		curl_easy_setopt(easy, CURLOPT_SSLKEY, endpoint->ssl_key);
-	if (endpoint->proxy != NULL)
-	{
-		curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
-		curl_easy_setopt(easy, CURLOPT_PROXY, endpoint->proxy);
-	}
-	t->endpoint = endpoint->id;
-	t->repeats_set = false;
-	t->timeout_ms = endpoint->timeout_ms;
-	t->connect_timeout_ms = endpoint->connect_timeout_ms;
 }
 
 static void
@@ -309,6 +224,7 @@ http_release(HttpTransfer *t)
 		curl_multi_remove_handle(multi, t->easy);
 		pthread_sigmask(SIG_SETMASK, &saved, NULL);
 		t->running = false;
+		nrunning--;
 	}
 	stop_trace(t);
 	free(t->request_body);
@@ -316,74 +232,6 @@ http_release(HttpTransfer *t)
 	progress_restart(&t->progress);
 	t->next = free_transfers;
 	free_transfers = t;
-}
-
-/*
- * Sets URL and headers.  Those of the last request to this endpoint serve again
- * if the path is the same and nothing of the message is in the URL: headers
- * depend on the endpoint alone.
- */
-static bool
-set_target(HttpTransfer *t, const HttpEndpoint *endpoint, const HttpRequest *request)
-{
-	char *url;
-	bool ok;
-
-	if (t->path == request->path && request->nquery == 0)
-		return true;
-	t->path = NULL;
-	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
-	curl_slist_free_all(t->headers);
-	t->headers = NULL;
-	ok = make_headers(t, request);
-	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
-	url = url_make(endpoint->base_url, request);
-	if (t->target == NULL)
-		t->target = curl_url();
-	curl_easy_setopt(t->easy, CURLOPT_URL, NULL);
-	/* Parsed here: as text, libcurl would parse and write it for each request. */
-	ok = ok && url != NULL && t->target != NULL &&
-		 curl_url_set(t->target, CURLUPART_URL, url, 0) == CURLUE_OK &&
-		 curl_easy_setopt(t->easy, CURLOPT_CURLU, t->target) == CURLE_OK;
-	free(url);
-	if (ok && request->nquery == 0)
-		t->path = request->path;
-	return ok;
-}
-
-/* Sets method and body; libcurl takes no copy of it. */
-static void
-set_body(HttpTransfer *t)
-{
-	if (t->request_body == NULL)
-	{
-		curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
-		return;
-	}
-	curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
-	curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE, (long) strlen(t->request_body));
-	curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->request_body);
-}
-
-/*
- * Sets what depends on whether a repeat is safe.  Over HTTP/2 a server may close a connection under
- * requests that it did not process; libcurl knows which, and sends those again, but does not say so: it
- * may only where no harm is done by any other repeat either.  Over HTTP/1.1 servers close a connection
- * between two requests, which is seen before the next one (poller.c).
- */
-static void
-set_repeat(HttpTransfer *t, const HttpEndpoint *endpoint, bool repeat_safe)
-{
-	t->progress.repeat_safe = repeat_safe;
-	if (t->repeats_set && t->repeats == repeat_safe)
-		return;
-	t->repeats_set = true;
-	t->repeats = repeat_safe;
-	t->multiplexes = repeat_safe && strncmp(endpoint->base_url, "https:", 6) == 0;
-	curl_easy_setopt(t->easy, CURLOPT_HTTP_VERSION,
-					 (long) (t->multiplexes ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-	curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, (long) t->multiplexes);
-	curl_easy_setopt(t->easy, CURLOPT_MAXAGE_CONN, (long) (repeat_safe ? MAX_IDLE : MAX_IDLE_UNREPEATABLE));
 }
 
 /* Takes a transfer that is free, or makes one, for this body; NULL when memory is out. */
@@ -425,15 +273,19 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 	t->queue = queue;
 	t->tag = tag;
 
-	configure(t, endpoint);
-	ok = set_target(t, endpoint, request);
+	if (transfer_configure(t, endpoint))
+		set_callbacks(t);
+	ok = transfer_set_target(t, endpoint, request);
 	if (guc_log_http)
 		start_trace(t, request);
-	set_body(t);
-	set_repeat(t, endpoint, repeat_safe);
+	transfer_set_body(t);
+	transfer_set_repeat(t, endpoint, repeat_safe);
 	t->running = ok && curl_multi_add_handle(multi, t->easy) == CURLM_OK;
 	if (t->running)
+	{
+		nrunning++;
 		return t;
+	}
 	http_release(t);
 	return NULL;
 }
@@ -457,6 +309,7 @@ collect_finished(void)
 		t->starved = t->result != CURLE_OK && !t->progress.began && (t->starved || poller_starved(poller));
 		curl_multi_remove_handle(multi, t->easy);
 		t->running = false;
+		nrunning--;
 		t->next = NULL;
 		if (t->queue->tail != NULL)
 			t->queue->tail->next = t;
@@ -464,6 +317,20 @@ collect_finished(void)
 			t->queue->head = t;
 		t->queue->tail = t;
 	}
+}
+
+/*
+ * Closes what has ended while it rested.  libcurl does so only when it looks for a connection; with none
+ * left that lives, and no transfer, a new handle serves as well.
+ */
+static void
+close_ended(void)
+{
+	if (nrunning > 0 || !poller_all_ended(poller))
+		return;
+	curl_multi_cleanup(multi);
+	poller_set_timer(poller, -1);
+	multi = NULL;
 }
 
 /*
@@ -488,6 +355,7 @@ http_wait(long timeout_ms, uint32 wait_event)
 	if (poller_timer_due(poller))
 		curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	collect_finished();
+	close_ended();
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }
 

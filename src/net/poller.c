@@ -22,8 +22,10 @@
 #include "storage/fd.h"
 
 #define EVENTS_AT_ONCE    256
-#define OTHER_DESCRIPTORS 192 /* what PostgreSQL itself may open beside those that are open */
-#define FEW_DESCRIPTORS   16  /* so many are always tried */
+#define OTHER_DESCRIPTORS 192   /* what PostgreSQL itself may open beside those that are open */
+#define REST              15000 /* ms between two looks for connections that rest */
+#define MOST_RESTS        2     /* looks that one may rest for */
+#define FEW_DESCRIPTORS   16    /* so many are always tried */
 
 /* What is known of a descriptor. */
 typedef struct Watch
@@ -31,6 +33,8 @@ typedef struct Watch
 	bool ours;       /* from poller_open() */
 	bool talkative;  /* its peer may send what nobody asked for */
 	bool wanted;     /* somebody waits for it */
+	bool ended;      /* was shut down, as nobody waited for it; it is not closed yet */
+	int rests;       /* how many times it was found to rest, one after the other */
 	uint32_t events; /* as epoll has it; 0: it has not */
 } Watch;
 
@@ -40,7 +44,9 @@ struct NetPoller
 	WaitEventSet *wait_set;
 	Watch *watches; /* by descriptor; from malloc */
 	int nwatches;
-	int nopen; /* from poller_open() */
+	int nopen;  /* from poller_open() */
+	int nended; /* of them */
+	instr_time rests_seen;
 	instr_time timer_start;
 	long timer_ms;                            /* after timer_start; -1: none */
 	struct epoll_event ready[EVENTS_AT_ONCE]; /* of the last wait */
@@ -191,6 +197,8 @@ end_idle(NetPoller *poller, int fd)
 	char unread[4096];
 
 	unwatch(poller, fd);
+	poller->watches[fd].ended = true;
+	poller->nended++;
 	shutdown(fd, SHUT_RDWR);
 	while (recv(fd, unread, sizeof(unread), MSG_DONTWAIT) > 0)
 		;
@@ -244,6 +252,7 @@ poller_open(NetPoller *poller, int family, int type, int protocol, bool talkativ
 int
 poller_close(NetPoller *poller, int fd)
 {
+	poller->nended -= poller->watches[fd].ended;
 	poller->watches[fd] = (Watch){0};
 	poller->nopen--;
 	return close(fd);
@@ -265,6 +274,7 @@ poller_watch(NetPoller *poller, int fd, int events)
 	if (watch == NULL)
 		return false;
 	watch->wanted = events != 0;
+	watch->rests = 0;
 	if (!watch->wanted)
 	{
 		if (!watch->ours)
@@ -326,6 +336,42 @@ look(NetPoller *poller)
 	} while (again);
 }
 
+/* Milliseconds until connections are looked for that rest; -1: there are none. */
+static long
+rest_left(const NetPoller *poller)
+{
+	instr_time now;
+
+	if (poller->nopen == poller->nended)
+		return -1;
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, poller->rests_seen);
+	return Max(REST - (long) INSTR_TIME_GET_MILLISEC(now), 0);
+}
+
+/* Ends connections that have rested for long, if it is time to look for them. */
+static void
+end_resting(NetPoller *poller)
+{
+	if (rest_left(poller) != 0)
+		return;
+	INSTR_TIME_SET_CURRENT(poller->rests_seen);
+	for (int fd = 0; fd < poller->nwatches; fd++)
+	{
+		Watch *watch = &poller->watches[fd];
+
+		if (watch->ours && !watch->wanted && !watch->ended && ++watch->rests > MOST_RESTS)
+			end_idle(poller, fd);
+	}
+}
+
+/* Are there sockets from poller_open(), and have all of them ended? */
+bool
+poller_all_ended(const NetPoller *poller)
+{
+	return poller->nopen > 0 && poller->nopen == poller->nended;
+}
+
 /*
  * Waits until a descriptor is ready, the timer is due, the latch is set, which it leaves set, or
  * timeout_ms have passed (-1: without end).  Then poller_next() and poller_timer_due() tell which.  The
@@ -336,13 +382,18 @@ poller_wait(NetPoller *poller, long timeout_ms, uint32 wait_event)
 {
 	WaitEvent events[3];
 	long left;
+	long rest;
 
 	look(poller);
+	end_resting(poller);
 	left = timer_left(poller);
 	if (poller->nready > 0 || left == 0 || timeout_ms == 0)
 		return;
 	if (left < 0 || (timeout_ms >= 0 && timeout_ms < left))
 		left = timeout_ms;
+	rest = rest_left(poller);
+	if (left < 0 || (rest >= 0 && rest < left))
+		left = rest;
 	WaitEventSetWait(poller->wait_set, left, events, lengthof(events), wait_event);
 	look(poller);
 }

@@ -25,6 +25,7 @@ extern bool poller_starved(NetPoller *poller);
 extern int poller_open(NetPoller *poller, int family, int type, int protocol, bool talkative);
 extern bool poller_watch(NetPoller *poller, int fd, int events);
 extern int poller_close(NetPoller *poller, int fd);
+extern bool poller_all_ended(const NetPoller *poller);
 extern void poller_set_timer(NetPoller *poller, long ms);
 
 extern void poller_wait(NetPoller *poller, long timeout_ms, uint32 wait_event);

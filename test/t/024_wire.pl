@@ -50,6 +50,13 @@ sub http2_stats
 	return decode_json($said);
 }
 
+# How many sockets a process has open.
+sub sockets
+{
+	my ($pid) = @_;
+	return scalar grep { (readlink($_) // '') =~ /^socket:/ } glob "/proc/$pid/fd/*";
+}
+
 # Puts so many messages into the outbox; returns the last one's id.
 sub many
 {
@@ -128,6 +135,18 @@ subtest 'what a server of HTTP/2 did not process is not in doubt' => sub {
 		is("$omni->{1} $omni->{2}", '500 0', "$mode: HTTP/1.1 where they are not, and each once");
 		ask('DELETE FROM sms_outbox');
 	}
+};
+
+subtest 'a connection that nobody uses is closed in the end' => sub {
+	my $simulator = simulator(@tls);
+	ask("ALTER SERVER $_ OPTIONS (SET base_url '$simulator->{url}')") for qw(shop omni);
+	my $before = sockets($worker);
+	many($_, 20) for qw(shop omni);
+	becomes('SELECT status, count(*) FROM sms_outbox GROUP BY 1', 'sent|40', 'messages are sent');
+	becomes(sub { sockets($worker) <= $before }, 1, 'after a while no socket is open any more', seconds => 60);
+	many($_, 20) for qw(shop omni);
+	becomes('SELECT status, max(attempts), count(*) FROM sms_outbox GROUP BY 1', 'sent|1|80', 'and more are sent');
+	ask('DELETE FROM sms_outbox');
 };
 
 subtest 'a want of file descriptors is nobody\'s attempt' => sub {
