@@ -16,6 +16,8 @@ typedef struct HttpEndpoint
 	const char *ssl_cert; /* of ours, for servers that ask for one; NULL: none */
 	const char *ssl_key;
 	const char *proxy; /* NULL: none */
+	const char *proxy_user;
+	const char *proxy_password;
 } HttpEndpoint;
 
 typedef struct HttpTransfer HttpTransfer;

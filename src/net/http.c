@@ -460,6 +460,8 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 	{
 		answer->progress = t->progress.began ? HTTP_MAYBE_SENT : HTTP_NOT_SENT;
 		answer->starved = t->starved;
+		curl_easy_getinfo(t->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+		answer->proxy_status = !t->progress.began && status >= 300 ? (int) status : 0;
 		describe_failure(t, answer);
 	}
 	return t;

@@ -92,6 +92,8 @@ transfer_configure(HttpTransfer *t, const HttpEndpoint *endpoint)
 	{
 		curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
 		curl_easy_setopt(easy, CURLOPT_PROXY, endpoint->proxy);
+		curl_easy_setopt(easy, CURLOPT_PROXYUSERNAME, endpoint->proxy_user);
+		curl_easy_setopt(easy, CURLOPT_PROXYPASSWORD, endpoint->proxy_password);
 	}
 	t->endpoint = endpoint->id;
 	t->repeats_set = false;

@@ -29,18 +29,20 @@ sub close_waits
 	return scalar grep { my @f = split; $f[3] eq '08' && $of_process{ $f[9] } } @lines;
 }
 
-# A server of HTTP/2 that behaves in a way (h2.js tells which there are): its url.
+# A program for node, started: the url that it prints.
 my @servers;
-sub http2_server
+sub node_program
 {
-	my ($mode) = @_;
+	my ($name, @arguments) = @_;
 	my ($in, $out) = ('', '');
-	my $process = IPC::Run::start([ 'node', "$FindBin::RealBin/../lib/h2.js", "$dir/tls.key", "$dir/tls.crt", $mode ],
-		\$in, '>', \$out);
+	my $process = IPC::Run::start([ 'node', "$FindBin::RealBin/../lib/$name.js", @arguments ], \$in, '>', \$out);
 	push @servers, $process;
 	wait_until(sub { $process->pump_nb; $out =~ /\n/ }) or die 'node does not start';
 	return $out =~ s/\n.*//rs;
 }
+
+# A server of HTTP/2 that behaves in a way (h2.js tells which there are): its url.
+sub http2_server { my ($mode) = @_; return node_program('h2', "$dir/tls.key", "$dir/tls.crt", $mode); }
 
 # What such a server has seen.
 sub http2_stats
@@ -147,6 +149,29 @@ subtest 'a connection that nobody uses is closed in the end' => sub {
 	many($_, 20) for qw(shop omni);
 	becomes('SELECT status, max(attempts), count(*) FROM sms_outbox GROUP BY 1', 'sent|1|80', 'and more are sent');
 	ask('DELETE FROM sms_outbox');
+};
+
+subtest 'a proxy may want credentials, which are secrets, and says clearly what it does not like' => sub {
+	my $simulator = simulator(@tls);
+	my $proxy = node_program('proxy', 'me:pass word');
+	my $send = "SELECT status, result_code, result_message FROM sms_send('0901234567', 'x', 'shop')";
+	ask("ALTER SERVER shop OPTIONS (SET base_url '$simulator->{url}', ADD proxy '$proxy')");
+	like(ask($send), qr/^failed\|proxy\|the proxy wants other credentials: proxy_user/, 'without them');
+	my $one = many('shop', 1);
+	becomes("SELECT state FROM sms_gateways WHERE name = 'shop'", 'paused', "it is the gateway's trouble");
+	is(ask("SELECT status, attempts FROM sms_outbox WHERE id = $one"), 'queued|0', "… not the message's");
+	ask("ALTER USER MAPPING FOR PUBLIC SERVER shop OPTIONS (ADD proxy_user 'me', ADD proxy_password 'pass word')");
+	like(ask($send), qr/^sent\|100/, 'with them');
+	ask("SELECT sms_resume('shop')");
+	becomes("SELECT status FROM sms_outbox WHERE id = $one", 'sent', 'and the worker sends');
+	ask("ALTER SERVER shop OPTIONS (SET base_url 'https://127.0.0.1:1')");
+	like(ask($send), qr/^failed\|proxy\|the proxy does not let requests pass/, 'a server that it does not allow');
+	like(error_of("ALTER SERVER shop OPTIONS (ADD proxy_password 'x')"), qr/"proxy_password" is a secret/,
+		'servers can be read by everybody');
+	ask('CREATE ROLE tenant LOGIN; GRANT USAGE ON FOREIGN SERVER shop TO tenant');
+	like(error_of("CREATE USER MAPPING FOR tenant SERVER shop OPTIONS (proxy_user 'x')", role => 'tenant'),
+		qr/permission denied to set option "proxy_user"/, 'for superusers, as the proxy is');
+	ask("ALTER SERVER shop OPTIONS (DROP proxy); DELETE FROM sms_outbox");
 };
 
 subtest 'a want of file descriptors is nobody\'s attempt' => sub {
