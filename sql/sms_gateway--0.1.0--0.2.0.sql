@@ -49,3 +49,6 @@ SET LOCAL session_replication_role TO DEFAULT;
 ALTER TABLE sms_outbox DROP CONSTRAINT queued_has_a_time,
     ADD CONSTRAINT queued_has_a_time CHECK ((status = 'queued') = (next_attempt_at IS NOT NULL));
 COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
+
+-- Without a key it could not be purged while it is published (FOR ALL TABLES), which stopped the worker.
+ALTER TABLE sms_gateway_otp ADD PRIMARY KEY (id);

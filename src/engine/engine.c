@@ -21,6 +21,7 @@
 #include "base/extension.h"
 #include "base/settings.h"
 #include "base/wait_event.h"
+#include "engine/chore.h"
 #include "engine/engine.h"
 #include "engine/lanes.h"
 #include "engine/outcome.h"
@@ -113,11 +114,12 @@ notice_news(Engine *engine, double now)
 	}
 }
 
-/* A turn of the loop: takes what has come in, sends what may go, and makes a round if that has work. */
+/* A turn of the loop: takes what has come in, sends what may go, makes a round if that has work, and does a chore. */
 static void
 turn(Engine *engine)
 {
 	double now = now_ms();
+	bool worked;
 
 	MemoryContextReset(engine->scratch);
 	MemoryContextSwitchTo(engine->scratch);
@@ -128,9 +130,11 @@ turn(Engine *engine)
 	if (!engine->leaving)
 		poll_turn(engine, engine->nready > 0);
 	now = now_ms();
-	if (!round_needed(engine, now, GetCurrentTimestamp()))
+	worked = round_needed(engine, now, GetCurrentTimestamp());
+	if (worked)
+		round_run(engine);
+	if (!chore_run_due(engine) && !worked)
 		return;
-	round_run(engine);
 	/*
 	 * A wait for a synchronous standby that ends because we are to die, or the postmaster has
 	 * died, looks like a commit.  But who is promoted may know nothing of the claim.
@@ -153,7 +157,7 @@ time_to_wait(const Engine *engine, double now, TimestampTz wall)
 		return engine->noutcomes > 0 ? (long) ceil(Max(outcome_record_time(engine) - now, 0)) : 100;
 	if (engine->noutcomes > 0)
 		wait = Min(wait, outcome_record_time(engine) - now);
-	wait = Min(wait, ms_until(engine->next_expiry, wall));
+	wait = Min(wait, chore_time_to_wait(engine, now, wall));
 	wait = Min(wait, poll_time_to_wait(engine, now, wall));
 	wait = Min(wait, queue_time_to_wait(engine, now));
 	wait = Min(wait, lane_time_to_wait(engine, wall));
@@ -184,7 +188,7 @@ nothing_left(Engine *engine)
 	if (engine->noutcomes > 0 || engine->in_flight > 0 || engine->nready > 0 || !engine->started ||
 		engine->look)
 		return false;
-	return !guc_enabled || lane_all_drained(engine);
+	return chore_idle(engine) && (!guc_enabled || lane_all_drained(engine));
 }
 
 /*

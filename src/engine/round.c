@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "engine/chore.h"
 #include "engine/lanes.h"
 #include "engine/outcome.h"
 #include "engine/poll.h"
@@ -17,10 +18,8 @@
 #include "engine/round.h"
 #include "engine/send.h"
 #include "miscadmin.h"
-#include "outbox/cleanup.h"
 #include "outbox/lease.h"
 #include "outbox/record.h"
-#include "outbox/report.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -28,8 +27,6 @@
 #define FULL_LOOK_SHARE 50.0  /* a look from the start may take 1/50 of the time */
 #define ERROR_FIRST     250.0 /* ms until a round that failed is tried again … */
 #define ERROR_MAX       30000.0
-#define PURGE_PERIOD    10000.0
-#define TIDY_PERIOD     60000.0
 
 /* What a round claimed; the items are in contexts below "context" until they are adopted. */
 typedef struct Claimed
@@ -159,29 +156,6 @@ record_news(Engine *engine)
 	{
 		record_outcomes(&engine->outcomes);
 		settle_leases(engine);
-		report_match(true);
-	}
-	else if (engine->look)
-		report_match(false);
-}
-
-/* Ends and deletes what the time of has come. */
-static void
-clean_up(Engine *engine, double now, TimestampTz wall)
-{
-	if (engine->look || wall >= engine->next_expiry)
-		cleanup_expire(wall, &engine->next_expiry);
-	if (guc_retention > 0 && now >= engine->purge_at)
-	{
-		TimestampTz before = wall - guc_retention * USECS_PER_SEC;
-
-		/* Page after page while there is something to delete, but never all at once. */
-		engine->purge_at = now + (cleanup_purge(before, &engine->purge_after) ? 20 : PURGE_PERIOD);
-	}
-	if (now >= engine->tidy_at)
-	{
-		cleanup_purge_kept();
-		engine->tidy_at = now + TIDY_PERIOD;
 	}
 }
 
@@ -204,14 +178,10 @@ claim_messages(Engine *engine, Claimed *claimed)
 static void
 do_round(Engine *engine, Claimed *claimed)
 {
-	double now = now_ms();
-	TimestampTz wall = GetCurrentTimestamp();
-
 	record_news(engine);
 	if (!guc_enabled || engine->leaving)
 		return;
 	poll_round(engine);
-	clean_up(engine, now, wall);
 	claim_messages(engine, claimed);
 }
 
@@ -388,6 +358,7 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 	if (engine->state != OUTBOX_READY)
 		return;
 	engine->started = true;
+	chore_want_after_round(engine);
 	engine->look = false;
 	forget_recorded(engine);
 	poll_committed(engine);
@@ -425,7 +396,5 @@ round_needed(Engine *engine, double now, TimestampTz wall)
 		return true;
 	if (!guc_enabled || engine->leaving)
 		return false;
-	if (wall >= engine->next_expiry || (guc_retention > 0 && now >= engine->purge_at))
-		return true;
 	return poll_round_needed(engine, now, wall) || lane_any_due(engine, now, wall);
 }

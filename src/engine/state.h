@@ -75,6 +75,42 @@ typedef struct Poller
 	double look_at;   /* when all gateways are looked at from the start; 0: not yet */
 } Poller;
 
+/* What runs beside the rounds: chore.c says how each does. */
+typedef enum ChoreId
+{
+	CHORE_EXPIRY,
+	CHORE_REPORTS,
+	CHORE_RETENTION,
+	CHORE_OLD_REPORTS,
+	CHORE_OLD_CODES,
+	CHORE_OLD_COUNTERS,
+	CHORE_COUNT
+} ChoreId;
+
+/* What the engine knows of one chore. */
+typedef struct ChoreState
+{
+	double next_at; /* not before; moved on before the work */
+	double wait;    /* after a failure; 0: the last run succeeded */
+	bool wanted;    /* something has happened that it is for: it need not wait for its period */
+	double began;   /* when it was run last */
+	bool ran;       /* at least once, however it ended */
+	/* the last causes of failures that were told */
+	struct
+	{
+		char text[200];
+		double at;
+	} told[4];
+} ChoreState;
+
+/* How far retention has come. */
+typedef struct Retention
+{
+	int64 after; /* the message deleted last */
+	int64 tried; /* the last one of the page under way */
+	int page;    /* messages at once */
+} Retention;
+
 typedef struct Engine
 {
 	const EngineHost *host;
@@ -99,9 +135,9 @@ typedef struct Engine
 	bool full_look;    /* the next round is one from the start of every lane */
 	bool pauses_stale; /* the table of pauses may have changed */
 	TimestampTz next_expiry;
-	double purge_at;
-	int64 purge_after;
-	double tidy_at;  /* no reason by itself for a round */
+	bool reports_for_answers; /* answers were recorded since reports were matched last */
+	ChoreState chores[CHORE_COUNT];
+	Retention retention;
 	double retry_at; /* after an error */
 	double error_wait;
 	OutboxState state; /* as the last round found it */

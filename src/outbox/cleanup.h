@@ -10,7 +10,9 @@
 #include "datatype/timestamp.h"
 
 extern int cleanup_expire(TimestampTz now, TimestampTz *next);
-extern bool cleanup_purge(TimestampTz before, int64 *after);
-extern void cleanup_purge_kept(void);
+extern bool cleanup_purge(TimestampTz before, int page, int64 *after, int64 *tried);
+extern bool cleanup_purge_reports(void);
+extern bool cleanup_purge_codes(void);
+extern bool cleanup_purge_counters(void);
 
 #endif /* SMS_CLEANUP_H */

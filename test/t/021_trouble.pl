@@ -1,0 +1,119 @@
+# Everyday trouble: what somebody locks, publishes, fills or lets fail costs that one, and sending goes on.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use IPC::Run ();
+use SmsTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $simulator = simulator();
+my $node = server('trouble', settings => "max_prepared_transactions = 5\nwal_level = logical\n");
+gateways($node, $simulator, omni => "fallback 'shop'");
+my $serial = 0;
+my $log_from = 0;
+
+# Begins a transaction in a session of its own, which stays open; returns the session.
+sub open_transaction
+{
+	my ($sql) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	$session->query_safe("BEGIN; $sql");
+	return $session;
+}
+
+# Ends such a transaction.
+sub end_transaction { my ($session) = @_; $session->query_safe('ROLLBACK'); $session->quit; return; }
+
+# Asserts that messages of a healthy gateway arrive within a second each, several times, for some seconds.
+sub goes_on
+{
+	my ($name, $seconds) = @_;
+	my $worst = 0;
+	my $end = time + ($seconds // 2);
+	do
+	{
+		my $text = 'healthy ' . ++$serial;
+		$worst = (sort { $b <=> $a } $worst, took(sub {
+			queue_text('shop', $text);
+			wait_until(sub { status_of($text) eq 'sent' }, 10);
+		}))[0];
+	} while (time < $end);
+	cmp_ok($worst, '<', 1 * slowness(), "$name: a message is sent within 1 s");
+	return;
+}
+
+# Begins to count warnings.
+sub mark { $log_from = -s $node->logfile; return; }
+
+# How often the log says something since then.
+sub told
+{
+	my ($pattern) = @_;
+	my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile, $log_from);
+	my $n = () = $log =~ /$pattern/g;
+	return $n;
+}
+
+# The worker looks at what is kept for a time only at once, not in a minute.
+sub restart { mark(); $node->restart; worker_pid($node); return; }
+
+subtest 'a publication of all tables: change data capture' => sub {
+	ask("CREATE PUBLICATION everything FOR ALL TABLES");
+	ask("INSERT INTO sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash)
+		SELECT 0, now() - interval '1 day', 'omni', '84901234567', '', '' FROM generate_series(1, 1500)");
+	restart();
+	goes_on('published');
+	becomes("SELECT count(*) FROM sms_gateway_otp", '0', 'old one-time passwords are deleted');
+	ask("DROP PUBLICATION everything");
+};
+
+subtest 'a check of a one-time password that stays open beyond the life of the code' => sub {
+	ask("INSERT INTO sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash)
+		SELECT 0, now() - interval '1 day', 'omni', '84901234567', '', '' FROM generate_series(1, 3)");
+	my $open = open_transaction("DELETE FROM sms_gateway_otp WHERE id = (SELECT min(id) FROM sms_gateway_otp)");
+	mark();
+	ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms_gateway worker'");
+	worker_pid($node);
+	becomes("SELECT count(*) FROM sms_gateway_otp", '1', 'the others go');
+	goes_on('one is held');
+	is(told('could not delete'), 0, 'that is no trouble');
+	end_transaction($open);
+};
+
+subtest 'retention, and what keeps it from deleting' => sub {
+	ask("CREATE TABLE notes (message bigint REFERENCES sms_outbox);
+		INSERT INTO notes SELECT id FROM sms_outbox WHERE content LIKE 'healthy%' ORDER BY id LIMIT 1;
+		CREATE FUNCTION no_delete() RETURNS trigger LANGUAGE plpgsql AS \$\$
+			BEGIN IF OLD.content = 'healthy 2' THEN RAISE 'not this one'; END IF; RETURN OLD; END \$\$;
+		CREATE TRIGGER no_delete BEFORE DELETE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION no_delete()");
+	ask("UPDATE sms_outbox SET created_at = now() - interval '2 days'");
+	my $open = open_transaction("SELECT id FROM sms_outbox WHERE content = 'healthy 3' FOR UPDATE");
+	mark();
+	$node->append_conf('postgresql.conf', "sms_gateway.retention = '1d'");
+	$node->reload;
+	ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms_gateway worker'");
+	worker_pid($node);
+	goes_on('rows that cannot be deleted', 4);
+	becomes("SELECT count(*) FROM sms_outbox WHERE created_at < now() - interval '1 day'", '3',
+		'all are deleted but those three');
+	is(told('WARNING:  could not delete old messages in database "postgres": .*foreign key'), 1, 'one warning for the key');
+	is(told('WARNING:  could not delete old messages in database "postgres": not this one'), 1, 'and one for the trigger');
+	end_transaction($open);
+	ask("DROP TABLE notes; DROP TRIGGER no_delete ON sms_outbox");
+	$node->append_conf('postgresql.conf', "sms_gateway.retention = 0");
+	$node->reload;
+};
+
+subtest 'a kept report that somebody holds' => sub {
+	my $open = open_transaction("INSERT INTO sms_gateway_callback (gateway, reference, report)
+		VALUES ('shop', 'later', '{\"SMSID\": \"later\", \"SendStatus\": \"5\"}')");
+	ask("INSERT INTO sms_gateway_callback (gateway, reference, report)
+		SELECT 'shop', 'r' || i, '{}' FROM generate_series(1, 3) i");
+	my $holds = open_transaction("SELECT FROM sms_gateway_callback FOR UPDATE");
+	goes_on('held reports');
+	end_transaction($_) for $open, $holds;
+};
+
+done_testing();
