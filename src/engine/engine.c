@@ -153,6 +153,8 @@ time_to_wait(const Engine *engine, double now, TimestampTz wall)
 {
 	double wait = Max(engine->look_at - now, 0);
 
+	if (engine->nheld > 0)
+		wait = Min(wait, Max(engine->held_at - now, 0));
 	if (engine->leaving)
 		return engine->noutcomes > 0 ? (long) ceil(Max(outcome_record_time(engine) - now, 0)) : 100;
 	if (engine->noutcomes > 0)
@@ -185,8 +187,8 @@ nothing_left(Engine *engine)
 {
 	if (guc_enabled && !poll_idle(engine, GetCurrentTimestamp()))
 		return false;
-	if (engine->noutcomes > 0 || engine->in_flight > 0 || engine->nready > 0 || !engine->started ||
-		engine->look)
+	if (engine->noutcomes > 0 || engine->nheld > 0 || engine->in_flight > 0 || engine->nready > 0 ||
+		!engine->started || engine->look)
 		return false;
 	return chore_idle(engine) && (!guc_enabled || lane_all_drained(engine));
 }
@@ -208,7 +210,7 @@ may_leave(Engine *engine)
 		engine->leave_at = now + LEAVE_WITHIN;
 	}
 	return engine->host->must_hurry() || now >= engine->leave_at || !engine->started ||
-		   (engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0);
+		   (engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0 && engine->nheld == 0);
 }
 
 /* Does the engine end now? */
@@ -260,6 +262,7 @@ create(const EngineHost *host)
 	info.hcxt = context;
 	engine->items = hash_create("sms_gateway messages", 1024, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&engine->outcomes);
+	dlist_init(&engine->held);
 	dlist_init(&engine->leases);
 	engine->look = true;
 	engine->look_at = now_ms() + SAFETY_POLL;

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/lanes.h"
 #include "engine/outcome.h"
@@ -24,9 +25,10 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define FULL_LOOK_SHARE 50.0  /* a look from the start may take 1/50 of the time */
-#define ERROR_FIRST     250.0 /* ms until a round that failed is tried again … */
-#define ERROR_MAX       30000.0
+#define LOCK_WAIT       "10ms" /* so long all sending stands still */
+#define FULL_LOOK_SHARE 50.0   /* a look from the start may take 1/50 of the time */
+#define ERROR_FIRST     250.0  /* ms until a round that failed is tried again … */
+#define ERROR_MAX       5000.0
 
 /* What a round claimed; the items are in contexts below "context" until they are adopted. */
 typedef struct Claimed
@@ -189,6 +191,42 @@ do_round(Engine *engine, Claimed *claimed)
  * After the transaction
  * ------------------------------------------------------------------------ */
 
+/* Puts an outcome that could not be recorded aside: it must not keep the others waiting. */
+static void
+hold_item(Engine *engine, OutboxItem *item)
+{
+	dlist_delete(&item->row.node);
+	engine->noutcomes--;
+	dlist_push_tail(&engine->held, &item->row.node);
+	if (engine->nheld++ == 0 || item->row.again_at < engine->held_at)
+		engine->held_at = item->row.again_at;
+}
+
+/* Takes back the outcomes that are to be tried again by now. */
+static void
+take_back_held(Engine *engine, double now)
+{
+	dlist_mutable_iter iter;
+
+	if (engine->nheld == 0 || now < engine->held_at)
+		return;
+	engine->held_at = now + SAFETY_POLL;
+	dlist_foreach_modify (iter, &engine->held)
+	{
+		OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
+
+		if (item->row.again_at > now)
+		{
+			engine->held_at = Min(engine->held_at, item->row.again_at);
+			continue;
+		}
+		dlist_delete(iter.cur);
+		engine->nheld--;
+		dlist_push_tail(&engine->outcomes, &item->row.node);
+		engine->noutcomes++;
+	}
+}
+
 /* After commit: the messages that are recorded are out of our hands. */
 static void
 forget_items(Engine *engine)
@@ -200,7 +238,10 @@ forget_items(Engine *engine)
 		OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
 
 		if (!item->row.recorded)
+		{
+			hold_item(engine, item);
 			continue;
+		}
 		if (item->new_status == STATUS_QUEUED)
 			lane_expect_due(engine, item->new_gateway ? item->new_gateway : item->gateway_name,
 							item->priority, item->next_attempt_at);
@@ -239,7 +280,7 @@ forget_recorded(Engine *engine)
 	forget_items(engine);
 	forget_leases(engine);
 	queue_pauses_recorded(engine);
-	engine->record_at = now_ms() + (engine->noutcomes > 0 ? 1000 : 0); /* rows somebody holds */
+	engine->record_at = now_ms();
 }
 
 /* After an abort: what was to be recorded is still to be. */
@@ -310,6 +351,8 @@ transact(Engine *engine, Claimed *claimed)
 		engine->state = scope_enter_worker(host->held_level);
 		if (engine->state == OUTBOX_READY)
 		{
+			/* What is held is set aside, so there is no point in waiting. */
+			sql_set("lock_timeout", LOCK_WAIT, GUC_ACTION_LOCAL);
 			MemoryContextSwitchTo(engine->scratch);
 			do_round(engine, claimed);
 			PopActiveSnapshot();
@@ -376,6 +419,7 @@ round_run(Engine *engine)
 	Claimed claimed = {.items = NIL};
 	double began = now_ms();
 
+	take_back_held(engine, began);
 	claimed.context = AllocSetContextCreate(engine->context, "sms_gateway claim", ALLOCSET_SMALL_SIZES);
 	if (transact(engine, &claimed))
 		round_committed(engine, &claimed, began);
@@ -393,6 +437,8 @@ round_needed(Engine *engine, double now, TimestampTz wall)
 	if (!engine->started || engine->look)
 		return true;
 	if (engine->noutcomes > 0 && now >= outcome_record_time(engine))
+		return true;
+	if (engine->nheld > 0 && now >= engine->held_at)
 		return true;
 	if (!guc_enabled || engine->leaving)
 		return false;

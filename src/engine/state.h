@@ -124,6 +124,9 @@ typedef struct Engine
 	dlist_head outcomes;
 	int noutcomes;
 	double record_at; /* when the outcomes at hand are to be recorded */
+	dlist_head held;  /* outcomes whose rows somebody holds, or whose triggers fail: set aside */
+	int nheld;
+	double held_at; /* when the first of those is to be tried again */
 	dlist_head leases;
 	HttpQueue finished;
 	int nready;

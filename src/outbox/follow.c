@@ -178,6 +178,7 @@ follow_record_one(FollowUp *followup)
 
 	if (followup->report != NULL && followup->report->delivery == DELIVERY_PENDING)
 		followup->poll_at = DT_NOBEGIN;
+	followup->row.once = true;
 	dlist_init(&one);
 	dlist_push_tail(&one, &followup->row.node);
 	follow_record(&one);

@@ -10,7 +10,7 @@ use Time::HiRes qw(time);
 
 my $simulator = simulator();
 my $node = server('trouble', settings => "max_prepared_transactions = 5\nwal_level = logical\n");
-gateways($node, $simulator, omni => "fallback 'shop'");
+gateways($node, $simulator, cpaas => "fallback 'shop'");
 my $serial = 0;
 my $log_from = 0;
 
@@ -114,6 +114,60 @@ subtest 'a kept report that somebody holds' => sub {
 	my $holds = open_transaction("SELECT FROM sms_gateway_callback FOR UPDATE");
 	goes_on('held reports');
 	end_transaction($_) for $open, $holds;
+};
+
+subtest 'messages that somebody holds when they are answered' => sub {
+	mark();
+	fault($simulator, fault => 'latency', value => 700, match => '/api/vendor');
+	ask("INSERT INTO sms_outbox (gateway, phone, content)
+		SELECT 'cpaas', '0901234567', 'held ' || i FROM generate_series(1, 10) i");
+	becomes(sub { in_flight('cpaas') }, '10', 'they are under way');
+	my $open = open_transaction("SELECT id FROM sms_outbox WHERE content LIKE 'held%' FOR UPDATE");
+	goes_on('held', 4);
+	is(ask("SELECT count(*) FROM sms_outbox WHERE content LIKE 'held%' AND status = 'queued'"), '10', 'they wait');
+	end_transaction($open);
+	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'held%' AND status = 'sent'", '10',
+		'and are recorded when they are free', seconds => 8);
+	is(times_received($simulator, 'held 1'), 1, 'each sent once');
+	no_faults($simulator);
+	is(told('ERROR|WARNING'), 0, 'that is no trouble');
+};
+
+subtest 'a trigger that fails as if the worker were told to stop, and one that meets a lock' => sub {
+	mark();
+	ask("CREATE TABLE tally (n int); INSERT INTO tally VALUES (0);
+		CREATE FUNCTION troubled() RETURNS trigger LANGUAGE plpgsql AS \$\$
+		BEGIN
+			IF NEW.content = 'canceled' THEN RAISE 'as if' USING ERRCODE = '57014'; END IF;
+			IF NEW.content = 'shut down' THEN RAISE 'as if' USING ERRCODE = '57P01'; END IF;
+			IF NEW.content = 'counted' THEN UPDATE tally SET n = n + 1; END IF;
+			RETURN NULL;
+		END \$\$;
+		CREATE TRIGGER troubled AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION troubled()");
+	my $open = open_transaction("UPDATE tally SET n = n");
+	queue_text('shop', $_) for 'canceled', 'shut down', 'counted';
+	goes_on('failing triggers', 3);
+	becomes(sub { status_of('canceled') }, 'sent', 'a 57014 of a trigger is passed over');
+	is(status_of('shut down'), 'sent', 'a 57P01 too');
+	is(status_of('counted'), 'queued', 'a lock is waited for');
+	end_transaction($open);
+	becomes("SELECT status, n FROM sms_outbox, tally WHERE content = 'counted'", 'sent|1',
+		'and costs the trigger nothing', seconds => 8);
+	ask("DROP TRIGGER troubled ON sms_outbox");
+};
+
+subtest 'a fallback that has a message with this request_id' => sub {
+	queue_text('shop', 'first', request_id => "'order-1'");
+	becomes(sub { status_of('first') }, 'sent', 'one is there');
+	mark();
+	fault($simulator, fault => 'http', value => 400, match => '/api/vendor');
+	queue_text('cpaas', 'second', request_id => "'order-1'");
+	goes_on('a clash');
+	becomes("SELECT gateway, status FROM sms_outbox WHERE content = 'second'", 'cpaas|failed', 'it ends where it is');
+	like(ask("SELECT result_message FROM sms_outbox WHERE content = 'second'"), qr/not moved to "shop", which has/,
+		'and says so');
+	no_faults($simulator);
+	is(told('ERROR'), 0, 'no error');
 };
 
 done_testing();
