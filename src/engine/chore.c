@@ -17,8 +17,13 @@
 #include "commands/dbcommands.h"
 #include "db/sql.h"
 #include "engine/chore.h"
+#include "engine/lanes.h"
+#include "engine/orphans.h"
+#include "engine/poll.h"
+#include "engine/queue.h"
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
+#include "outbox/event.h"
 #include "outbox/report.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -28,6 +33,9 @@
 #define WAIT_FIRST     1000.0    /* ms until a chore that failed is tried again … */
 #define WAIT_MAX       60000.0   /* … doubling up to this */
 #define WARN_AGAIN     3600000.0 /* ms until the same cause is told again */
+#define HELD_FIRST     250.0     /* ms until a message in doubt that somebody holds is tried again … */
+#define HELD_MAX       5000.0    /* … doubling up to this */
+#define EVENTS_AT_ONCE 500
 #define RETENTION_PAGE 1000
 #define BUSY_SHARE                                                                                           \
 	4.0 /* how much longer than it takes a page of many waits for the next, while messages go */
@@ -40,7 +48,8 @@ typedef struct Chore
 	bool always;      /* also while sending is switched off, or this process is to end */
 	/* Its work, inside the transaction; may set next_at and wanted for the next. */
 	void (*work)(Engine *engine, ChoreState *state);
-	void (*failed)(Engine *engine, ChoreState *state); /* after it has failed; or NULL */
+	void (*committed)(Engine *engine, ChoreState *state); /* after its commit; or NULL */
+	void (*failed)(Engine *engine, ChoreState *state);    /* after it has failed; or NULL */
 } Chore;
 
 /* ------------------------------------------------------------------------
@@ -55,6 +64,97 @@ go_on(const Engine *engine, ChoreState *state, double began)
 
 	state->wanted = true;
 	state->next_at = now + (engine->in_flight > 0 ? (now - began) * BUSY_SHARE : 0);
+}
+
+static void
+settle(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	if (engine->orphans.up_to != 0)
+		orphans_settle(engine);
+}
+
+static void
+settled(Engine *engine, ChoreState *state)
+{
+	Orphans *orphans = &engine->orphans;
+
+	if (orphans->up_to == 0)
+		return;
+	orphans_found(engine);
+	if (orphans->nsettled > 0)
+	{
+		ereport(LOG, (errmsg("%d messages were being sent when the last worker stopped", orphans->nsettled)));
+		lane_look_back(engine, DT_NOBEGIN); /* some of them are due again */
+	}
+	if (orphans->nfound == 0)
+	{
+		orphans->up_to = 0;
+		return;
+	}
+	/* Somebody holds the others. */
+	orphans->wait = orphans->nsettled > 0 ? HELD_FIRST : Min(Max(orphans->wait * 2, HELD_FIRST), HELD_MAX);
+	state->next_at = now_ms() + orphans->wait;
+	state->wanted = true;
+}
+
+static void
+settle_again(Engine *engine, ChoreState *state)
+{
+	(void) engine;
+	state->wanted = true;
+}
+
+static void
+write_pause(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	engine->pause_written = queue_with_news(engine, engine->pause_written);
+	if (engine->pause_written != NULL)
+		queue_write_pause(engine->pause_written);
+}
+
+static void
+pause_was_written(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	if (engine->pause_written != NULL)
+		engine->pause_written->pause_news = false;
+}
+
+static void
+tell_events(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	engine->ntold = event_tell_kept(EVENTS_AT_ONCE);
+}
+
+static void
+events_were_told(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	event_told(engine->ntold);
+}
+
+static void
+poll(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	poll_round(engine);
+}
+
+static void
+polled(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	poll_committed(engine);
+}
+
+static void
+poll_failed(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	poll_aborted(engine);
 }
 
 static void
@@ -144,12 +244,17 @@ delete_old_counters(Engine *engine, ChoreState *state)
 }
 
 static const Chore chores[CHORE_COUNT] = {
-	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, expire, NULL},
-	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, match_reports, match_reports_again},
-	[CHORE_RETENTION] = {"delete old messages", 10000, 0, false, delete_old, delete_fewer},
-	[CHORE_OLD_REPORTS] = {"delete old delivery reports", 60000, 0, false, delete_old_reports, NULL},
-	[CHORE_OLD_CODES] = {"delete old one-time passwords", 60000, 0, false, delete_old_codes, NULL},
-	[CHORE_OLD_COUNTERS] = {"delete old counters", 60000, 0, false, delete_old_counters, NULL},
+	[CHORE_ORPHANS] = {"settle messages that were being sent", HUGE_VAL, 0, true, settle, settled,
+					   settle_again},
+	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, write_pause, pause_was_written, NULL},
+	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, tell_events, events_were_told, NULL},
+	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, poll, polled, poll_failed},
+	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, expire, NULL, NULL},
+	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, match_reports, NULL, match_reports_again},
+	[CHORE_RETENTION] = {"delete old messages", 10000, 0, false, delete_old, NULL, delete_fewer},
+	[CHORE_OLD_REPORTS] = {"delete old delivery reports", 60000, 0, false, delete_old_reports, NULL, NULL},
+	[CHORE_OLD_CODES] = {"delete old one-time passwords", 60000, 0, false, delete_old_codes, NULL, NULL},
+	[CHORE_OLD_COUNTERS] = {"delete old counters", 60000, 0, false, delete_old_counters, NULL, NULL},
 };
 
 /* ------------------------------------------------------------------------
@@ -270,9 +375,11 @@ transact(Run *run)
 		committing = true;
 		host->commit(user, security);
 		ok = done;
+		event_settle(done);
 	}
 	PG_CATCH();
 	{
+		event_settle(false);
 		if (committing)
 			take_commit_error(run);
 		else
@@ -298,12 +405,29 @@ run_chore(Engine *engine, int id)
 	if (transact(&run))
 	{
 		state->wait = 0;
+		if (run.chore->committed != NULL)
+			run.chore->committed(engine, state);
 		return;
 	}
 	state->wait = Min(Max(state->wait * 2, WAIT_FIRST), WAIT_MAX);
 	state->next_at = now + state->wait;
 	if (run.chore->failed != NULL)
 		run.chore->failed(engine, state);
+}
+
+/* Has something happened that a chore is for? */
+static bool
+is_called_for(const Engine *engine, int id)
+{
+	switch (id)
+	{
+		case CHORE_PAUSES:
+			return queue_with_news(engine, NULL) != NULL;
+		case CHORE_EVENTS:
+			return event_count() > 0;
+		default:
+			return engine->chores[id].wanted || !engine->chores[id].ran;
+	}
 }
 
 /* Is it time for a chore? */
@@ -317,7 +441,9 @@ is_due(const Engine *engine, int id, double now, TimestampTz wall)
 		return false;
 	if (id == CHORE_EXPIRY && wall >= engine->next_expiry)
 		return true;
-	return state->wanted || !state->ran || now >= state->began + chore->period;
+	if (id == CHORE_POLLS && poll_round_needed(engine, now, wall))
+		return true;
+	return is_called_for(engine, id) || now >= state->began + chore->period;
 }
 
 /* Runs the chore that is due and was run longest ago, if any; returns whether it ran one. */
@@ -369,8 +495,10 @@ chore_time_to_wait(const Engine *engine, double now, TimestampTz wall)
 
 		if (!chores[id].always && !guc_enabled)
 			continue;
-		if (state->wanted || !state->ran)
+		if (is_called_for(engine, id))
 			wait = Min(wait, due);
+		else if (id == CHORE_POLLS)
+			wait = Min(wait, Max(due, poll_time_to_wait(engine, now, wall)));
 		else if (id == CHORE_EXPIRY)
 			wait = Min(wait, Max(due, ms_until(engine->next_expiry, wall)));
 	}
@@ -384,8 +512,10 @@ chore_idle(const Engine *engine)
 	for (int id = 0; id < CHORE_COUNT; id++)
 	{
 		const ChoreState *state = &engine->chores[id];
+		bool held = id == CHORE_ORPHANS && state->ran; /* the next engine settles those */
 
-		if ((!state->ran || state->wanted) && state->wait == 0 && (chores[id].always || guc_enabled))
+		if (is_called_for(engine, id) && !held && state->wait == 0 &&
+			(chores[id].always || (guc_enabled && !engine->leaving)))
 			return false;
 	}
 	return true;

@@ -24,12 +24,14 @@
 #include "engine/chore.h"
 #include "engine/engine.h"
 #include "engine/lanes.h"
+#include "engine/orphans.h"
 #include "engine/outcome.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/send.h"
 #include "fmgr.h"
+#include "outbox/event.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
@@ -160,7 +162,6 @@ time_to_wait(const Engine *engine, double now, TimestampTz wall)
 	if (engine->noutcomes > 0)
 		wait = Min(wait, outcome_record_time(engine) - now);
 	wait = Min(wait, chore_time_to_wait(engine, now, wall));
-	wait = Min(wait, poll_time_to_wait(engine, now, wall));
 	wait = Min(wait, queue_time_to_wait(engine, now));
 	wait = Min(wait, lane_time_to_wait(engine, wall));
 	if (engine->retry_at > now)
@@ -185,7 +186,7 @@ wait_for_work(Engine *engine)
 static bool
 nothing_left(Engine *engine)
 {
-	if (guc_enabled && !poll_idle(engine, GetCurrentTimestamp()))
+	if (guc_enabled && !poll_idle(engine, GetCurrentTimestamp()) && engine->chores[CHORE_POLLS].wait == 0)
 		return false;
 	if (engine->noutcomes > 0 || engine->nheld > 0 || engine->in_flight > 0 || engine->nready > 0 ||
 		!engine->started || engine->look)
@@ -210,7 +211,8 @@ may_leave(Engine *engine)
 		engine->leave_at = now + LEAVE_WITHIN;
 	}
 	return engine->host->must_hurry() || now >= engine->leave_at || !engine->started ||
-		   (engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0 && engine->nheld == 0);
+		   (engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0 && engine->nheld == 0 &&
+			chore_idle(engine));
 }
 
 /* Does the engine end now? */
@@ -272,6 +274,7 @@ create(const EngineHost *host)
 	poll_create(engine);
 	watch_pauses();
 	MemoryContextSetParent(context, TopMemoryContext);
+	event_keep_in(context);
 	running = engine;
 	return engine;
 }
@@ -291,6 +294,7 @@ destroy(Engine *engine)
 			http_release(entry->item->transfer);
 	}
 	running = NULL;
+	event_keep_in(NULL);
 	MemoryContextDelete(engine->context);
 }
 
@@ -325,11 +329,12 @@ engine_run(const EngineHost *host)
 	return held;
 }
 
-/* SQL filter of a claim: is this message in the hands of this process's engine? */
+/* SQL filter of a claim: is this message in the hands of this process's engine, or in doubt? */
 Datum
 sms_gateway_claimed(PG_FUNCTION_ARGS)
 {
 	int64 id = PG_GETARG_INT64(0);
 
-	PG_RETURN_BOOL(running != NULL && hash_search(running->items, &id, HASH_FIND, NULL) != NULL);
+	PG_RETURN_BOOL(running != NULL && (hash_search(running->items, &id, HASH_FIND, NULL) != NULL ||
+									   orphans_include(running, id)));
 }

@@ -13,12 +13,13 @@
 #include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/lanes.h"
+#include "engine/orphans.h"
 #include "engine/outcome.h"
-#include "engine/poll.h"
 #include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/send.h"
 #include "miscadmin.h"
+#include "outbox/event.h"
 #include "outbox/lease.h"
 #include "outbox/record.h"
 #include "utils/memutils.h"
@@ -41,57 +42,6 @@ typedef struct Claimed
 /* ------------------------------------------------------------------------
  * Inside the transaction
  * ------------------------------------------------------------------------ */
-
-/* What becomes of a message that another engine was sending when it ended. */
-static void
-settle_orphan(OutboxItem *item)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	bool repeat;
-
-	item->attempts++;
-	if (item->unsure_since == 0)
-		item->unsure_since = item->claimed_at;
-	repeat = item->gateway != NULL && item->attempts < item->gateway->max_attempts &&
-			 outcome_may_repeat(item, now);
-	item->new_status = repeat ? STATUS_QUEUED : STATUS_UNCERTAIN;
-	item->next_attempt_at = repeat ? now : 0;
-	outcome_explain(item, "crash", "the server or its worker stopped while this message was being sent");
-}
-
-/*
- * Settles the messages that another engine was sending when it ended: sent
- * again where that is harmless, else uncertain.
- */
-static void
-settle_orphans(Engine *engine)
-{
-	List *orphans = lease_orphans(engine->scratch);
-	dlist_head outcomes;
-	ListCell *lc;
-
-	dlist_init(&outcomes);
-	foreach (lc, orphans)
-	{
-		OutboxItem *item = lfirst(lc);
-
-		settle_orphan(item);
-		dlist_push_tail(&outcomes, &item->row.node);
-	}
-	if (orphans != NIL)
-	{
-		record_outcomes(&outcomes);
-		foreach (lc, orphans)
-		{
-			if (!((OutboxItem *) lfirst(lc))->row.recorded)
-				ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-								errmsg("a message that was being sent is locked")));
-		}
-		ereport(LOG,
-				(errmsg("%d messages were being sent when the last worker stopped", list_length(orphans))));
-	}
-	lease_clear();
-}
 
 /* Counts what is recorded on the leases of the messages. */
 static void
@@ -152,8 +102,7 @@ static void
 record_news(Engine *engine)
 {
 	if (!engine->started)
-		settle_orphans(engine);
-	queue_exchange_pauses(engine);
+		orphans_find(engine);
 	if (engine->noutcomes > 0)
 	{
 		record_outcomes(&engine->outcomes);
@@ -181,9 +130,10 @@ static void
 do_round(Engine *engine, Claimed *claimed)
 {
 	record_news(engine);
-	if (!guc_enabled || engine->leaving)
+	/* The first round claims nothing: what is in doubt is known when it has committed. */
+	if (!guc_enabled || engine->leaving || !engine->started || !queue_read_pauses(engine))
 		return;
-	poll_round(engine);
+	engine->pauses_known = true;
 	claim_messages(engine, claimed);
 }
 
@@ -279,7 +229,6 @@ forget_recorded(Engine *engine)
 {
 	forget_items(engine);
 	forget_leases(engine);
-	queue_pauses_recorded(engine);
 	engine->record_at = now_ms();
 }
 
@@ -366,7 +315,7 @@ transact(Engine *engine, Claimed *claimed)
 	PG_CATCH();
 	{
 		unmark_recorded(engine);
-		poll_aborted(engine);
+		event_settle(false);
 		host->failed();
 	}
 	PG_END_TRY();
@@ -388,7 +337,10 @@ round_failed(Engine *engine)
 static void
 round_committed(Engine *engine, const Claimed *claimed, double began)
 {
+	bool first;
+
 	engine->error_wait = 0;
+	event_settle(true);
 	if (engine->full_look)
 	{
 		/*
@@ -400,11 +352,15 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 	}
 	if (engine->state != OUTBOX_READY)
 		return;
+	first = !engine->started;
+	if (first)
+		orphans_found(engine);
 	engine->started = true;
 	chore_want_after_round(engine);
-	engine->look = false;
+	engine->look = first || (guc_enabled && !engine->pauses_known);
 	forget_recorded(engine);
-	poll_committed(engine);
+	if (guc_enabled && !engine->pauses_known && !first)
+		engine->retry_at = now_ms() + ERROR_FIRST; /* somebody has locked the table of pauses */
 	adopt_claimed(engine, claimed);
 }
 
@@ -442,5 +398,5 @@ round_needed(Engine *engine, double now, TimestampTz wall)
 		return true;
 	if (!guc_enabled || engine->leaving)
 		return false;
-	return poll_round_needed(engine, now, wall) || lane_any_due(engine, now, wall);
+	return lane_any_due(engine, now, wall);
 }

@@ -78,6 +78,10 @@ typedef struct Poller
 /* What runs beside the rounds: chore.c says how each does. */
 typedef enum ChoreId
 {
+	CHORE_ORPHANS,
+	CHORE_PAUSES,
+	CHORE_EVENTS,
+	CHORE_POLLS,
 	CHORE_EXPIRY,
 	CHORE_REPORTS,
 	CHORE_RETENTION,
@@ -111,6 +115,17 @@ typedef struct Retention
 	int page;    /* messages at once */
 } Retention;
 
+/* Messages that another engine was sending when it ended, and that are not settled yet. */
+typedef struct Orphans
+{
+	HTAB *ids;    /* NULL: not known yet */
+	int64 up_to;  /* the last lease of that engine */
+	int64 *found; /* as the transaction under way has found them */
+	int nfound;   /* so many */
+	double wait;  /* ms until those that somebody holds are tried again */
+	int nsettled; /* in that transaction */
+} Orphans;
+
 typedef struct Engine
 {
 	const EngineHost *host;
@@ -131,12 +146,16 @@ typedef struct Engine
 	HttpQueue finished;
 	int nready;
 	int in_flight;
-	int slots;         /* transfers that file descriptors allow */
-	bool started;      /* orphans are settled */
-	bool look;         /* somebody queued something */
-	double look_at;    /* next safety poll */
-	bool full_look;    /* the next round is one from the start of every lane */
-	bool pauses_stale; /* the table of pauses may have changed */
+	int slots;    /* transfers that file descriptors allow */
+	bool started; /* orphans are known, and are not claimed */
+	Orphans orphans;
+	bool look;                   /* somebody queued something */
+	double look_at;              /* next safety poll */
+	bool full_look;              /* the next round is one from the start of every lane */
+	bool pauses_stale;           /* the table of pauses may have changed */
+	bool pauses_known;           /* it has been read */
+	GatewayQueue *pause_written; /* last */
+	int ntold;                   /* events of the transaction under way */
 	TimestampTz next_expiry;
 	bool reports_for_answers; /* answers were recorded since reports were matched last */
 	ChoreState chores[CHORE_COUNT];

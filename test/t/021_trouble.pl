@@ -59,6 +59,15 @@ sub told
 # The worker looks at what is kept for a time only at once, not in a minute.
 sub restart { mark(); $node->restart; worker_pid($node); return; }
 
+# The same without a restart: sessions stay open.
+sub new_worker
+{
+	my $old = worker_pid($node);
+	ask("SELECT pg_terminate_backend($old)");
+	wait_until(sub { worker_pid($node) ne $old });
+	return;
+}
+
 subtest 'a publication of all tables: change data capture' => sub {
 	ask("CREATE PUBLICATION everything FOR ALL TABLES");
 	ask("INSERT INTO sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash)
@@ -74,8 +83,7 @@ subtest 'a check of a one-time password that stays open beyond the life of the c
 		SELECT 0, now() - interval '1 day', 'omni', '84901234567', '', '' FROM generate_series(1, 3)");
 	my $open = open_transaction("DELETE FROM sms_gateway_otp WHERE id = (SELECT min(id) FROM sms_gateway_otp)");
 	mark();
-	ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms_gateway worker'");
-	worker_pid($node);
+	new_worker();
 	becomes("SELECT count(*) FROM sms_gateway_otp", '1', 'the others go');
 	goes_on('one is held');
 	is(told('could not delete'), 0, 'that is no trouble');
@@ -93,8 +101,7 @@ subtest 'retention, and what keeps it from deleting' => sub {
 	mark();
 	$node->append_conf('postgresql.conf', "sms_gateway.retention = '1d'");
 	$node->reload;
-	ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms_gateway worker'");
-	worker_pid($node);
+	new_worker();
 	goes_on('rows that cannot be deleted', 4);
 	becomes("SELECT count(*) FROM sms_outbox WHERE created_at < now() - interval '1 day'", '3',
 		'all are deleted but those three');
@@ -168,6 +175,68 @@ subtest 'a fallback that has a message with this request_id' => sub {
 		'and says so');
 	no_faults($simulator);
 	is(told('ERROR'), 0, 'no error');
+};
+
+subtest 'a message in doubt that somebody holds after a crash' => sub {
+	hang($simulator, match => '/api/vendor');
+	queue_text('cpaas', $_) for 'doubt 1', 'doubt 2';
+	becomes(sub { in_flight('cpaas') }, '2', 'two are under way');
+	ask("BEGIN; SELECT id FROM sms_outbox WHERE content = 'doubt 1' FOR UPDATE; PREPARE TRANSACTION 'held'");
+	$node->stop('immediate');
+	no_faults($simulator);
+	forget($simulator);
+	$node->start;
+	worker_pid($node);
+	goes_on('one in doubt is held', 3);
+	becomes(sub { status_of('doubt 2') }, 'uncertain', 'the other is settled at once');
+	is(status_of('doubt 1'), 'queued', 'the one is not');
+	ask("ROLLBACK PREPARED 'held'");
+	becomes(sub { status_of('doubt 1') }, 'uncertain', 'it is settled later, by itself', seconds => 8);
+	is(times_received($simulator, 'doubt 1'), 0, 'and was never claimed');
+	becomes("SELECT count(*) FROM sms_gateway_lease", '0', 'no lease is left');
+};
+
+subtest 'an open sms_pause while the gateway refuses us' => sub {
+	ask("ALTER SERVER cpaas OPTIONS (DROP fallback)");
+	mark();
+	my $open = open_transaction("SELECT sms_pause('cpaas', 'mine')");
+	fault($simulator, fault => 'http', value => 401, match => '/api/vendor');
+	queue_text('cpaas', 'refused');
+	becomes(sub { told('gateway "cpaas" is paused') }, '1', 'the gateway refuses');
+	goes_on('a pause cannot be written', 4);
+	is(told('WARNING:  could not write down a pause in database "postgres"'), 1, 'one warning says so');
+	end_transaction($open);
+	becomes("SELECT state FROM sms_gateways WHERE name = 'cpaas'", 'paused', 'it is written later', seconds => 15);
+	no_faults($simulator);
+	ask("SELECT sms_resume('cpaas')");
+	becomes(sub { status_of('refused') }, 'sent', 'and the message goes in the end');
+};
+
+# Nothing can be written into the queue of NOTIFY, as when it is full.
+subtest 'no room for NOTIFY' => sub {
+	mark();
+	my $dir = $node->data_dir . '/pg_notify';
+	my $listener = $node->background_psql('postgres', on_error_stop => 0);
+	$listener->query_safe('LISTEN sms_gateway');
+	ask("SELECT pg_notify('filler', repeat('x', 7000)) FROM generate_series(1, 3)");
+	chmod 0500, $dir;
+	unlink glob "$dir/*";
+	error_of("SELECT pg_notify('filler', i || repeat('x', 7000)) FROM generate_series(1, 50) i");
+	like(error_of("SELECT pg_notify('filler', i || repeat('x', 7000)) FROM generate_series(1, 50) i"), qr/ERROR/,
+		'NOTIFY fails');
+	fault($simulator, fault => 'http', value => 400, match => '/api/vendor');
+	ask("INSERT INTO sms_outbox (gateway, phone, content)
+		SELECT 'cpaas', '0901234567', 'untold ' || i FROM generate_series(1, 200) i");
+	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'untold%' AND status = 'failed'", '200',
+		'failures are recorded', seconds => 10);
+	goes_on('events cannot be told', 4);
+	is(told('WARNING:  could not tell events in database "postgres"'), 1, 'one warning says so');
+	chmod 0700, $dir;
+	no_faults($simulator);
+	my %seen;
+	becomes(sub { $seen{$_}++ for $listener->query('SELECT 1') =~ /"id": ?(\d+)/g; scalar keys %seen }, '200',
+		'they are told later');
+	$listener->quit;
 };
 
 done_testing();
