@@ -192,7 +192,7 @@ delete_old(Engine *engine, ChoreState *state)
 	if (guc_retention == 0)
 		return;
 	if (retention->page == 0)
-		retention->page = RETENTION_PAGE;
+		*retention = (Retention){.page = RETENTION_PAGE, .after = {DT_NOBEGIN, 0}};
 	retention->tried = retention->after;
 	if (cleanup_purge(GetCurrentTimestamp() - guc_retention * USECS_PER_SEC, retention->page,
 					  &retention->after, &retention->tried))
@@ -206,7 +206,7 @@ delete_fewer(Engine *engine, ChoreState *state)
 {
 	Retention *retention = &engine->retention;
 
-	if (retention->tried == retention->after)
+	if (retention->tried.id == retention->after.id)
 		return;
 	if (retention->page > 1)
 		retention->page /= 2;

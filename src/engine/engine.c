@@ -176,7 +176,7 @@ wait_for_work(Engine *engine)
 	double now = now_ms();
 	TimestampTz wall = GetCurrentTimestamp();
 
-	http_wait(round_needed(engine, now, wall) ? 0 : time_to_wait(engine, now, wall),
+	http_wait(round_needed(engine, now, wall) || slot_has_wake() ? 0 : time_to_wait(engine, now, wall),
 			  wait_event(engine->host->waits_as));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();

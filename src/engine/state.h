@@ -15,6 +15,7 @@
 #include "lib/ilist.h"
 #include "net/http.h"
 #include "outbox/claim.h"
+#include "outbox/cleanup.h"
 #include "utils/hsearch.h"
 
 #define SAFETY_POLL 5000.0 /* ms between looks that nobody asked for */
@@ -110,9 +111,9 @@ typedef struct ChoreState
 /* How far retention has come. */
 typedef struct Retention
 {
-	int64 after; /* the message deleted last */
-	int64 tried; /* the last one of the page under way */
-	int page;    /* messages at once */
+	PurgePlace after; /* what was looked at last; all zero: nothing */
+	PurgePlace tried; /* the end of the page under way */
+	int page;         /* messages at once */
 } Retention;
 
 /* Messages that another engine was sending when it ended, and that are not settled yet. */

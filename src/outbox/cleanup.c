@@ -38,7 +38,7 @@ enum
 
 /* clang-format off */
 static Statement cleanup_update_late = {
-	.sql = "UPDATE @sms_outbox o SET next_attempt_at = NULL, "
+	.sql = "UPDATE @sms_outbox o SET next_attempt_at = NULL, ended_at = pg_catalog.now(), "
 		   "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, "
 		   BLANK("o.unsure_since IS NULL AND " REDACTED) " "
 		   "WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) AND " IS_QUEUED,
@@ -54,16 +54,17 @@ static Statement cleanup_next_late = {
 
 /* What is not known to have ended, queued or uncertain, stays; what somebody holds, for this time. */
 static Statement cleanup_find_page = {
-	.sql = "SELECT o.id, o.created_at < $2 AND o.status IN "
-		   "('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled'), o.created_at >= $2 "
-		   "FROM @sms_outbox o WHERE o.id > $1 ORDER BY o.id LIMIT $3 FOR UPDATE OF o SKIP LOCKED",
-	.args = {INT8OID, TIMESTAMPTZOID, INT8OID},
+	.sql =
+		"SELECT o.id, o.ended_at FROM @sms_outbox o "
+		"WHERE o.ended_at IS NOT NULL AND (o.ended_at, o.id) > ($1, $2) AND o.ended_at < $3 AND o.status IN "
+		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled') "
+		"ORDER BY o.ended_at, o.id LIMIT $4 FOR UPDATE OF o SKIP LOCKED",
+	.args = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID},
 };
 enum
 {
 	PAGE_ID,
-	PAGE_IS_OLD,
-	PAGE_IS_NEWER,
+	PAGE_ENDED_AT,
 };
 
 static Statement cleanup_delete_page = {
@@ -150,36 +151,33 @@ cleanup_expire(TimestampTz now, TimestampTz *next)
 }
 
 /*
- * Deletes ended messages created before a time: those of a page of so many after *after, which is
- * moved behind the page.  Returns false when it came to newer ones or the end, and then starts anew.  *tried
- * is the page's last message, also if that raises what a trigger or a foreign key of the user's raises.
+ * Deletes messages that ended before a time: a page of so many behind "place", which is moved behind the page.
+ * Returns false when there are no more, and then starts anew: those that could not be deleted may be free by then.
+ * *tried is the page's end, also if that raises what a trigger or a foreign key of the user's raises.
  */
 bool
-cleanup_purge(TimestampTz before, int page, int64 *after, int64 *tried)
+cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried)
 {
-	Datum values[] = {Int64GetDatum(*after), TimestampTzGetDatum(before), Int64GetDatum(page)};
+	Datum values[] = {TimestampTzGetDatum(place->ended_at), Int64GetDatum(place->id),
+					  TimestampTzGetDatum(before), Int64GetDatum(page)};
 	int n = (int) sql_run(&cleanup_find_page, values);
 	Datum *ids = palloc(sizeof(Datum) * (n + 1));
-	bool more = n > 0;
-	int old = 0;
 
 	for (int i = 0; i < n; i++)
 	{
-		*tried = sql_int64(i, PAGE_ID);
-		if (sql_bool(i, PAGE_IS_OLD))
-			ids[old++] = Int64GetDatum(*tried);
-		if (sql_bool(i, PAGE_IS_NEWER))
-			more = false;
+		tried->id = sql_int64(i, PAGE_ID);
+		tried->ended_at = sql_time(i, PAGE_ENDED_AT, 0);
+		ids[i] = Int64GetDatum(tried->id);
 	}
 	sql_done();
-	if (old > 0)
+	if (n > 0)
 	{
-		Datum array = sql_id_array(ids, old);
+		Datum array = sql_id_array(ids, n);
 
 		sql_run(&cleanup_delete_page, &array);
 	}
-	*after = more ? *tried : 0;
-	return more;
+	*place = n == page ? *tried : (PurgePlace){DT_NOBEGIN, 0};
+	return n == page;
 }
 
 /* Runs a statement that deletes a page of what is from before a time; true if there may be more. */

@@ -141,11 +141,14 @@ lease_newest(void)
 	return newest;
 }
 
-/* Is any message on its way? */
+/* Is any message on its way, as of now and not as of the caller's snapshot? */
 bool
 lease_any(void)
 {
-	return sql_any(&lease_find_any, NULL);
+	bool any = sql_read_latest(&lease_find_any, NULL) > 0;
+
+	sql_done();
+	return any;
 }
 
 /*

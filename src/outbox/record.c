@@ -58,7 +58,7 @@ static Statement record_update = {
 		   "referent_id = coalesce(r.referent_id, o.referent_id), result_code = r.result_code, "
 		   "result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
 		   "details = coalesce(r.details, o.details), unsure_since = r.unsure_since, "
-		   "poll_at = r.poll_at, " BLANK("r.blank") " "
+		   "poll_at = r.poll_at, ended_at = CASE WHEN r.next_attempt_at IS NULL THEN pg_catalog.now() END, " BLANK("r.blank") " "
 		   "FROM outcomes r WHERE o.id OPERATOR(pg_catalog.=) r.id AND " IS_QUEUED,
 };
 /* clang-format on */

@@ -96,16 +96,17 @@ subtest 'retention, and what keeps it from deleting' => sub {
 		CREATE FUNCTION no_delete() RETURNS trigger LANGUAGE plpgsql AS \$\$
 			BEGIN IF OLD.content = 'healthy 2' THEN RAISE 'not this one'; END IF; RETURN OLD; END \$\$;
 		CREATE TRIGGER no_delete BEFORE DELETE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION no_delete()");
-	ask("UPDATE sms_outbox SET created_at = now() - interval '2 days'");
+	ask("UPDATE sms_outbox SET ended_at = now() - interval '2 days'");
 	my $open = open_transaction("SELECT id FROM sms_outbox WHERE content = 'healthy 3' FOR UPDATE");
 	mark();
 	$node->append_conf('postgresql.conf', "sms_gateway.retention = '1d'");
 	$node->reload;
 	new_worker();
 	goes_on('rows that cannot be deleted', 4);
-	becomes("SELECT count(*) FROM sms_outbox WHERE created_at < now() - interval '1 day'", '3',
+	becomes("SELECT count(*) FROM sms_outbox WHERE ended_at < now() - interval '1 day'", '3',
 		'all are deleted but those three');
-	is(told('WARNING:  could not delete old messages in database "postgres": .*foreign key'), 1, 'one warning for the key');
+	is(told('WARNING:  could not delete old messages in database "postgres": .*foreign key'), 1,
+		'one warning for the key');
 	is(told('WARNING:  could not delete old messages in database "postgres": not this one'), 1, 'and one for the trigger');
 	end_transaction($open);
 	ask("DROP TABLE notes; DROP TRIGGER no_delete ON sms_outbox");
@@ -237,6 +238,49 @@ subtest 'no room for NOTIFY' => sub {
 	becomes(sub { $seen{$_}++ for $listener->query('SELECT 1') =~ /"id": ?(\d+)/g; scalar keys %seen }, '200',
 		'they are told later');
 	$listener->quit;
+};
+
+subtest 'the time of the end' => sub {
+	is(ask("SELECT count(*) FROM sms_outbox WHERE (status = 'queued') <> (ended_at IS NULL)"), '0',
+		'what is not queued has one');
+	queue_text('shop', 'ends');
+	becomes(sub { status_of('ends') }, 'sent', 'sent');
+	is(ask("SELECT ended_at BETWEEN sent_at AND now() FROM sms_outbox WHERE content = 'ends'"), 't', 'that is its end');
+	queue_text('shop', 'ends late', expires_at => "now() - interval '1 s'");
+	becomes(sub { status_of('ends late') }, 'expired', 'expired');
+	is(ask("SELECT sms_retry(id) FROM sms_outbox WHERE content = 'ends late'"), 't', 'tried again');
+	becomes("SELECT status, ended_at >= sent_at FROM sms_outbox WHERE content = 'ends late'", 'sent|t', 'it ends anew');
+	ask("INSERT INTO sms_outbox (gateway, phone, content, request_id, created_by, created_at, status, sent_at, origin)
+		VALUES ('shop', '84901234567', 'restored', 'sgw-1', current_user, now(), 'sent', '2026-01-01', 1)");
+	is(ask("SELECT ended_at = sent_at FROM sms_outbox WHERE content = 'restored'"), 't', 'a restored row has one too');
+};
+
+subtest 'retention goes by the end, and idle as fast as busy' => sub {
+	ask("SET session_replication_role = replica;
+		INSERT INTO sms_outbox (gateway, phone, content, request_id, created_by, created_at, status, ended_at, origin)
+		SELECT 'shop', '84901234567', 'old', 'sgw-' || i, current_user, now() - interval '3 days', 'sent',
+			now() - interval '2 days', 1 FROM generate_series(1, 50000) i;
+		UPDATE sms_outbox SET created_at = now() - interval '3 days' WHERE content = 'ends'");
+	like(error_of("ALTER SYSTEM SET sms_gateway.retention = 30"), qr/at least one hour/, '30 is refused');
+	$node->append_conf('postgresql.conf', "sms_gateway.retention = '1d'");
+	$node->reload;
+	cmp_ok(took(sub { becomes("SELECT count(*) FROM sms_outbox WHERE content = 'old'", '0', 'all that is old goes') }),
+		'<', 17 * slowness(), '50000 in a few seconds, after at most 10 s');
+	is(status_of('ends'), 'sent', 'what ended lately stays');
+	$node->append_conf('postgresql.conf', "sms_gateway.retention = 0");
+	$node->reload;
+};
+
+subtest 'send_after -infinity; sms_wait under repeatable read' => sub {
+	queue_text('shop', 'long ago', send_after => "'-infinity'");
+	becomes(sub { status_of('long ago') }, 'sent', 'it is sent', seconds => 3);
+	fault($simulator, fault => 'latency', value => 500);
+	queue_text('shop', 'waited for');
+	my $seconds = took(sub {
+		is(ask("SET default_transaction_isolation = 'repeatable read'; SELECT sms_wait('10 s')"), 't', 'all is sent');
+	});
+	cmp_ok($seconds, '<', 5 * slowness(), 'and that is seen when it is');
+	no_faults($simulator);
 };
 
 done_testing();
