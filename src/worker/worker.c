@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "engine/engine.h"
 #include "miscadmin.h"
@@ -31,16 +32,24 @@ on_sigint(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
+#define ONE_SIGNAL 1000.0 /* ms within which a second SIGTERM is the same one */
+
 static volatile sig_atomic_t asked_to_leave = false;
+static double asked_at; /* of on_sigterm() alone */
 
 /*
  * Asked to end, it lets requests under way come to their end for a while.  Asked again, it ends at
- * the next chance.
+ * the next chance.  The postmaster signals a process and then its process group, which is the same
+ * process: who is quick sees two signals where one was meant.
  */
 static void
 on_sigterm(SIGNAL_ARGS)
 {
-	if (asked_to_leave)
+	double now = now_ms();
+
+	if (!asked_to_leave)
+		asked_at = now;
+	else if (now - asked_at > ONE_SIGNAL)
 		die(postgres_signal_arg);
 	asked_to_leave = true;
 	SetLatch(MyLatch);
