@@ -42,7 +42,7 @@
 
 typedef struct Chore
 {
-	const char *what; /* it does, as in "could not … in database" */
+	const char *what; /* it does, as in "could not do it in database" */
 	double period;    /* ms between two runs that nothing calls for */
 	double shortest;  /* ms between two runs that something calls for */
 	bool always;      /* also while sending is switched off, or this process is to end */
