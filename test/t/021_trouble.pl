@@ -107,7 +107,8 @@ subtest 'retention, and what keeps it from deleting' => sub {
 		'all are deleted but those three');
 	is(told('WARNING:  could not delete old messages in database "postgres": .*foreign key'), 1,
 		'one warning for the key');
-	is(told('WARNING:  could not delete old messages in database "postgres": not this one'), 1, 'and one for the trigger');
+	is(told('WARNING:  could not delete old messages in database "postgres": not this one'), 1,
+		'and one for the trigger');
 	end_transaction($open);
 	ask("DROP TABLE notes; DROP TRIGGER no_delete ON sms_outbox");
 	$node->append_conf('postgresql.conf', "sms_gateway.retention = 0");
