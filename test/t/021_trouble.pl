@@ -284,4 +284,47 @@ subtest 'send_after -infinity; sms_wait under repeatable read' => sub {
 	no_faults($simulator);
 };
 
+subtest 'tables of the extension that somebody has locked' => sub {
+	ask("INSERT INTO sms_gateway_callback (gateway, reference, report) VALUES ('shop', 'locked', '{}')");
+	my $open = open_transaction("LOCK TABLE sms_gateway_callback, sms_gateway_pause, sms_gateway_otp, sms_gateway_usage");
+	new_worker();
+	stays("SELECT count(*) FROM sms_outbox WHERE status = 'queued'", '0', 0, 'nothing waits');
+	queue_text('shop', 'unknown pauses');
+	stays(sub { status_of('unknown pauses') }, 'queued', 1, 'nothing is sent before pauses are known');
+	$open->query_safe('ROLLBACK');
+	becomes(sub { status_of('unknown pauses') }, 'sent', 'then it is', seconds => 2);
+	$open->query_safe('BEGIN; LOCK TABLE sms_gateway_callback, sms_gateway_pause, sms_gateway_otp, sms_gateway_usage');
+	goes_on('locked tables', 4);
+	end_transaction($open);
+};
+
+subtest 'a message queued while a trigger waits' => sub {
+	ask("CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql AS \$\$
+			BEGIN IF NEW.content LIKE 'sleeps%' THEN PERFORM pg_sleep(0.5); END IF; RETURN NULL; END \$\$;
+		CREATE TRIGGER sleeps AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sleeps()");
+	for my $i (1 .. 3)
+	{
+		queue_text('shop', "sleeps $i");
+		becomes("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", '1', 'the trigger waits');
+		queue_text('shop', "meanwhile $i");
+		cmp_ok(took(sub { wait_until(sub { status_of("meanwhile $i") eq 'sent' }, 10) }), '<', 1.5 * slowness(),
+			'it is sent right after that');
+	}
+	ask("DROP TRIGGER sleeps ON sms_outbox");
+};
+
+subtest 'trouble in a session that drains is a warning' => sub {
+	$node->append_conf('postgresql.conf', "sms_gateway.databases = 'nothing'\nsms_gateway.retention = '1d'");
+	$node->restart;
+	becomes("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms_gateway worker'", '0', 'no worker runs');
+	queue_text('shop', 'drained');
+	ask("CREATE TABLE notes (message bigint REFERENCES sms_outbox);
+		INSERT INTO notes SELECT id FROM sms_outbox WHERE content = 'ends';
+		UPDATE sms_outbox SET ended_at = now() - interval '2 days' WHERE content = 'ends'");
+	my $said;
+	is($node->psql('postgres', "CALL sms_drain()", stderr => \$said), 0, 'it succeeds');
+	like($said, qr/WARNING:  could not delete old messages in database "postgres": .*foreign key/, 'and says so');
+	is(status_of('drained'), 'sent', 'the message is sent');
+};
+
 done_testing();
