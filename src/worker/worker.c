@@ -85,6 +85,13 @@ log_failure(void)
 }
 
 static void
+give_up_commit(void)
+{
+	FlushErrorState();
+	AbortCurrentTransaction();
+}
+
+static void
 report_idle(void)
 {
 	pgstat_report_stat(false);
@@ -113,6 +120,7 @@ static const EngineHost worker_host = {
 	.begin = begin_transaction,
 	.commit = commit_transaction,
 	.failed = log_failure,
+	.commit_failed = give_up_commit,
 	.ended = report_idle,
 	.reload = reload_config,
 	.leaving = told_to_end,
