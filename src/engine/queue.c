@@ -225,34 +225,55 @@ queue_pause(GatewayQueue *queue, const Answer *answer)
 					  errdetail("One message is tried again in %.0f s.", queue->probe_wait / 1000)));
 }
 
-/* Writes into the table of pauses what is new here. */
-static void
-write_pauses(Engine *engine)
+/* Returns the next gateway whose pause is to be written, in turn; NULL if there is none. */
+GatewayQueue *
+queue_with_news(const Engine *engine, const GatewayQueue *last)
 {
+	for (GatewayQueue *queue = last != NULL ? last->next : NULL; queue != NULL; queue = queue->next)
+	{
+		if (queue->pause_news)
+			return queue;
+	}
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
-		if (!queue->pause_news)
-			continue;
-		if (queue->paused)
-			pause_begin(NameStr(queue->name), from_utf8(queue->reason), false);
-		else
-			pause_end(NameStr(queue->name), false);
+		if (queue->pause_news)
+			return queue;
 	}
+	return NULL;
 }
 
-/* Takes over what the table of pauses says, but for what is new here. */
-static void
-read_pauses(Engine *engine)
+/* In a transaction: writes into the table of pauses what is new of a gateway. */
+void
+queue_write_pause(const GatewayQueue *queue)
 {
+	if (queue->paused)
+		pause_begin(NameStr(queue->name), from_utf8(queue->reason), false);
+	else
+		pause_end(NameStr(queue->name), false);
+}
+
+/*
+ * In a round: takes over what the table of pauses says, if it changed, but for what is new here.  False if that is
+ * not known yet, as somebody has locked the table.
+ */
+bool
+queue_read_pauses(Engine *engine)
+{
+	List *pauses;
 	ListCell *lc;
 
+	if (!engine->pauses_stale)
+		return true;
+	if (!pause_list(&pauses))
+		return engine->pauses_known;
+	engine->pauses_stale = false;
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
 		if (queue->pause_news)
 			continue;
 		queue->paused = queue->paused_by_user = false;
 	}
-	foreach (lc, pause_list())
+	foreach (lc, pauses)
 	{
 		GatewayPause *pause = lfirst(lc);
 		GatewayQueue *queue = queue_find(engine, NameStr(pause->gateway));
@@ -260,25 +281,7 @@ read_pauses(Engine *engine)
 		queue->paused = queue->paused || !queue->pause_news || pause->by_user;
 		queue->paused_by_user = pause->by_user;
 	}
-}
-
-/* In a round: writes news into the table of pauses, and reads it if it changed. */
-void
-queue_exchange_pauses(Engine *engine)
-{
-	write_pauses(engine);
-	if (!engine->pauses_stale)
-		return;
-	engine->pauses_stale = false;
-	read_pauses(engine);
-}
-
-/* After commit: the news that queue_exchange_pauses() wrote are none any more. */
-void
-queue_pauses_recorded(Engine *engine)
-{
-	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-		queue->pause_news = false;
+	return true;
 }
 
 /* Returns milliseconds until a gateway may do what it may not do now; infinite if that is never. */

@@ -19,8 +19,9 @@ extern void queue_measure_flow(Engine *engine, double now);
 extern void queue_rest(GatewayQueue *queue, int seconds, double first, double longest);
 extern bool queue_rests(const GatewayQueue *queue, double now);
 extern void queue_pause(GatewayQueue *queue, const Answer *answer);
-extern void queue_exchange_pauses(Engine *engine);
-extern void queue_pauses_recorded(Engine *engine);
+extern GatewayQueue *queue_with_news(const Engine *engine, const GatewayQueue *last);
+extern void queue_write_pause(const GatewayQueue *queue);
+extern bool queue_read_pauses(Engine *engine);
 extern double queue_time_to_wait(const Engine *engine, double now);
 
 #endif /* SMS_ENGINE_QUEUE_H */

@@ -8,6 +8,7 @@
 #include "db/home.h"
 #include "db/sql.h"
 #include "outbox/pause.h"
+#include "storage/lmgr.h"
 #include "utils/inval.h"
 
 static Statement pause_find_all = {
@@ -38,23 +39,29 @@ static Statement pause_delete = {
 	.args = {NAMEOID, BOOLOID},
 };
 
-/* The paused gateways, as a palloc'd list of GatewayPauses. */
-List *
-pause_list(void)
+/*
+ * Puts the paused gateways into *pauses, a palloc'd list of GatewayPauses; false if somebody has locked
+ * the table, who is not waited for.
+ */
+bool
+pause_list(List **pauses)
 {
-	List *pauses = NIL;
-	int64 n = sql_run(&pause_find_all, NULL);
+	int64 n;
 
+	if (!ConditionalLockRelationOid(home_relation("sms_gateway_pause"), AccessShareLock))
+		return false;
+	*pauses = NIL;
+	n = sql_run(&pause_find_all, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		GatewayPause *pause = palloc0(sizeof(GatewayPause));
 
 		namestrcpy(&pause->gateway, sql_name(i, PAUSE_GATEWAY));
 		pause->by_user = sql_bool(i, PAUSE_BY_USER);
-		pauses = lappend(pauses, pause);
+		*pauses = lappend(*pauses, pause);
 	}
 	sql_done();
-	return pauses;
+	return true;
 }
 
 /* Is this gateway paused? */

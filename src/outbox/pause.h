@@ -15,7 +15,7 @@ typedef struct GatewayPause
 	bool by_user;
 } GatewayPause;
 
-extern List *pause_list(void);
+extern bool pause_list(List **pauses);
 extern bool pause_holds(const char *gateway);
 extern void pause_begin(const char *gateway, const char *reason, bool by_user);
 extern bool pause_end(const char *gateway, bool by_user);

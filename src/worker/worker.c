@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/encoding.h"
 #include "commands/dbcommands.h"
@@ -34,16 +35,24 @@ on_sigint(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
+#define ONE_SIGNAL 1000.0 /* ms within which a second SIGTERM is the same one */
+
 static volatile sig_atomic_t asked_to_leave = false;
+static double asked_at; /* of on_sigterm() alone */
 
 /*
  * Asked to end, it lets requests under way come to their end for a while.  Asked again, it ends at
- * the next chance.
+ * the next chance.  The postmaster signals a process and then its process group, which is the same
+ * process: who is quick sees two signals where one was meant.
  */
 static void
 on_sigterm(SIGNAL_ARGS)
 {
-	if (asked_to_leave)
+	double now = now_ms();
+
+	if (!asked_to_leave)
+		asked_at = now;
+	else if (now - asked_at > ONE_SIGNAL)
 		die(postgres_signal_arg);
 	asked_to_leave = true;
 	SetLatch(MyLatch);
@@ -79,6 +88,13 @@ log_failure(void)
 }
 
 static void
+give_up_commit(void)
+{
+	FlushErrorState();
+	AbortCurrentTransaction();
+}
+
+static void
 report_idle(void)
 {
 	pgstat_report_stat(false);
@@ -107,6 +123,7 @@ static const EngineHost worker_host = {
 	.begin = begin_transaction,
 	.commit = commit_transaction,
 	.failed = log_failure,
+	.commit_failed = give_up_commit,
 	.ended = report_idle,
 	.reload = reload_config,
 	.leaving = told_to_end,
