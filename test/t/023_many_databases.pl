@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $simulator = simulator();
-my $node = server('databases');
+my $node = server('databases', settings => "max_prepared_transactions = 2\n");
 
 # Takes where the log ended and a pattern: asserts that the server logs it after that, soon.
 sub logged
@@ -36,6 +36,43 @@ subtest 'a gateway is paused by an answer with any characters, in a database wit
 		no_faults($simulator);
 		ask("DROP DATABASE $database");
 	}
+};
+
+subtest 'CREATE EXTENSION and INSERT by two-phase commit' => sub {
+	ask('CREATE DATABASE two_phase');
+	# The launcher has looked there once; from now on only a commit tells.
+	stays("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms_gateway worker' AND datname = 'two_phase'",
+		0, 1, 'a database without the extension has no worker');
+	ask("BEGIN; CREATE EXTENSION sms_gateway; PREPARE TRANSACTION 'extension'", 'two_phase');
+	ask("COMMIT PREPARED 'extension'", 'two_phase');
+	ok(worker_pid($node, 'two_phase'), 'COMMIT PREPARED of CREATE EXTENSION starts a worker');
+	gateways($node, $simulator, database => 'two_phase');
+	my @took;
+	for my $i (1 .. 4)
+	{
+		ask("BEGIN; INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'two $i');
+			PREPARE TRANSACTION 'message'", 'two_phase');
+		ask("COMMIT PREPARED 'message'", 'two_phase');
+		push @took, took(sub { wait_until(sub { status_of("two $i", 'two_phase') eq 'sent' }) });
+	}
+	cmp_ok((sort { $a <=> $b } @took)[3], '<', 2 * slowness(), 'each message is sent at once after COMMIT PREPARED');
+	ask('DROP DATABASE two_phase');
+};
+
+subtest 'who may not copy or rename a database does not end its worker' => sub {
+	ask('CREATE DATABASE ours; CREATE ROLE maker LOGIN CREATEDB; CREATE ROLE owner LOGIN');
+	gateways($node, $simulator, database => 'ours');
+	my $worker = worker_pid($node, 'ours');
+	like(error_of('CREATE DATABASE stolen TEMPLATE ours', role => 'maker'), qr/42501/, 'a copy is refused');
+	ask('ALTER DATABASE ours OWNER TO owner');
+	like(error_of('ALTER DATABASE ours RENAME TO theirs', role => 'owner'), qr/42501/, 'an owner without CREATEDB');
+	stays(sub { worker_pid($node, 'ours') }, $worker, 1, 'the worker goes on');
+	ask('ALTER ROLE owner CREATEDB; ALTER ROLE maker NOCREATEDB');
+	ask('GRANT owner TO maker');
+	is(error_of('CREATE DATABASE copied TEMPLATE ours', role => 'owner'), '', 'who may copy it has it alone');
+	ask('DROP DATABASE copied');
+	ask('DROP DATABASE ours');
+	ask('DROP ROLE owner, maker');
 };
 
 $node->stop;
