@@ -92,6 +92,7 @@ static void
 reserve_slots(Engine *engine)
 {
 	engine->slots = Min(guc_max_in_flight, http_reserve(guc_max_in_flight));
+	engine->slots_again_at = 0;
 }
 
 /* Looks for reasons to look into the outbox. */
@@ -109,6 +110,8 @@ notice_news(Engine *engine, double now)
 		engine->pauses_stale = true;
 		engine->look_at = now + SAFETY_POLL;
 	}
+	if (engine->slots_again_at != 0 && now >= engine->slots_again_at)
+		reserve_slots(engine);
 	if (engine->host->reload())
 	{
 		engine->look = true;

@@ -147,8 +147,9 @@ typedef struct Engine
 	HttpQueue finished;
 	int nready;
 	int in_flight;
-	int slots;    /* transfers that file descriptors allow */
-	bool started; /* orphans are known, and are not claimed */
+	int slots;             /* transfers that file descriptors allow */
+	double slots_again_at; /* when that is counted again; 0: it is not reduced */
+	bool started;          /* orphans are known, and are not claimed */
 	Orphans orphans;
 	bool look;                   /* somebody queued something */
 	double look_at;              /* next safety poll */
