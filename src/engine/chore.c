@@ -495,7 +495,7 @@ chore_time_to_wait(const Engine *engine, double now, TimestampTz wall)
 
 		if (!chores[id].always && !guc_enabled)
 			continue;
-		if (is_called_for(engine, id))
+		if (is_called_for(engine, id) || (id == CHORE_POLLS && poll_round_needed(engine, now, wall)))
 			wait = Min(wait, due);
 		else if (id == CHORE_POLLS)
 			wait = Min(wait, Max(due, poll_time_to_wait(engine, now, wall)));

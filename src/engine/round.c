@@ -30,6 +30,7 @@
 #define FULL_LOOK_SHARE 50.0   /* a look from the start may take 1/50 of the time */
 #define ERROR_FIRST     250.0  /* ms until a round that failed is tried again … */
 #define ERROR_MAX       5000.0
+#define LOCKED_MAX      1000.0
 
 /* What a round claimed; the items are in contexts below "context" until they are adopted. */
 typedef struct Claimed
@@ -316,6 +317,8 @@ transact(Engine *engine, Claimed *claimed)
 	{
 		unmark_recorded(engine);
 		event_settle(false);
+		/* Whoever has locked a table lets go of it some time: that is looked for more often. */
+		engine->error_max = geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE ? LOCKED_MAX : ERROR_MAX;
 		host->failed();
 	}
 	PG_END_TRY();
@@ -328,7 +331,7 @@ transact(Engine *engine, Claimed *claimed)
 static void
 round_failed(Engine *engine)
 {
-	engine->error_wait = Min(Max(engine->error_wait * 2, ERROR_FIRST), ERROR_MAX);
+	engine->error_wait = Min(Max(engine->error_wait * 2, ERROR_FIRST), engine->error_max);
 	engine->retry_at = now_ms() + engine->error_wait;
 	lane_look_back(engine, DT_NOBEGIN);
 }

@@ -164,6 +164,7 @@ typedef struct Engine
 	Retention retention;
 	double retry_at; /* after an error */
 	double error_wait;
+	double error_max;
 	OutboxState state; /* as the last round found it */
 	bool leaving;      /* this process was told to end: nothing new is started … */
 	double leave_at;   /* … and what is under way has until then */

@@ -7,6 +7,8 @@
 #include "access/xact.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/encoding.h"
+#include "commands/dbcommands.h"
 #include "engine/engine.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -16,6 +18,7 @@
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/timeout.h"
 #include "wake/slot.h"
 
@@ -127,11 +130,31 @@ static const EngineHost worker_host = {
 	.must_hurry = slot_must_hurry,
 };
 
+/* A worker's lines in the server's log have no %d: its context says which database it works for. */
+static void
+name_database(void *name)
+{
+	errcontext("outbox of database \"%s\"", (const char *) name);
+}
+
+/* Finds out, in a transaction, what is needed where none is open: the conversion, the database's name. */
+static void
+prepare_process(void)
+{
+	static ErrorContextCallback context = {.callback = name_database};
+
+	encoding_prepare();
+	context.arg = MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+}
+
 /* Waits until no session drains, and then is the engine of this database. */
 static bool
 drain_for_good(void)
 {
 	StartTransactionCommand();
+	prepare_process();
 	engine_lock(true);
 	CommitTransactionCommand();
 	pqsignal(SIGTERM, on_sigterm); /* from now on there may be requests under way */

@@ -286,7 +286,8 @@ subtest 'send_after -infinity; sms_wait under repeatable read' => sub {
 
 subtest 'tables of the extension that somebody has locked' => sub {
 	ask("INSERT INTO sms_gateway_callback (gateway, reference, report) VALUES ('shop', 'locked', '{}')");
-	my $open = open_transaction("LOCK TABLE sms_gateway_callback, sms_gateway_pause, sms_gateway_otp, sms_gateway_usage");
+	my $open = open_transaction("LOCK TABLE sms_gateway_callback, sms_gateway_pause,
+		sms_gateway_otp, sms_gateway_usage");
 	new_worker();
 	stays("SELECT count(*) FROM sms_outbox WHERE status = 'queued'", '0', 0, 'nothing waits');
 	queue_text('shop', 'unknown pauses');
