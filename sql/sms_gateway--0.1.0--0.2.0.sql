@@ -1,5 +1,8 @@
 \echo Use "ALTER EXTENSION sms_gateway UPDATE TO '0.2.0'" to load this file. \quit
 
+-- First, and at once as strongly as it will be: whoever waits then waits for this, and it for nobody that waits.
+LOCK TABLE sms_outbox IN ACCESS EXCLUSIVE MODE;
+
 -- No two names differ by one letter.
 ALTER TABLE sms_gateway_state RENAME TO sms_gateway_pause;
 ALTER INDEX sms_gateway_state_pkey RENAME TO sms_gateway_pause_pkey;
@@ -44,15 +47,19 @@ DROP FUNCTION sms_gateway_reports();
 -- nothing happens to these messages, so nobody's trigger is called.
 -- What ended before there was a time of it, ended when it was last heard of.
 ALTER TABLE sms_outbox ADD COLUMN ended_at timestamptz;
-SET LOCAL session_replication_role = 'replica';
+CREATE FUNCTION sms_gateway_update_rows() RETURNS void LANGUAGE sql
+    SET session_replication_role = 'replica' SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
 UPDATE sms_outbox SET next_attempt_at = NULL, ended_at = coalesce(delivered_at, sent_at, created_at)
  WHERE status OPERATOR(pg_catalog.<>) 'queued';
 -- The worker never found these.
 UPDATE sms_outbox SET next_attempt_at = created_at
  WHERE status OPERATOR(pg_catalog.=) 'queued' AND next_attempt_at OPERATOR(pg_catalog.=) '-infinity';
-SET LOCAL session_replication_role TO DEFAULT;
+END;
+SELECT sms_gateway_update_rows();
+DROP FUNCTION sms_gateway_update_rows();
 ALTER TABLE sms_outbox DROP CONSTRAINT queued_has_a_time,
-    ADD CONSTRAINT queued_has_a_time CHECK ((status = 'queued') = (next_attempt_at IS NOT NULL));
+    ADD CONSTRAINT queued_has_a_time CHECK ((status OPERATOR(pg_catalog.=) 'queued') OPERATOR(pg_catalog.=) (next_attempt_at IS NOT NULL));
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
 GRANT SELECT (ended_at) ON sms_outbox TO pg_monitor;
