@@ -101,19 +101,6 @@ subtest 'polling, without a callback: the first question comes after 15 s' => su
 	is(column($polled_text, 'extract(epoch FROM poll_at - sent_at)::int'), 15, 'it is asked about after 15 s');
 };
 
-subtest 'an answer of any size about a message or the account' => sub {
-	my $id = text('shop', 'asked about at length');
-	my %long = (CodeResponse => '100', CodeResult => '100', SendStatus => 5, SendSuccess => 1, SendFailed => 0,
-		TotalReceiver => 1, TotalPrice => 850, Balance => 5);
-	my $worker = worker_pid($node);
-	ask("ALTER SERVER shop OPTIONS (ADD min_balance '10')");
-	fault($simulator, fault => 'body', text => encode_json(\%long), value => 600);
-	becomes(sub { column($id, 'status') }, 'delivered', 'the worker reads it', seconds => 40);
-	no_faults($simulator);
-	ask("ALTER SERVER shop OPTIONS (DROP min_balance)");
-	is(worker_pid($node), $worker, 'and lives');
-};
-
 subtest 'Interits cannot be asked' => sub {
 	ask("ALTER SERVER cpaas OPTIONS (ADD poll_delivery 'true')");
 	my $id = text('cpaas', 'no status call');
@@ -352,6 +339,19 @@ subtest 'polling survives a restart, and a gateway that does not answer' => sub 
 	becomes(sub { scalar grep { $_->{path} =~ /GetSendStatus/ } requests($simulator) }, qr/^[1-9]/, 'a question hangs');
 	cmp_ok(took(sub { text('shop', 'meanwhile') }), '<', patience(), 'it does not delay sending');
 	no_faults($simulator);
+};
+
+subtest 'an answer of any size about a message or the account' => sub {
+	my $id = text('shop', 'asked about at length');
+	my %long = (CodeResponse => '100', CodeResult => '100', SendStatus => 5, SendSuccess => 1, SendFailed => 0,
+		TotalReceiver => 1, TotalPrice => 850, Balance => 5);
+	my $worker = worker_pid($node);
+	ask("ALTER SERVER shop OPTIONS (ADD min_balance '10')");
+	fault($simulator, fault => 'body', text => encode_json(\%long), value => 600);
+	becomes(sub { column($id, 'status') }, 'delivered', 'the worker reads it', seconds => 40);
+	no_faults($simulator);
+	ask("ALTER SERVER shop OPTIONS (DROP min_balance)");
+	is(worker_pid($node), $worker, 'and lives');
 };
 
 $node->stop;
