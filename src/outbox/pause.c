@@ -4,33 +4,54 @@
  */
 #include "postgres.h"
 
+#include "base/extension.h"
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/sql.h"
 #include "outbox/pause.h"
 #include "utils/inval.h"
+#include "utils/timestamp.h"
 
 static Statement pause_find_all = {
-	.sql = "SELECT gateway, by_user FROM @sms_gateway_pause",
+	.sql = "SELECT gateway, by_user, state, since, next_probe_at FROM @sms_gateway_pause",
 };
 enum
 {
 	PAUSE_GATEWAY,
-	PAUSE_BY_USER
+	PAUSE_BY_USER,
+	PAUSE_STATE,
+	PAUSE_SINCE,
+	PAUSE_NEXT_PROBE_AT,
 };
 
 static Statement pause_find = {
-	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1",
+	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state <> 'resting'",
 	.args = {NAMEOID},
 };
 
-/* The user's pause and its reason are not replaced by the worker's. */
 static Statement pause_insert = {
 	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, reason, by_user, since) "
-		   "VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
-		   "SET reason = excluded.reason, by_user = excluded.by_user, since = excluded.since "
-		   "WHERE excluded.by_user OR NOT s.by_user",
-	.args = {NAMEOID, TEXTOID, BOOLOID},
+		   "VALUES ($1, $2, true, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
+		   "SET reason = excluded.reason, by_user = true, state = 'paused', next_probe_at = NULL, "
+		   "since = CASE WHEN s.state = 'paused' THEN s.since ELSE excluded.since END",
+	.args = {NAMEOID, TEXTOID},
+};
+
+/* The user's pause and its reason are not replaced by the worker's. */
+static Statement pause_upsert = {
+	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, state, reason, since, next_probe_at, by_user) "
+		   "VALUES ($1, $2, $3, $4, $5, false) ON CONFLICT (gateway) DO UPDATE "
+		   "SET state = excluded.state, reason = excluded.reason, since = excluded.since, "
+		   "next_probe_at = excluded.next_probe_at WHERE NOT s.by_user",
+	.args = {NAMEOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+};
+
+/* Where the queue of events is nearly full, a transaction that adds to it may fail: it goes without. */
+static Statement pause_notify = {
+	.sql = "SELECT pg_catalog.pg_notify('" EXTENSION_NAME "', pg_catalog.json_strip_nulls("
+		   "pg_catalog.json_build_object('event', 'gateway', 'gateway', $1, 'state', $2, 'reason', "
+		   "pg_catalog.\"left\"($3, 500)))::text) WHERE pg_catalog.pg_notification_queue_usage() < 0.9",
+	.args = {NAMEOID, TEXTOID, TEXTOID},
 };
 
 static Statement pause_delete = {
@@ -51,13 +72,16 @@ pause_list(void)
 
 		namestrcpy(&pause->gateway, sql_name(i, PAUSE_GATEWAY));
 		pause->by_user = sql_bool(i, PAUSE_BY_USER);
+		pause->state = sql_text(i, PAUSE_STATE);
+		pause->since = sql_time(i, PAUSE_SINCE, 0);
+		pause->next_probe_at = sql_time(i, PAUSE_NEXT_PROBE_AT, DT_NOEND);
 		pauses = lappend(pauses, pause);
 	}
 	sql_done();
 	return pauses;
 }
 
-/* Is this gateway paused? */
+/* Is this gateway paused, or out of reach? */
 bool
 pause_holds(const char *gateway)
 {
@@ -74,15 +98,39 @@ announce_pauses(void)
 	CacheInvalidateRelcacheByRelid(home_relation("sms_gateway_pause"));
 }
 
-/* Pauses a gateway, by the user or by its answers; see pause_insert. */
+/* Pauses a gateway for the user. */
 void
-pause_begin(const char *gateway, const char *reason, bool by_user)
+pause_begin(const char *gateway, const char *reason)
 {
 	NameData name;
-	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(reason), BoolGetDatum(by_user)};
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(reason)};
 
 	sql_run(&pause_insert, values);
 	announce_pauses();
+}
+
+/* Notes the state that a gateway has come into by its answers, and when it is tried next. */
+void
+pause_note(const char *gateway, const char *state, const char *reason, TimestampTz since,
+		   TimestampTz next_probe_at)
+{
+	NameData name;
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(state), CStringGetTextDatum(reason),
+					  TimestampTzGetDatum(since), TimestampTzGetDatum(next_probe_at)};
+
+	sql_run(&pause_upsert, values);
+}
+
+/* Tells who listens, when the transaction commits, that a gateway is in another state; reason: or NULL. */
+void
+pause_tell(const char *gateway, const char *state, const char *reason)
+{
+	NameData name;
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(state),
+					  reason != NULL ? CStringGetTextDatum(reason) : (Datum) 0};
+
+	sql_run_nulls(&pause_notify, values, reason != NULL ? "   " : "  n");
+	sql_done();
 }
 
 /* Ends a pause, the user's only for the user; false if there was none. */
