@@ -98,10 +98,21 @@ DROP FUNCTION sms_gateway_reports();
 
 -- A message is queued exactly while it has a next attempt.  0.1.0 wrote no other rows, but owners may have;
 -- nothing happens to these messages, so nobody's trigger is called.
+-- What ended before there was a time of it, ended when it was last heard of.
+ALTER TABLE sms_outbox ADD COLUMN ended_at timestamptz;
 SET LOCAL session_replication_role = 'replica';
-UPDATE sms_outbox SET next_attempt_at = NULL
- WHERE status OPERATOR(pg_catalog.<>) 'queued' AND next_attempt_at IS NOT NULL;
+UPDATE sms_outbox SET next_attempt_at = NULL, ended_at = coalesce(delivered_at, sent_at, created_at)
+ WHERE status OPERATOR(pg_catalog.<>) 'queued';
+-- The worker never found these.
+UPDATE sms_outbox SET next_attempt_at = created_at
+ WHERE status OPERATOR(pg_catalog.=) 'queued' AND next_attempt_at OPERATOR(pg_catalog.=) '-infinity';
 SET LOCAL session_replication_role TO DEFAULT;
 ALTER TABLE sms_outbox DROP CONSTRAINT queued_has_a_time,
     ADD CONSTRAINT queued_has_a_time CHECK ((status = 'queued') = (next_attempt_at IS NOT NULL));
+CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
+COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
+GRANT SELECT (ended_at) ON sms_outbox TO pg_monitor;
 COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
+
+-- Without a key it could not be purged while it is published (FOR ALL TABLES), which stopped the worker.
+ALTER TABLE sms_gateway_otp ADD PRIMARY KEY (id);

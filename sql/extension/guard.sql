@@ -5,7 +5,8 @@
 CREATE TABLE sms_gateway_otp (
     tries bigint NOT NULL,
     expires_at timestamptz NOT NULL,
-    id bigint GENERATED ALWAYS AS IDENTITY,
+    -- A table without a key could not be purged while it is published.
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     gateway name NOT NULL,
     phone text NOT NULL,
     salt bytea NOT NULL,

@@ -34,6 +34,7 @@ CREATE TABLE sms_outbox (
     unsure_since timestamptz,
     origin bigint NOT NULL,
     poll_at timestamptz,
+    ended_at timestamptz,
     CONSTRAINT queued_has_a_time CHECK ((status = 'queued') = (next_attempt_at IS NOT NULL))
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05,
         autovacuum_vacuum_insert_scale_factor = 0.05,
@@ -51,6 +52,8 @@ CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id)
 
 -- Whose delivery the worker asks about, and when.
 CREATE INDEX sms_outbox_poll ON sms_outbox (gateway, poll_at, id) WHERE poll_at IS NOT NULL;
+-- What retention deletes, and what ended when.  It grows at its end only: an entry is no random write.
+CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 -- By the provider's id, for a callback that brings no request_id.  Texts, which have one,
 -- stay here only until their end is known: the ids are random, and each is a random write.
 CREATE INDEX sms_outbox_reference ON sms_outbox ((coalesce(id_omni_mess, smsid, referent_id)))
@@ -91,6 +94,7 @@ COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), f
 COMMENT ON COLUMN sms_outbox.unsure_since IS 'first attempt that the provider may have accepted without our knowing';
 COMMENT ON COLUMN sms_outbox.origin IS 'database that the row belongs to; elsewhere it is not sent';
 COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered; NULL: it does not';
+COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
 
 CREATE FUNCTION sms_outbox_insert() RETURNS trigger
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -118,6 +122,6 @@ REVOKE ALL ON sms_outbox FROM PUBLIC;
 REVOKE ALL ON FUNCTION sms_outbox_insert() FROM PUBLIC;
 GRANT SELECT (id, gateway, kind, template_code, routerule, priority, send_after, expires_at, request_id, created_by, created_at,
     status, attempts, next_attempt_at, smsid, id_omni_mess, referent_id, result_code, http_status, sent_at,
-    delivered_at, price, parts, unsure_since, origin, poll_at) ON sms_outbox TO pg_monitor;
+    delivered_at, price, parts, unsure_since, origin, poll_at, ended_at) ON sms_outbox TO pg_monitor;
 SELECT pg_catalog.pg_extension_config_dump('sms_outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('sms_outbox_id_seq', '');

@@ -79,6 +79,13 @@ throw_failure(void)
 	PG_RE_THROW();
 }
 
+/* SPI has aborted the transaction then, and begun the next. */
+static void
+forget_error(void)
+{
+	FlushErrorState();
+}
+
 static void
 end_nothing(void)
 {
@@ -98,6 +105,7 @@ static const EngineHost session_host = {
 	.begin = begin_nothing,
 	.commit = commit_session,
 	.failed = throw_failure,
+	.commit_failed = forget_error,
 	.ended = end_nothing,
 	.reload = never,
 	.leaving = never,

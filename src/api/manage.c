@@ -122,7 +122,7 @@ sms_gateway_created(PG_FUNCTION_ARGS)
 	identity_create();
 	if (!wake_is_possible())
 		ereport(WARNING, (errmsg("no background worker will send the messages of sms_outbox"),
-						  errdetail("sms_gateway is not in shared_preload_libraries."),
+						  errdetail("The library sms_gateway is not in shared_preload_libraries."),
 						  errhint("Add it and restart the server, or CALL sms_drain() from time to time.")));
 	wake_start_at_commit();
 	PG_RETURN_VOID();

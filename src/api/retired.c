@@ -8,17 +8,18 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "fmgr.h"
 
 PG_FUNCTION_INFO_V1(sms_gateway_results); /* 0.1.0 */
 PG_FUNCTION_INFO_V1(sms_gateway_reports); /* 0.1.0 */
 
-static void
+pg_noreturn static void
 refuse_retired(void)
 {
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("this function is of an earlier version of sms_gateway"),
-					errhint("ALTER EXTENSION sms_gateway UPDATE.")));
+					errhint("Update it with ALTER EXTENSION sms_gateway UPDATE.")));
 }
 
 Datum

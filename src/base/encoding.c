@@ -4,14 +4,17 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "base/encoding.h"
 #include "catalog/namespace.h"
 #include "common/string.h"
 #include "common/unicode_norm.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "text/text.h"
+#include "utils/memutils.h"
 
 /* Characters that are composed at once; the worst 1,024 take some 10 ms. */
 #define STRETCH 1024
@@ -97,36 +100,71 @@ to_utf8_composed(const char *text, const char *what)
 	return composed.data;
 }
 
+/* The conversion from UTF-8 into the database's encoding, once it was looked for. */
+static struct
+{
+	bool known;
+	bool exists;
+	FmgrInfo function;
+} conversion;
+
+/*
+ * Looks the conversion up that from_utf8() needs, once in a process.  That reads the catalogs, so it
+ * takes a transaction; whoever calls from_utf8() where none is open has to call this before.
+ */
+void
+encoding_prepare(void)
+{
+	Oid proc;
+
+	if (conversion.known || GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII)
+		return;
+	proc = FindDefaultConversionProc(PG_UTF8, GetDatabaseEncoding());
+	if (OidIsValid(proc))
+		fmgr_info_cxt(proc, &conversion.function, TopMemoryContext);
+	conversion.exists = OidIsValid(proc);
+	conversion.known = true;
+}
+
+/*
+ * Converts as much as goes of len bytes of UTF-8 into out, which ends with a zero then.  Returns the
+ * number of bytes that were converted.
+ */
+static int
+convert(const char *text, size_t len, char *out)
+{
+	if (!conversion.exists)
+		return 0;
+	return DatumGetInt32(FunctionCall6(&conversion.function, Int32GetDatum(PG_UTF8),
+									   Int32GetDatum(GetDatabaseEncoding()), CStringGetDatum(text),
+									   CStringGetDatum(out), Int32GetDatum((int) len), BoolGetDatum(true)));
+}
+
 /*
  * Converts UTF-8, which the caller knows to be valid, into the database's encoding; a
- * character that this cannot hold becomes '?'.  Returns palloc'd text, NULL for NULL.
+ * character that this cannot hold becomes '?'.  Returns palloc'd text, NULL for NULL.  Outside a
+ * transaction it relies on encoding_prepare(), without which only ASCII is left.
  */
 char *
 from_utf8(const char *text)
 {
-	int encoding = GetDatabaseEncoding();
 	size_t len;
-	size_t size;
 	char *out;
 	size_t used = 0;
-	Oid proc;
 
 	if (text == NULL)
 		return NULL;
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+	if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII || pg_is_ascii(text))
 		return pstrdup(text);
-	proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	if (IsTransactionState())
+		encoding_prepare();
 	len = strlen(text);
-	size = len * MAX_CONVERSION_GROWTH + 1;
-	out = palloc0(size);
+	out = palloc0(len * MAX_CONVERSION_GROWTH + 1);
 	while (len > 0)
 	{
 		unsigned c;
-		int n = 0;
+		int n = convert(text, len, out + used);
 
-		if (OidIsValid(proc))
-			n = pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding, (unsigned char *) text, len,
-											  (unsigned char *) out + used, size - used, true);
 		used += strlen(out + used);
 		text += n;
 		len -= n;

@@ -5,6 +5,7 @@
 #ifndef SMS_ENCODING_H
 #define SMS_ENCODING_H
 
+extern void encoding_prepare(void);
 extern char *to_utf8(const char *text, const char *what);
 extern char *to_utf8_composed(const char *text, const char *what);
 extern char *from_utf8(const char *text);

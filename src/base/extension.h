@@ -9,8 +9,9 @@
 
 /*
  * The fourth field of our advisory locks' tags.  It tells them from those that users take from SQL,
- * which have 1 or 2 there: nobody can take ours, or meet one by chance.
+ * which have 1 or 2 there: nobody can take ours, or meet one by chance.  Other extensions count from
+ * 3 on (Citus up to 15, pg_auto_failover from 10) or from 100: this is far from all of them.
  */
-#define OUR_LOCK_CLASS 7
+#define OUR_LOCK_CLASS 0x534D /* "SM" */
 
 #endif /* SMS_EXTENSION_H */

@@ -8,6 +8,7 @@
 
 #include "base/extension.h"
 #include "base/settings.h"
+#include "datatype/timestamp.h"
 #include "utils/guc.h"
 
 /* Initial values are those of the definitions below, as the server wants it; texts may be NULL. */
@@ -20,6 +21,19 @@ int guc_retry_initial = 1000;
 int guc_retry_max = 15 * 60 * 1000;
 int guc_retention = 0;
 bool guc_log_http = false;
+
+/* 30 is 30 seconds, and who writes that means days. */
+static bool
+check_retention(int *value, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (*value == 0 || *value >= SECS_PER_HOUR)
+		return true;
+	GUC_check_errdetail("It is at least one hour.");
+	GUC_check_errhint("Give it a unit, as in 30d; without one it is in seconds. 0 keeps messages for good.");
+	return false;
+}
 
 /*
  * Defines all settings; called once, when the library is loaded.  From then on the server refuses
@@ -50,10 +64,10 @@ settings_define(void)
 	DefineCustomIntVariable("sms_gateway.retry_max", "Longest wait between two attempts.", NULL,
 							&guc_retry_max, 15 * 60 * 1000, 10, 24 * 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
-	DefineCustomIntVariable("sms_gateway.retention",
-							"Time after which ended messages are deleted; 0 keeps them.",
-							"Queued and uncertain messages are never deleted.", &guc_retention, 0, 0, INT_MAX,
-							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"sms_gateway.retention", "Time after which ended messages are deleted; 0 keeps them.",
+		"At least an hour. Queued and uncertain messages are never deleted.", &guc_retention, 0, 0, INT_MAX,
+		PGC_SIGHUP, GUC_UNIT_S, check_retention, NULL, NULL);
 	DefineCustomBoolVariable("sms_gateway.log_http",
 							 "Writes to the server's log what libcurl tells of each request.",
 							 "Connections, TLS and headers; without credentials, queries and bodies.",

@@ -227,5 +227,5 @@ home_require(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database is a copy, and copies send no messages"),
 				 errdetail("The outbox belongs to another cluster or database."),
-				 errhint("If this database takes the place of the original: SELECT sms_adopt_outbox().")));
+				 errhint("If this database takes the place of the original, call sms_adopt_outbox().")));
 }

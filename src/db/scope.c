@@ -71,12 +71,13 @@ scope_enter_worker(int elevel)
 		return OUTBOX_GONE;
 	if (strcmp(version, SMS_GATEWAY_VERSION) != 0)
 	{
-		ereport(elevel,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sms_gateway %s in this database is not served by the library of version %s", version,
-						SMS_GATEWAY_VERSION),
-				 errhint("ALTER EXTENSION sms_gateway UPDATE, and restart the server if the library was "
-						 "replaced.")));
+		ereport(
+			elevel,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("sms_gateway %s in this database is not served by the library of version %s", version,
+					SMS_GATEWAY_VERSION),
+			 errhint("Update it with ALTER EXTENSION sms_gateway UPDATE; restart the server if the library "
+					 "replaced.")));
 		return OUTBOX_HELD;
 	}
 	home_forget(); /* a dump may be loaded while we run: that adds a row, and invalidates nothing */
@@ -85,8 +86,8 @@ scope_enter_worker(int elevel)
 		ereport(elevel,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the outbox of this database belongs to another one: nothing is sent"),
-				 errdetail("It came with a dump, or with CREATE DATABASE ... TEMPLATE."),
-				 errhint("If this database takes the place of the original: SELECT sms_adopt_outbox().")));
+				 errdetail("It came with a dump, or with CREATE DATABASE from a template."),
+				 errhint("If this database takes the place of the original, call sms_adopt_outbox().")));
 		return OUTBOX_HELD;
 	}
 	sql_forget_plans(extension, schema);

@@ -21,14 +21,17 @@
 #include "base/extension.h"
 #include "base/settings.h"
 #include "base/wait_event.h"
+#include "engine/chore.h"
 #include "engine/engine.h"
 #include "engine/lanes.h"
+#include "engine/orphans.h"
 #include "engine/outcome.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/send.h"
 #include "fmgr.h"
+#include "outbox/event.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
@@ -89,6 +92,7 @@ static void
 reserve_slots(Engine *engine)
 {
 	engine->slots = Min(guc_max_in_flight, http_reserve(guc_max_in_flight));
+	engine->slots_again_at = 0;
 }
 
 /* Looks for reasons to look into the outbox. */
@@ -106,6 +110,8 @@ notice_news(Engine *engine, double now)
 		engine->pauses_stale = true;
 		engine->look_at = now + SAFETY_POLL;
 	}
+	if (engine->slots_again_at != 0 && now >= engine->slots_again_at)
+		reserve_slots(engine);
 	if (engine->host->reload())
 	{
 		engine->look = true;
@@ -113,11 +119,12 @@ notice_news(Engine *engine, double now)
 	}
 }
 
-/* A turn of the loop: takes what has come in, sends what may go, and makes a round if that has work. */
+/* A turn of the loop: takes what has come in, sends what may go, makes a round if that has work, and does a chore. */
 static void
 turn(Engine *engine)
 {
 	double now = now_ms();
+	bool worked;
 
 	MemoryContextReset(engine->scratch);
 	MemoryContextSwitchTo(engine->scratch);
@@ -128,9 +135,11 @@ turn(Engine *engine)
 	if (!engine->leaving)
 		poll_turn(engine, engine->nready > 0);
 	now = now_ms();
-	if (!round_needed(engine, now, GetCurrentTimestamp()))
+	worked = round_needed(engine, now, GetCurrentTimestamp());
+	if (worked)
+		round_run(engine);
+	if (!chore_run_due(engine) && !worked)
 		return;
-	round_run(engine);
 	/*
 	 * A wait for a synchronous standby that ends because we are to die, or the postmaster has
 	 * died, looks like a commit.  But who is promoted may know nothing of the claim.
@@ -149,12 +158,13 @@ time_to_wait(const Engine *engine, double now, TimestampTz wall)
 {
 	double wait = Max(engine->look_at - now, 0);
 
+	if (engine->nheld > 0)
+		wait = Min(wait, Max(engine->held_at - now, 0));
 	if (engine->leaving)
 		return engine->noutcomes > 0 ? (long) ceil(Max(outcome_record_time(engine) - now, 0)) : 100;
 	if (engine->noutcomes > 0)
 		wait = Min(wait, outcome_record_time(engine) - now);
-	wait = Min(wait, ms_until(engine->next_expiry, wall));
-	wait = Min(wait, poll_time_to_wait(engine, now, wall));
+	wait = Min(wait, chore_time_to_wait(engine, now, wall));
 	wait = Min(wait, queue_time_to_wait(engine, now));
 	wait = Min(wait, lane_time_to_wait(engine, wall));
 	if (engine->retry_at > now)
@@ -169,7 +179,7 @@ wait_for_work(Engine *engine)
 	double now = now_ms();
 	TimestampTz wall = GetCurrentTimestamp();
 
-	http_wait(round_needed(engine, now, wall) ? 0 : time_to_wait(engine, now, wall),
+	http_wait(round_needed(engine, now, wall) || slot_has_wake() ? 0 : time_to_wait(engine, now, wall),
 			  wait_event(engine->host->waits_as));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
@@ -179,12 +189,12 @@ wait_for_work(Engine *engine)
 static bool
 nothing_left(Engine *engine)
 {
-	if (guc_enabled && !poll_idle(engine, GetCurrentTimestamp()))
+	if (guc_enabled && !poll_idle(engine, GetCurrentTimestamp()) && engine->chores[CHORE_POLLS].wait == 0)
 		return false;
-	if (engine->noutcomes > 0 || engine->in_flight > 0 || engine->nready > 0 || !engine->started ||
-		engine->look)
+	if (engine->noutcomes > 0 || engine->nheld > 0 || engine->in_flight > 0 || engine->nready > 0 ||
+		!engine->started || engine->look)
 		return false;
-	return !guc_enabled || lane_all_drained(engine);
+	return chore_idle(engine) && (!guc_enabled || lane_all_drained(engine));
 }
 
 /*
@@ -204,7 +214,8 @@ may_leave(Engine *engine)
 		engine->leave_at = now + LEAVE_WITHIN;
 	}
 	return engine->host->must_hurry() || now >= engine->leave_at || !engine->started ||
-		   (engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0);
+		   (engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0 && engine->nheld == 0 &&
+			chore_idle(engine));
 }
 
 /* Does the engine end now? */
@@ -256,6 +267,7 @@ create(const EngineHost *host)
 	info.hcxt = context;
 	engine->items = hash_create("sms_gateway messages", 1024, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&engine->outcomes);
+	dlist_init(&engine->held);
 	dlist_init(&engine->leases);
 	engine->look = true;
 	engine->look_at = now_ms() + SAFETY_POLL;
@@ -265,6 +277,7 @@ create(const EngineHost *host)
 	poll_create(engine);
 	watch_pauses();
 	MemoryContextSetParent(context, TopMemoryContext);
+	event_keep_in(context);
 	running = engine;
 	return engine;
 }
@@ -284,6 +297,7 @@ destroy(Engine *engine)
 			http_release(entry->item->transfer);
 	}
 	running = NULL;
+	event_keep_in(NULL);
 	MemoryContextDelete(engine->context);
 }
 
@@ -318,11 +332,12 @@ engine_run(const EngineHost *host)
 	return held;
 }
 
-/* SQL filter of a claim: is this message in the hands of this process's engine? */
+/* SQL filter of a claim: is this message in the hands of this process's engine, or in doubt? */
 Datum
 sms_gateway_claimed(PG_FUNCTION_ARGS)
 {
 	int64 id = PG_GETARG_INT64(0);
 
-	PG_RETURN_BOOL(running != NULL && hash_search(running->items, &id, HASH_FIND, NULL) != NULL);
+	PG_RETURN_BOOL(running != NULL && (hash_search(running->items, &id, HASH_FIND, NULL) != NULL ||
+									   orphans_include(running, id)));
 }

@@ -17,12 +17,11 @@
 
 #include "base/clock.h"
 #include "base/encoding.h"
-#include "base/extension.h"
-#include "commands/async.h"
 #include "engine/poll.h"
 #include "engine/question.h"
 #include "engine/queue.h"
 #include "miscadmin.h"
+#include "outbox/event.h"
 #include "outbox/follow.h"
 #include "outbox/report.h"
 #include "text/details.h"
@@ -267,7 +266,7 @@ poll_tell_balance(const char *gateway, const char *amount, double minimum)
 	ereport(WARNING, (errmsg("the balance of gateway \"%s\" is low: %s", gateway, amount),
 					  errdetail("The server option min_balance is %g.", minimum)));
 	if (text != NULL)
-		Async_Notify(EXTENSION_NAME, pstrdup(text));
+		event_say(text);
 	free(text);
 }
 
@@ -291,7 +290,7 @@ look_at_all(Poller *poller)
 	}
 }
 
-/* The work of a round, inside the engine's transaction: records what was learnt, reads what is due. */
+/* The work of a chore, inside its transaction: records what was learnt, reads what is due. */
 void
 poll_round(Engine *engine)
 {
@@ -319,7 +318,7 @@ poll_round(Engine *engine)
 	}
 }
 
-/* The round's transaction committed: what is recorded is out of our hands. */
+/* It committed: what is recorded is out of our hands. */
 void
 poll_committed(Engine *engine)
 {

@@ -12,7 +12,9 @@
 #include "base/settings.h"
 #include "engine/queue.h"
 #include "gateway/gateway.h"
+#include "outbox/event.h"
 #include "outbox/pause.h"
+#include "text/details.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -352,28 +354,61 @@ queue_recovered(GatewayQueue *queue)
  * The table of pauses
  * ------------------------------------------------------------------------ */
 
-/* Writes into the table of pauses what is new here, and tells those who listen. */
-static void
-write_pauses(Engine *engine)
+/* Returns the next gateway whose pause is to be written, in turn; NULL if there is none. */
+GatewayQueue *
+queue_with_news(const Engine *engine, const GatewayQueue *last)
 {
-	double now = now_ms();
-
+	for (GatewayQueue *queue = last != NULL ? last->next : NULL; queue != NULL; queue = queue->next)
+	{
+		if (queue->news)
+			return queue;
+	}
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
-		const char *name = NameStr(queue->name);
-		const char *state = state_names[queue->state];
-		const char *reason = from_utf8(queue->reason);
-
-		if (!queue->news)
-			continue;
-		if (queue->state == GATEWAY_ACTIVE)
-			pause_end(name, false);
-		else
-			pause_note(name, state, reason, queue->since,
-					   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) (queue->probe_at - now)));
-		if (queue->change && gateway_events(name) != EVENTS_OFF)
-			pause_tell(name, state, queue->state == GATEWAY_ACTIVE ? NULL : reason);
+		if (queue->news)
+			return queue;
 	}
+	return NULL;
+}
+
+/* Tells those who listen that a gateway is in another state. */
+static void
+tell_state(const GatewayQueue *queue, const char *state, const char *reason)
+{
+	const char *name = NameStr(queue->name);
+	char *text;
+
+	if (gateway_events(name) == EVENTS_OFF)
+		return;
+	text = gateway_text(name, state, reason);
+	if (text == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	event_say(pstrdup(text));
+	free(text);
+}
+
+/* In a transaction: writes into the table of pauses what is new of a gateway, and tells of a new state. */
+void
+queue_write_pause(const GatewayQueue *queue)
+{
+	const char *name = NameStr(queue->name);
+	const char *state = state_names[queue->state];
+	const char *reason = queue->state != GATEWAY_ACTIVE ? from_utf8(queue->reason) : NULL;
+
+	if (reason == NULL)
+		pause_end(name, false);
+	else
+		pause_note(name, state, reason, queue->since,
+				   GetCurrentTimestamp() + (TimestampTz) ((queue->probe_at - now_ms()) * 1000));
+	if (queue->change)
+		tell_state(queue, state, reason);
+}
+
+/* After commit: what queue_write_pause() wrote is no news any more. */
+void
+queue_pause_written(GatewayQueue *queue)
+{
+	queue->news = queue->change = false;
 }
 
 /* Takes over one row of the table: what another engine, or the user, has put there. */
@@ -397,15 +432,24 @@ take_over(GatewayQueue *queue, const GatewayPause *pause)
 	queue->by_user = pause->by_user;
 }
 
-/* Takes over what the table of pauses says, but for what is new here. */
-static void
-read_pauses(Engine *engine)
+/*
+ * In a round: takes over what the table of pauses says, if it changed, but for what is new here.  False if that is
+ * not known yet, as somebody has locked the table.
+ */
+bool
+queue_read_pauses(Engine *engine)
 {
+	List *pauses;
 	ListCell *lc;
 
+	if (!engine->pauses_stale)
+		return true;
+	if (!pause_list(&pauses))
+		return engine->pauses_known;
+	engine->pauses_stale = false;
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 		queue->listed = false;
-	foreach (lc, pause_list())
+	foreach (lc, pauses)
 	{
 		GatewayPause *pause = lfirst(lc);
 
@@ -416,25 +460,7 @@ read_pauses(Engine *engine)
 		if (queue->state != GATEWAY_ACTIVE && !queue->listed && !queue->news)
 			be_active(queue); /* sms_resume */
 	}
-}
-
-/* In a round: writes news into the table of pauses, and reads it if it changed. */
-void
-queue_exchange_pauses(Engine *engine)
-{
-	write_pauses(engine);
-	if (!engine->pauses_stale)
-		return;
-	engine->pauses_stale = false;
-	read_pauses(engine);
-}
-
-/* After commit: the news that queue_exchange_pauses() wrote are none any more. */
-void
-queue_pauses_recorded(Engine *engine)
-{
-	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-		queue->news = queue->change = false;
+	return true;
 }
 
 /* Returns milliseconds until a gateway may do what it may not do now; infinite if that is never. */

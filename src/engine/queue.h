@@ -22,8 +22,10 @@ extern bool queue_rests(const GatewayQueue *queue, double now);
 extern void queue_pause(GatewayQueue *queue, const Answer *answer);
 extern void queue_unreachable(GatewayQueue *queue, const Answer *answer);
 extern bool queue_recovered(GatewayQueue *queue);
-extern void queue_exchange_pauses(Engine *engine);
-extern void queue_pauses_recorded(Engine *engine);
+extern GatewayQueue *queue_with_news(const Engine *engine, const GatewayQueue *last);
+extern void queue_write_pause(const GatewayQueue *queue);
+extern void queue_pause_written(GatewayQueue *queue);
+extern bool queue_read_pauses(Engine *engine);
 extern double queue_time_to_wait(const Engine *engine, double now);
 
 #endif /* SMS_ENGINE_QUEUE_H */

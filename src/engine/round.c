@@ -10,26 +10,27 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "db/sql.h"
+#include "engine/chore.h"
 #include "engine/lanes.h"
+#include "engine/orphans.h"
 #include "engine/outcome.h"
-#include "engine/poll.h"
 #include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/send.h"
 #include "miscadmin.h"
-#include "outbox/cleanup.h"
+#include "outbox/event.h"
 #include "outbox/lease.h"
 #include "outbox/record.h"
-#include "outbox/report.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define FULL_LOOK_SHARE 50.0  /* a look from the start may take 1/50 of the time */
-#define ERROR_FIRST     250.0 /* ms until a round that failed is tried again … */
-#define ERROR_MAX       30000.0
-#define PURGE_PERIOD    10000.0
-#define TIDY_PERIOD     60000.0
+#define LOCK_WAIT       "10ms" /* so long all sending stands still */
+#define FULL_LOOK_SHARE 50.0   /* a look from the start may take 1/50 of the time */
+#define ERROR_FIRST     250.0  /* ms until a round that failed is tried again … */
+#define ERROR_MAX       5000.0
+#define LOCKED_MAX      1000.0
 
 /* What a round claimed; the items are in contexts below "context" until they are adopted. */
 typedef struct Claimed
@@ -42,57 +43,6 @@ typedef struct Claimed
 /* ------------------------------------------------------------------------
  * Inside the transaction
  * ------------------------------------------------------------------------ */
-
-/* What becomes of a message that another engine was sending when it ended. */
-static void
-settle_orphan(OutboxItem *item)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	bool repeat;
-
-	item->attempts++;
-	if (item->unsure_since == 0)
-		item->unsure_since = item->claimed_at;
-	repeat = item->gateway != NULL && item->attempts < item->gateway->max_attempts &&
-			 outcome_may_repeat(item, now);
-	item->new_status = repeat ? STATUS_QUEUED : STATUS_UNCERTAIN;
-	item->next_attempt_at = repeat ? now : 0;
-	outcome_explain(item, "crash", "the server or its worker stopped while this message was being sent");
-}
-
-/*
- * Settles the messages that another engine was sending when it ended: sent
- * again where that is harmless, else uncertain.
- */
-static void
-settle_orphans(Engine *engine)
-{
-	List *orphans = lease_orphans(engine->scratch);
-	dlist_head outcomes;
-	ListCell *lc;
-
-	dlist_init(&outcomes);
-	foreach (lc, orphans)
-	{
-		OutboxItem *item = lfirst(lc);
-
-		settle_orphan(item);
-		dlist_push_tail(&outcomes, &item->row.node);
-	}
-	if (orphans != NIL)
-	{
-		record_outcomes(&outcomes);
-		foreach (lc, orphans)
-		{
-			if (!((OutboxItem *) lfirst(lc))->row.recorded)
-				ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-								errmsg("a message that was being sent is locked")));
-		}
-		ereport(LOG,
-				(errmsg("%d messages were being sent when the last worker stopped", list_length(orphans))));
-	}
-	lease_clear();
-}
 
 /* Counts what is recorded on the leases of the messages. */
 static void
@@ -153,35 +103,11 @@ static void
 record_news(Engine *engine)
 {
 	if (!engine->started)
-		settle_orphans(engine);
-	queue_exchange_pauses(engine);
+		orphans_find(engine);
 	if (engine->noutcomes > 0)
 	{
 		record_outcomes(&engine->outcomes);
 		settle_leases(engine);
-		report_match(true);
-	}
-	else if (engine->look)
-		report_match(false);
-}
-
-/* Ends and deletes what the time of has come. */
-static void
-clean_up(Engine *engine, double now, TimestampTz wall)
-{
-	if (engine->look || wall >= engine->next_expiry)
-		cleanup_expire(wall, &engine->next_expiry);
-	if (guc_retention > 0 && now >= engine->purge_at)
-	{
-		TimestampTz before = wall - guc_retention * USECS_PER_SEC;
-
-		/* Page after page while there is something to delete, but never all at once. */
-		engine->purge_at = now + (cleanup_purge(before, &engine->purge_after) ? 20 : PURGE_PERIOD);
-	}
-	if (now >= engine->tidy_at)
-	{
-		cleanup_purge_kept();
-		engine->tidy_at = now + TIDY_PERIOD;
 	}
 }
 
@@ -204,20 +130,53 @@ claim_messages(Engine *engine, Claimed *claimed)
 static void
 do_round(Engine *engine, Claimed *claimed)
 {
-	double now = now_ms();
-	TimestampTz wall = GetCurrentTimestamp();
-
 	record_news(engine);
-	if (!guc_enabled || engine->leaving)
+	/* The first round claims nothing: what is in doubt is known when it has committed. */
+	if (!guc_enabled || engine->leaving || !engine->started || !queue_read_pauses(engine))
 		return;
-	poll_round(engine);
-	clean_up(engine, now, wall);
+	engine->pauses_known = true;
 	claim_messages(engine, claimed);
 }
 
 /* ------------------------------------------------------------------------
  * After the transaction
  * ------------------------------------------------------------------------ */
+
+/* Puts an outcome that could not be recorded aside: it must not keep the others waiting. */
+static void
+hold_item(Engine *engine, OutboxItem *item)
+{
+	dlist_delete(&item->row.node);
+	engine->noutcomes--;
+	dlist_push_tail(&engine->held, &item->row.node);
+	if (engine->nheld++ == 0 || item->row.again_at < engine->held_at)
+		engine->held_at = item->row.again_at;
+}
+
+/* Takes back the outcomes that are to be tried again by now. */
+static void
+take_back_held(Engine *engine, double now)
+{
+	dlist_mutable_iter iter;
+
+	if (engine->nheld == 0 || now < engine->held_at)
+		return;
+	engine->held_at = now + SAFETY_POLL;
+	dlist_foreach_modify (iter, &engine->held)
+	{
+		OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
+
+		if (item->row.again_at > now)
+		{
+			engine->held_at = Min(engine->held_at, item->row.again_at);
+			continue;
+		}
+		dlist_delete(iter.cur);
+		engine->nheld--;
+		dlist_push_tail(&engine->outcomes, &item->row.node);
+		engine->noutcomes++;
+	}
+}
 
 /* After commit: the messages that are recorded are out of our hands. */
 static void
@@ -230,7 +189,10 @@ forget_items(Engine *engine)
 		OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
 
 		if (!item->row.recorded)
+		{
+			hold_item(engine, item);
 			continue;
+		}
 		if (item->new_status == STATUS_QUEUED)
 			lane_expect_due(engine, item->new_gateway ? item->new_gateway : item->gateway_name,
 							item->priority, item->next_attempt_at);
@@ -268,8 +230,7 @@ forget_recorded(Engine *engine)
 {
 	forget_items(engine);
 	forget_leases(engine);
-	queue_pauses_recorded(engine);
-	engine->record_at = now_ms() + (engine->noutcomes > 0 ? 1000 : 0); /* rows somebody holds */
+	engine->record_at = now_ms();
 }
 
 /* After an abort: what was to be recorded is still to be. */
@@ -340,6 +301,8 @@ transact(Engine *engine, Claimed *claimed)
 		engine->state = scope_enter_worker(host->held_level);
 		if (engine->state == OUTBOX_READY)
 		{
+			/* What is held is set aside, so there is no point in waiting. */
+			sql_set("lock_timeout", LOCK_WAIT, GUC_ACTION_LOCAL);
 			MemoryContextSwitchTo(engine->scratch);
 			do_round(engine, claimed);
 			PopActiveSnapshot();
@@ -353,7 +316,9 @@ transact(Engine *engine, Claimed *claimed)
 	PG_CATCH();
 	{
 		unmark_recorded(engine);
-		poll_aborted(engine);
+		event_settle(false);
+		/* Whoever has locked a table lets go of it some time: that is looked for more often. */
+		engine->error_max = geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE ? LOCKED_MAX : ERROR_MAX;
 		host->failed();
 	}
 	PG_END_TRY();
@@ -366,7 +331,7 @@ transact(Engine *engine, Claimed *claimed)
 static void
 round_failed(Engine *engine)
 {
-	engine->error_wait = Min(Max(engine->error_wait * 2, ERROR_FIRST), ERROR_MAX);
+	engine->error_wait = Min(Max(engine->error_wait * 2, ERROR_FIRST), engine->error_max);
 	engine->retry_at = now_ms() + engine->error_wait;
 	lane_look_back(engine, DT_NOBEGIN);
 }
@@ -375,7 +340,10 @@ round_failed(Engine *engine)
 static void
 round_committed(Engine *engine, const Claimed *claimed, double began)
 {
+	bool first;
+
 	engine->error_wait = 0;
+	event_settle(true);
 	if (engine->full_look)
 	{
 		/*
@@ -387,10 +355,15 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 	}
 	if (engine->state != OUTBOX_READY)
 		return;
+	first = !engine->started;
+	if (first)
+		orphans_found(engine);
 	engine->started = true;
-	engine->look = false;
+	chore_want_after_round(engine);
+	engine->look = first || (guc_enabled && !engine->pauses_known);
 	forget_recorded(engine);
-	poll_committed(engine);
+	if (guc_enabled && !engine->pauses_known && !first)
+		engine->retry_at = now_ms() + ERROR_FIRST; /* somebody has locked the table of pauses */
 	adopt_claimed(engine, claimed);
 }
 
@@ -405,6 +378,7 @@ round_run(Engine *engine)
 	Claimed claimed = {.items = NIL};
 	double began = now_ms();
 
+	take_back_held(engine, began);
 	claimed.context = AllocSetContextCreate(engine->context, "sms_gateway claim", ALLOCSET_SMALL_SIZES);
 	if (transact(engine, &claimed))
 		round_committed(engine, &claimed, began);
@@ -423,9 +397,9 @@ round_needed(Engine *engine, double now, TimestampTz wall)
 		return true;
 	if (engine->noutcomes > 0 && now >= outcome_record_time(engine))
 		return true;
+	if (engine->nheld > 0 && now >= engine->held_at)
+		return true;
 	if (!guc_enabled || engine->leaving)
 		return false;
-	if (wall >= engine->next_expiry || (guc_retention > 0 && now >= engine->purge_at))
-		return true;
-	return poll_round_needed(engine, now, wall) || lane_any_due(engine, now, wall);
+	return lane_any_due(engine, now, wall);
 }

@@ -13,6 +13,30 @@
 #include "provider/answer.h"
 #include "utils/timestamp.h"
 
+#define STARVED_REST  10000 /* ms until file descriptors are counted again */
+#define STARVED_RETRY 1000  /* ms until a message without one is tried again */
+
+/*
+ * A message could not go for want of a file descriptor here: that is no attempt, and says nothing about
+ * its gateway.  There are fewer slots from now on, for a while.
+ */
+static void
+starve(Engine *engine, OutboxItem *item)
+{
+	int room = Max(engine->in_flight * 7 / 8, 1); /* PostgreSQL needs some, too */
+
+	if (room < engine->slots)
+		ereport(WARNING, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+						  errmsg("file descriptors are out: %d messages at once for now, instead of %d", room,
+								 engine->slots),
+						  errhint("Raise the limit of open files (LimitNOFILE, ulimit -n), or lower "
+								  "sms_gateway.max_in_flight.")));
+	engine->slots = Min(engine->slots, room);
+	engine->slots_again_at = now_ms() + STARVED_REST;
+	outcome_add(engine, item, STATUS_QUEUED,
+				TimestampTzPlusMilliseconds(GetCurrentTimestamp(), STARVED_RETRY));
+}
+
 /* Reads the answers that have come in, and decides what becomes of their messages. */
 void
 send_take_finished(Engine *engine)
@@ -33,7 +57,10 @@ send_take_finished(Engine *engine)
 		item->queue->in_flight--;
 		item->queue->finished++;
 		engine->in_flight--;
-		outcome_decide(engine, item);
+		if (http.starved)
+			starve(engine, item);
+		else
+			outcome_decide(engine, item);
 	}
 }
 

@@ -15,6 +15,7 @@
 #include "lib/ilist.h"
 #include "net/http.h"
 #include "outbox/claim.h"
+#include "outbox/cleanup.h"
 #include "utils/hsearch.h"
 
 #define SAFETY_POLL 5000.0 /* ms between looks that nobody asked for */
@@ -91,6 +92,57 @@ typedef struct Poller
 	double look_at;   /* when all gateways are looked at from the start; 0: not yet */
 } Poller;
 
+/* What runs beside the rounds: chore.c says how each does. */
+typedef enum ChoreId
+{
+	CHORE_ORPHANS,
+	CHORE_PAUSES,
+	CHORE_EVENTS,
+	CHORE_POLLS,
+	CHORE_EXPIRY,
+	CHORE_REPORTS,
+	CHORE_RETENTION,
+	CHORE_OLD_REPORTS,
+	CHORE_OLD_CODES,
+	CHORE_OLD_COUNTERS,
+	CHORE_COUNT
+} ChoreId;
+
+/* What the engine knows of one chore. */
+typedef struct ChoreState
+{
+	double next_at; /* not before; moved on before the work */
+	double wait;    /* after a failure; 0: the last run succeeded */
+	bool wanted;    /* something has happened that it is for: it need not wait for its period */
+	double began;   /* when it was run last */
+	bool ran;       /* at least once, however it ended */
+	/* the last causes of failures that were told */
+	struct
+	{
+		char text[200];
+		double at;
+	} told[4];
+} ChoreState;
+
+/* How far retention has come. */
+typedef struct Retention
+{
+	PurgePlace after; /* what was looked at last; all zero: nothing */
+	PurgePlace tried; /* the end of the page under way */
+	int page;         /* messages at once */
+} Retention;
+
+/* Messages that another engine was sending when it ended, and that are not settled yet. */
+typedef struct Orphans
+{
+	HTAB *ids;    /* NULL: not known yet */
+	int64 up_to;  /* the last lease of that engine */
+	int64 *found; /* as the transaction under way has found them */
+	int nfound;   /* so many */
+	double wait;  /* ms until those that somebody holds are tried again */
+	int nsettled; /* in that transaction */
+} Orphans;
+
 typedef struct Engine
 {
 	const EngineHost *host;
@@ -104,23 +156,32 @@ typedef struct Engine
 	dlist_head outcomes;
 	int noutcomes;
 	double record_at; /* when the outcomes at hand are to be recorded */
+	dlist_head held;  /* outcomes whose rows somebody holds, or whose triggers fail: set aside */
+	int nheld;
+	double held_at; /* when the first of those is to be tried again */
 	dlist_head leases;
 	HttpQueue finished;
 	int nready;
 	int in_flight;
-	int slots;         /* transfers that file descriptors allow */
-	int taken;         /* messages claimed in the round under way */
-	bool started;      /* orphans are settled */
-	bool look;         /* somebody queued something */
-	double look_at;    /* next safety poll */
-	bool full_look;    /* the next round is one from the start of every lane */
-	bool pauses_stale; /* the table of pauses may have changed */
+	int slots;             /* transfers that file descriptors allow */
+	int taken;             /* messages claimed in the round under way */
+	double slots_again_at; /* when that is counted again; 0: it is not reduced */
+	bool started;          /* orphans are known, and are not claimed */
+	Orphans orphans;
+	bool look;                   /* somebody queued something */
+	double look_at;              /* next safety poll */
+	bool full_look;              /* the next round is one from the start of every lane */
+	bool pauses_stale;           /* the table of pauses may have changed */
+	bool pauses_known;           /* it has been read */
+	GatewayQueue *pause_written; /* last */
+	int ntold;                   /* events of the transaction under way */
 	TimestampTz next_expiry;
-	double purge_at;
-	int64 purge_after;
-	double tidy_at;  /* no reason by itself for a round */
+	bool reports_for_answers; /* answers were recorded since reports were matched last */
+	ChoreState chores[CHORE_COUNT];
+	Retention retention;
 	double retry_at; /* after an error */
 	double error_wait;
+	double error_max;
 	OutboxState state; /* as the last round found it */
 	bool leaving;      /* this process was told to end: nothing new is started … */
 	double leave_at;   /* … and what is under way has until then */

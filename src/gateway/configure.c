@@ -54,6 +54,8 @@ read_endpoint(const Provider *provider, const char *const *common, HttpEndpoint 
 	endpoint->ssl_cert = common[COMMON_SSL_CERT];
 	endpoint->ssl_key = common[COMMON_SSL_KEY];
 	endpoint->proxy = common[COMMON_PROXY];
+	endpoint->proxy_user = common[COMMON_PROXY_USER];
+	endpoint->proxy_password = common[COMMON_PROXY_PASSWORD];
 }
 
 /* Reads how fast, how often and how many messages may be sent. */
@@ -98,7 +100,7 @@ gateway_configure(Gateway *gateway, List *server_options, List *user_options)
 {
 	const char *common[COMMON_COUNT];
 
-	fill_values(options_common, server_options, NIL, common);
+	fill_values(options_common, server_options, user_options, common);
 	fill_values(gateway->provider->options, server_options, user_options, gateway->settings);
 	read_endpoint(gateway->provider, common, &gateway->endpoint);
 	read_limits(common, gateway);

@@ -15,7 +15,7 @@
 #include "gateway/options.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "net/http.h"
+#include "net/url_parse.h"
 #include "provider/option.h"
 #include "provider/table.h"
 #include "utils/builtins.h"
@@ -52,6 +52,8 @@ const OptionDef options_common[] = {
 	[COMMON_SSL_CERT] = {"ssl_cert", OPTION_SERVER, OPTION_FILE, .superuser = true},
 	[COMMON_SSL_KEY] = {"ssl_key", OPTION_SERVER, OPTION_FILE, .superuser = true},
 	[COMMON_PROXY] = {"proxy", OPTION_SERVER, OPTION_URL, .superuser = true},
+	[COMMON_PROXY_USER] = {"proxy_user", OPTION_USER, OPTION_TEXT, .max = 256, .superuser = true},
+	[COMMON_PROXY_PASSWORD] = {"proxy_password", OPTION_USER, OPTION_TEXT, .max = 256, .superuser = true},
 	[COMMON_ALLOW_HTTP] = {"allow_http", OPTION_SERVER, OPTION_BOOL, .superuser = true},
 	[COMMON_TTL] = {"ttl", OPTION_MESSAGE, OPTION_DURATION, .min = 1000, .max = 86400000},
 	[COMMON_LENGTH] = {"length", OPTION_MESSAGE, OPTION_INT, .min = 4, .max = 10},
@@ -116,7 +118,7 @@ options_value(const OptionDef *option, const char *value, const char **detail)
 
 	if (option->type == OPTION_URL)
 	{
-		*detail = http_check_url(value, &plain_remote);
+		*detail = url_check(value, &plain_remote);
 		return *detail == NULL ? value : NULL;
 	}
 	result = option_read(option, value, &server_parsers, &read);
@@ -172,7 +174,7 @@ check_plain_http(List *options)
 
 	if (url == NULL)
 		return;
-	http_check_url(url, &plain_remote);
+	url_check(url, &plain_remote);
 	if (plain_remote && !(allow != NULL && parse_bool(allow, &allowed) && allowed))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("invalid value for option \"base_url\": \"%s\"", url),
@@ -186,7 +188,8 @@ pg_noreturn static void refuse_option(const Provider *provider, const char *name
 static void
 refuse_option(const Provider *provider, const char *name, unsigned where)
 {
-	bool secret = where == OPTION_SERVER && options_find(provider->options, name, OPTION_USER);
+	bool secret = where == OPTION_SERVER && (options_find(provider->options, name, OPTION_USER) ||
+											 options_find(options_common, name, OPTION_USER));
 
 	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 					secret ? errmsg("option \"%s\" is a secret and cannot be set on a server", name)

@@ -1,10 +1,11 @@
 /*
  * http.c
- *		All of libcurl: many transfers in flight on one multi handle.
+ *		libcurl's transfers: many in flight on one multi handle.
  *
  * Exactly-once rests on one rule kept here: a request is put on the wire once.
  * libcurl by itself repeats a request when a reused connection turns out dead,
- * although the server may have acted on it; progress_send() allows one start only.
+ * although the server may have acted on it; progress_send() allows one start only,
+ * unless the gateway knows a repeat again.
  *
  * libcurl's callbacks neither raise errors nor allocate from PostgreSQL: an
  * error thrown through libcurl leaves its handle unusable.
@@ -20,54 +21,31 @@
 #include "net/poller.h"
 #include "net/progress.h"
 #include "net/trace.h"
-#include "net/url.h"
+#include "net/transfer.h"
+#include "net/url_parse.h"
 #include "text/text.h"
-
-/*
- * Seconds that an idle connection may be reused after.  Where a repeat is not
- * safe it is short of the shortest keep-alive seen on servers (5 s): a
- * connection that closes under a request leaves its fate unknown.
- */
-#define MAX_IDLE              60
-#define MAX_IDLE_UNREPEATABLE 4
 
 /* The poller's sets of events are libcurl's. */
 StaticAssertDecl(POLLER_IN == CURL_POLL_IN && POLLER_OUT == CURL_POLL_OUT, "watched for");
 StaticAssertDecl(POLLER_IN == CURL_CSELECT_IN && POLLER_OUT == CURL_CSELECT_OUT, "ready for");
 StaticAssertDecl(POLLER_ERR == CURL_CSELECT_ERR, "ready for");
 
-struct HttpTransfer
-{
-	CURL *easy;
-	uint64 endpoint;            /* whose settings "easy" holds; 0: nobody's */
-	struct curl_slist *headers; /* as set on "easy" */
-	CURLU *target;              /* the URL, as set on "easy" */
-	const char *path;           /* whose URL is set on "easy"; NULL: none to be used again */
-	char *request_body;         /* from malloc */
-	bool running;               /* libcurl has it */
-	Progress progress;
-	int timeout_ms;
-	int connect_timeout_ms;
-	CURLcode result;
-	HttpQueue *queue; /* where it goes when finished */
-	void *tag;
-	Trace *trace;       /* what libcurl tells; NULL: nobody wants to know */
-	HttpTransfer *next; /* in a queue, or in the free list */
-	char errbuf[CURL_ERROR_SIZE];
-};
-
 /* Of this process; made at the first request, and never freed. */
 static CURLM *multi = NULL;
 static NetPoller *poller = NULL;
 static HttpTransfer *free_transfers = NULL;
+static int nrunning = 0;   /* transfers that libcurl has */
+static long reserved = 64; /* how many it may have */
 
 static curl_socket_t
 on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	int fd = poller_open(poller, address->family, address->socktype, address->protocol);
+	int fd = poller_open(poller, address->family, address->socktype, address->protocol,
+						 ((HttpTransfer *) arg)->multiplexes);
 
-	(void) arg;
 	(void) purpose;
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+		((HttpTransfer *) arg)->starved = true;
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
@@ -107,9 +85,8 @@ on_body(char *data, size_t one, size_t n, void *arg)
 static size_t
 on_header(char *data, size_t one, size_t n, void *arg)
 {
-	(void) data;
 	(void) one;
-	return progress_header(&((HttpTransfer *) arg)->progress, n) ? n : 0;
+	return progress_header(&((HttpTransfer *) arg)->progress, data, n) ? n : 0;
 }
 
 /* Called each time that libcurl is about to put the request on a connection. */
@@ -153,6 +130,14 @@ block_signals(sigset_t *saved)
 	pthread_sigmask(SIG_BLOCK, &all, saved);
 }
 
+/* Tells libcurl for how many transfers at once it is to keep connections, and how many may share one. */
+static void
+set_reserved(void)
+{
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, reserved);
+	curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS, Max(reserved, 100));
+}
+
 /* Makes this process's handles; does nothing when they are there.  Raises an error when something is out. */
 static void
 http_init(void)
@@ -168,6 +153,7 @@ http_init(void)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory in libcurl")));
 	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	set_reserved();
 }
 
 /*
@@ -179,141 +165,27 @@ int
 http_reserve(int transfers)
 {
 	http_init();
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) transfers);
-	return poller_reserve(transfers);
+	reserved = transfers;
+	set_reserved();
+	return poller_reserve(poller, transfers);
 }
 
-/* Has a URL this part?  If so, and "out" is not NULL, it is copied there. */
-static bool
-get_part(CURLU *url, CURLUPart which, char *out, size_t size)
-{
-	char *part = NULL;
-	bool has = curl_url_get(url, which, &part, 0) == CURLUE_OK;
-
-	if (has && out != NULL)
-		utf8_copy(out, size, part, strlen(part));
-	curl_free(part);
-	return has;
-}
-
-/*
- * Takes a URL apart; flags: of curl_url_set().  Returns CURLUE_OK, or why it cannot be done, and then
- * the parts say nothing.
- */
-static CURLUcode
-parse_url(const char *text, unsigned flags, UrlParts *parts)
-{
-	CURLU *url = curl_url();
-	CURLUcode result = url != NULL ? curl_url_set(url, CURLUPART_URL, text, flags) : CURLUE_OUT_OF_MEMORY;
-
-	if (result == CURLUE_OK && (!get_part(url, CURLUPART_SCHEME, parts->scheme, sizeof(parts->scheme)) ||
-								!get_part(url, CURLUPART_HOST, parts->host, sizeof(parts->host))))
-		result = CURLUE_NO_HOST;
-	parts->has_user = get_part(url, CURLUPART_USER, NULL, 0);
-	parts->has_query = get_part(url, CURLUPART_QUERY, NULL, 0);
-	parts->has_fragment = get_part(url, CURLUPART_FRAGMENT, NULL, 0);
-	curl_url_cleanup(url);
-	return result;
-}
-
-/*
- * Is this a URL that requests may go to?  Returns NULL if so, else what is wrong with it, as a DETAIL:
- * a literal.  Sets *plain_remote when the scheme is http and the host is not of this machine, so that
- * the caller can ask for allow_http.
- */
-const char *
-http_check_url(const char *url, bool *plain_remote)
-{
-	UrlParts parts;
-	CURLUcode result = parse_url(url, CURLU_NON_SUPPORT_SCHEME, &parts);
-
-	*plain_remote = result == CURLUE_OK && url_is_plain_remote(&parts);
-	if (result == CURLUE_OUT_OF_MEMORY)
-		return "Out of memory.";
-	return result == CURLUE_OK ? url_refusal(&parts) : "It is not a URL.";
-}
-
-/* Adds "name: value" to a header list; false when memory is out, and then the list stays as it is. */
-static bool
-add_header(struct curl_slist **list, const char *name, const char *value)
-{
-	size_t size = strlen(name) + strlen(value) + 3;
-	char *line = malloc(size);
-	struct curl_slist *longer;
-
-	if (line == NULL)
-		return false;
-	snprintf(line, size, "%s: %s", name, value);
-	longer = curl_slist_append(*list, line);
-	free(line);
-	*list = longer != NULL ? longer : *list;
-	return longer != NULL;
-}
-
-/* Writes all headers of a request; false when memory is out. */
-static bool
-make_headers(HttpTransfer *t, const HttpRequest *request)
-{
-	/* Expect: makes a server answer in between; one round trip more. */
-	bool ok = add_header(&t->headers, "Accept", "*/*") && add_header(&t->headers, "Expect", "");
-
-	if (t->request_body != NULL)
-		ok = ok && add_header(&t->headers, "Content-Type", "application/json");
-	for (int i = 0; i < request->nheaders && ok; i++)
-		ok = add_header(&t->headers, request->header[i].name, request->header[i].value);
-	return ok;
-}
-
-/* Settings that are the same for every request to one endpoint. */
+/* Has libcurl call into this file. */
 static void
-configure(HttpTransfer *t, const HttpEndpoint *endpoint)
+set_callbacks(HttpTransfer *t)
 {
 	CURL *easy = t->easy;
 
-	if (t->endpoint == endpoint->id)
-		return;
-	curl_easy_reset(easy);
-	curl_slist_free_all(t->headers);
-	t->headers = NULL;
-	t->path = NULL;
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
-	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->errbuf);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) endpoint->timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) endpoint->connect_timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");           /* none from the environment … */
-	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");        /* … nor a look at it for each request */
-	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, ""); /* all that libcurl decodes */
-	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
-	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
-	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-	if (strncmp(endpoint->base_url, "https:", 6) == 0)
-		curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
-	if (endpoint->ca_file != NULL)
-		curl_easy_setopt(easy, CURLOPT_CAINFO, endpoint->ca_file);
-	if (endpoint->ssl_cert != NULL)
-		curl_easy_setopt(easy, CURLOPT_SSLCERT, endpoint->ssl_cert);
-	if (endpoint->ssl_key != NULL)
-		curl_easy_setopt(easy, CURLOPT_SSLKEY, endpoint->ssl_key);
-	if (endpoint->proxy != NULL)
-	{
-		curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
-		curl_easy_setopt(easy, CURLOPT_PROXY, endpoint->proxy);
-	}
-	t->endpoint = endpoint->id;
-	t->timeout_ms = endpoint->timeout_ms;
-	t->connect_timeout_ms = endpoint->connect_timeout_ms;
 }
 
 static void
@@ -352,6 +224,7 @@ http_release(HttpTransfer *t)
 		curl_multi_remove_handle(multi, t->easy);
 		pthread_sigmask(SIG_SETMASK, &saved, NULL);
 		t->running = false;
+		nrunning--;
 	}
 	stop_trace(t);
 	free(t->request_body);
@@ -359,53 +232,6 @@ http_release(HttpTransfer *t)
 	progress_restart(&t->progress);
 	t->next = free_transfers;
 	free_transfers = t;
-}
-
-/*
- * Sets URL and headers.  Those of the last request to this endpoint serve again
- * if the path is the same and nothing of the message is in the URL: headers
- * depend on the endpoint alone.
- */
-static bool
-set_target(HttpTransfer *t, const HttpEndpoint *endpoint, const HttpRequest *request)
-{
-	char *url;
-	bool ok;
-
-	if (t->path == request->path && request->nquery == 0)
-		return true;
-	t->path = NULL;
-	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
-	curl_slist_free_all(t->headers);
-	t->headers = NULL;
-	ok = make_headers(t, request);
-	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
-	url = url_make(endpoint->base_url, request);
-	if (t->target == NULL)
-		t->target = curl_url();
-	curl_easy_setopt(t->easy, CURLOPT_URL, NULL);
-	/* Parsed here: as text, libcurl would parse and write it for each request. */
-	ok = ok && url != NULL && t->target != NULL &&
-		 curl_url_set(t->target, CURLUPART_URL, url, 0) == CURLUE_OK &&
-		 curl_easy_setopt(t->easy, CURLOPT_CURLU, t->target) == CURLE_OK;
-	free(url);
-	if (ok && request->nquery == 0)
-		t->path = request->path;
-	return ok;
-}
-
-/* Sets method and body; libcurl takes no copy of it. */
-static void
-set_body(HttpTransfer *t)
-{
-	if (t->request_body == NULL)
-	{
-		curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
-		return;
-	}
-	curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
-	curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE, (long) strlen(t->request_body));
-	curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->request_body);
 }
 
 /* Takes a transfer that is free, or makes one, for this body; NULL when memory is out. */
@@ -424,6 +250,7 @@ take_transfer(char *body)
 	}
 	t->request_body = body;
 	t->errbuf[0] = '\0';
+	t->starved = false;
 	return t;
 }
 
@@ -446,15 +273,19 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 	t->queue = queue;
 	t->tag = tag;
 
-	configure(t, endpoint);
-	ok = set_target(t, endpoint, request);
+	if (transfer_configure(t, endpoint))
+		set_callbacks(t);
+	ok = transfer_set_target(t, endpoint, request);
 	if (guc_log_http)
 		start_trace(t, request);
-	set_body(t);
-	curl_easy_setopt(t->easy, CURLOPT_MAXAGE_CONN, (long) (repeat_safe ? MAX_IDLE : MAX_IDLE_UNREPEATABLE));
+	transfer_set_body(t);
+	transfer_set_repeat(t, endpoint, repeat_safe);
 	t->running = ok && curl_multi_add_handle(multi, t->easy) == CURLM_OK;
 	if (t->running)
+	{
+		nrunning++;
 		return t;
+	}
 	http_release(t);
 	return NULL;
 }
@@ -474,8 +305,11 @@ collect_finished(void)
 			continue;
 		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &t);
 		t->result = msg->data.result;
+		/* Not only a socket: a resolver's pair, a file of certificates. */
+		t->starved = t->result != CURLE_OK && !t->progress.began && (t->starved || poller_starved(poller));
 		curl_multi_remove_handle(multi, t->easy);
 		t->running = false;
+		nrunning--;
 		t->next = NULL;
 		if (t->queue->tail != NULL)
 			t->queue->tail->next = t;
@@ -483,6 +317,20 @@ collect_finished(void)
 			t->queue->head = t;
 		t->queue->tail = t;
 	}
+}
+
+/*
+ * Closes what has ended while it rested.  libcurl does so only when it looks for a connection; with none
+ * left that lives, and no transfer, a new handle serves as well.
+ */
+static void
+close_ended(void)
+{
+	if (nrunning > 0 || !poller_all_ended(poller))
+		return;
+	curl_multi_cleanup(multi);
+	poller_set_timer(poller, -1);
+	multi = NULL;
 }
 
 /*
@@ -507,6 +355,7 @@ http_wait(long timeout_ms, uint32 wait_event)
 	if (poller_timer_due(poller))
 		curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	collect_finished();
+	close_ended();
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }
 
@@ -534,8 +383,25 @@ describe_failure(const HttpTransfer *t, HttpAnswer *answer)
 		if (known[i].result == t->result)
 			failure = known[i].failure;
 	}
+	if (t->starved)
+		failure = FAILURE_DESCRIPTORS;
 	progress_failed(&t->progress, failure, t->timeout_ms, t->connect_timeout_ms,
 					t->errbuf[0] ? t->errbuf : curl_easy_strerror(t->result), answer);
+}
+
+/*
+ * Is the answer whole: its status, its headers, and as many bytes of a body as they announced?  Then it
+ * counts however its stream ended: a server may answer before it has read the request, and close.
+ */
+static bool
+is_whole(const HttpTransfer *t, long status)
+{
+	curl_off_t announced = -1;
+	curl_off_t came = 0;
+
+	curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+	curl_easy_getinfo(t->easy, CURLINFO_SIZE_DOWNLOAD_T, &came);
+	return progress_is_readable(&t->progress) && status >= 200 && announced >= 0 && came == announced;
 }
 
 /* Reads an answer's headers, as far as they matter, into "answer". */
@@ -554,7 +420,7 @@ read_headers(HttpTransfer *t, HttpAnswer *answer)
 			answer->retry_after = (int) Min(seconds, 24 * 3600);
 	}
 	curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &redirect);
-	if (redirect != NULL && parse_url(redirect, 0, &parts) == CURLUE_OK)
+	if (redirect != NULL && url_parse(redirect, &parts) == NULL)
 		utf8_copy(answer->redirect_host, sizeof(answer->redirect_host), parts.host, strlen(parts.host));
 }
 
@@ -585,7 +451,7 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 	answer->body = t->progress.len > 0 ? t->progress.body : "";
 	answer->len = t->progress.len;
 	*tag = t->tag;
-	if (t->result == CURLE_OK)
+	if (t->result == CURLE_OK || is_whole(t, status))
 	{
 		answer->progress = HTTP_ANSWERED;
 		read_headers(t, answer);
@@ -593,6 +459,9 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 	else
 	{
 		answer->progress = t->progress.began ? HTTP_MAYBE_SENT : HTTP_NOT_SENT;
+		answer->starved = t->starved;
+		curl_easy_getinfo(t->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+		answer->proxy_status = !t->progress.began && status >= 300 ? (int) status : 0;
 		describe_failure(t, answer);
 	}
 	return t;

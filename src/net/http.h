@@ -22,29 +22,8 @@
 
 #include "postgres.h"
 
+#include "net/endpoint.h"
 #include "provider/request.h"
-
-/* Where requests go and how long they may take. */
-typedef struct HttpEndpoint
-{
-	unsigned long id; /* never 0; a new one when anything below, or a header of its requests, changes */
-	const char *base_url;
-	int timeout_ms;
-	int connect_timeout_ms;
-	const char *ca_file;  /* NULL: the system's */
-	const char *ssl_cert; /* of ours, for servers that ask for one; NULL: none */
-	const char *ssl_key;
-	const char *proxy; /* NULL: none */
-} HttpEndpoint;
-
-typedef struct HttpTransfer HttpTransfer;
-
-/* Finished transfers, in the order in which they ended.  It must live until all are released. */
-typedef struct HttpQueue
-{
-	HttpTransfer *head; /* NULL: none has */
-	HttpTransfer *tail;
-} HttpQueue;
 
 extern int http_reserve(int transfers);
 extern HttpTransfer *http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
@@ -52,7 +31,5 @@ extern HttpTransfer *http_start(const HttpEndpoint *endpoint, HttpRequest *reque
 extern void http_wait(long timeout_ms, uint32 wait_event);
 extern HttpTransfer *http_next(HttpQueue *queue, HttpAnswer *answer, void **tag);
 extern void http_release(HttpTransfer *transfer);
-
-extern const char *http_check_url(const char *url, bool *plain_remote);
 
 #endif /* SMS_HTTP_H */

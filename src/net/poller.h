@@ -19,11 +19,13 @@
 typedef struct NetPoller NetPoller;
 
 extern NetPoller *poller_create(void);
-extern int poller_reserve(int descriptors);
+extern int poller_reserve(NetPoller *poller, int descriptors);
+extern bool poller_starved(NetPoller *poller);
 
-extern int poller_open(NetPoller *poller, int family, int type, int protocol);
+extern int poller_open(NetPoller *poller, int family, int type, int protocol, bool talkative);
 extern bool poller_watch(NetPoller *poller, int fd, int events);
 extern int poller_close(NetPoller *poller, int fd);
+extern bool poller_all_ended(const NetPoller *poller);
 extern void poller_set_timer(NetPoller *poller, long ms);
 
 extern void poller_wait(NetPoller *poller, long timeout_ms, uint32 wait_event);

@@ -35,21 +35,23 @@ progress_restart(Progress *progress)
 
 /*
  * The request is about to be put on a connection.  May it?  Only once: of a connection that ended
- * under the first attempt nobody knows whether the server has acted on it.
+ * under the first attempt nobody knows whether the server has acted on it.  Where a repeat is safe,
+ * that does not matter.
  */
 bool
 progress_send(Progress *progress)
 {
 	progress->repeated = progress->began;
 	progress->began = true;
-	return !progress->repeated;
+	return !progress->repeated || progress->repeat_safe;
 }
 
-/* So many bytes of a header have come; returns false if they are too many. */
+/* A line of a header has come, with its end of line; returns false if they are too long together. */
 bool
-progress_header(Progress *progress, size_t n)
+progress_header(Progress *progress, const char *line, size_t n)
 {
 	progress->header_bytes += n;
+	progress->header_ended = n > 0 && (line[0] == '\r' || line[0] == '\n');
 	if (progress->header_bytes > MAX_HEADERS)
 		progress->too_large = true;
 	return progress->header_bytes <= MAX_HEADERS;
@@ -63,7 +65,7 @@ progress_body(Progress *progress, const char *data, size_t n)
 
 	if (progress->len + n > MAX_BODY)
 	{
-		progress->too_large = true;
+		progress->too_large = progress->lost = true;
 		return false;
 	}
 	if (needed > progress->size)
@@ -72,7 +74,10 @@ progress_body(Progress *progress, const char *data, size_t n)
 		char *body = realloc(progress->body, size);
 
 		if (body == NULL)
+		{
+			progress->lost = true;
 			return false;
+		}
 		progress->body = body;
 		progress->size = size;
 	}
@@ -80,6 +85,13 @@ progress_body(Progress *progress, const char *data, size_t n)
 	progress->len += n;
 	progress->body[progress->len] = '\0';
 	return true;
+}
+
+/* Have all headers of an answer come, and is here whatever came of its body? */
+bool
+progress_is_readable(const Progress *progress)
+{
+	return progress->header_ended && !progress->too_large && !progress->lost;
 }
 
 /*
@@ -93,7 +105,7 @@ progress_failed(const Progress *progress, Failure failure, int timeout_ms, int c
 {
 	static const char *const codes[] = {
 		[FAILURE_BROKEN] = "broken",   [FAILURE_RESOLVE] = "resolve", [FAILURE_CONNECT] = "connect",
-		[FAILURE_TIMEOUT] = "timeout", [FAILURE_TLS] = "tls",
+		[FAILURE_TIMEOUT] = "timeout", [FAILURE_TLS] = "tls",         [FAILURE_DESCRIPTORS] = "descriptors",
 	};
 	char *error = answer->error;
 	size_t size = sizeof(answer->error);
@@ -106,7 +118,9 @@ progress_failed(const Progress *progress, Failure failure, int timeout_ms, int c
 	else if (failure == FAILURE_TIMEOUT)
 		snprintf(error, size, "no connection within %d ms",
 				 connect_timeout_ms < timeout_ms ? connect_timeout_ms : timeout_ms);
-	else if (progress->repeated)
+	else if (failure == FAILURE_DESCRIPTORS)
+		snprintf(error, size, "no file descriptor is left in this process");
+	else if (progress->repeated && !progress->repeat_safe)
 		snprintf(error, size, "the connection closed before an answer");
 	else if (progress->too_large)
 		snprintf(error, size, "the answer is larger than %d bytes", MAX_BODY);

@@ -17,9 +17,12 @@
 /* All zero: nothing has happened yet. */
 typedef struct Progress
 {
-	bool began;     /* the request may be on the wire */
-	bool repeated;  /* it was about to be sent again */
-	bool too_large; /* the answer */
+	bool repeat_safe;  /* it may be sent again */
+	bool began;        /* the request may be on the wire */
+	bool repeated;     /* it was about to be sent again */
+	bool too_large;    /* the answer */
+	bool lost;         /* a part of the body is not here */
+	bool header_ended; /* the body comes next, if there is one */
 	size_t header_bytes;
 	char *body; /* of the answer; NULL before the first byte */
 	size_t len;
@@ -34,12 +37,14 @@ typedef enum Failure
 	FAILURE_CONNECT,
 	FAILURE_TIMEOUT,
 	FAILURE_TLS,
+	FAILURE_DESCRIPTORS, /* none is left here */
 } Failure;
 
 extern void progress_restart(Progress *progress);
 extern bool progress_send(Progress *progress);
-extern bool progress_header(Progress *progress, size_t n);
+extern bool progress_header(Progress *progress, const char *line, size_t n);
 extern bool progress_body(Progress *progress, const char *data, size_t n);
+extern bool progress_is_readable(const Progress *progress);
 extern void progress_failed(const Progress *progress, Failure failure, int timeout_ms, int connect_timeout_ms,
 							const char *text, HttpAnswer *answer);
 

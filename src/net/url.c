@@ -16,7 +16,8 @@ url_refusal(const UrlParts *parts)
 	if (strcmp(parts->scheme, "http") != 0 && strcmp(parts->scheme, "https") != 0)
 		return "It starts neither with https:// nor with http://.";
 	if (parts->has_user)
-		return "It holds a user name; credentials belong into the user mapping.";
+		return "It holds a user name; credentials belong into the user mapping (for a proxy: proxy_user and "
+			   "proxy_password).";
 	if (parts->has_query)
 		return "It holds a query.";
 	if (parts->has_fragment)

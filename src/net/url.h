@@ -2,7 +2,7 @@
  * url.h
  *		URLs: which ones requests may go to, and how one is put together.
  *
- * Pure C: no PostgreSQL, and no libcurl, which http.c has take URLs apart.
+ * Pure C: no PostgreSQL, and no libcurl, which url_parse.c has take URLs apart.
  */
 #ifndef SMS_URL_H
 #define SMS_URL_H

@@ -76,12 +76,9 @@ claim_lane_end(LaneKey *end)
 	NameStr(end->gateway)[NAMEDATALEN - 1] = '\0';
 }
 
-/*
- * Finds the first lane with queued messages after *lane and before *end, and
- * puts it into *lane; false if there is none.
- */
-bool
-claim_next_lane(LaneKey *lane, const LaneKey *end)
+/* What claim_next_lane() does; "latest": as of now, and not as of the caller's snapshot. */
+static bool
+next_lane(LaneKey *lane, const LaneKey *end, bool latest)
 {
 	Datum values[] = {
 		NameGetDatum(&lane->gateway),
@@ -89,7 +86,7 @@ claim_next_lane(LaneKey *lane, const LaneKey *end)
 		NameGetDatum(&end->gateway),
 		Int16GetDatum(end->priority),
 	};
-	bool found = sql_run(&lane_next, values) > 0;
+	bool found = (latest ? sql_read_latest(&lane_next, values) : sql_run(&lane_next, values)) > 0;
 
 	if (found)
 	{
@@ -98,6 +95,16 @@ claim_next_lane(LaneKey *lane, const LaneKey *end)
 	}
 	sql_done();
 	return found;
+}
+
+/*
+ * Finds the first lane with queued messages after *lane and before *end, and
+ * puts it into *lane; false if there is none.
+ */
+bool
+claim_next_lane(LaneKey *lane, const LaneKey *end)
+{
+	return next_lane(lane, end, false);
 }
 
 /*
@@ -130,9 +137,9 @@ claim_lane_due(const Lane *lane, TimestampTz now)
 	return sql_find_time(&lane_next_due, values);
 }
 
-/* Is a message of this lane due, or (lane_any_free) due and not locked? */
+/* Is a message of this lane due, as of now; "unlocked": and not locked, as of the caller's snapshot? */
 static bool
-lane_has(Statement *statement, const LaneKey *lane, TimestampTz now)
+lane_has(const LaneKey *lane, TimestampTz now, bool unlocked)
 {
 	Datum values[] = {
 		NameGetDatum(&lane->gateway),
@@ -140,8 +147,13 @@ lane_has(Statement *statement, const LaneKey *lane, TimestampTz now)
 		TimestampTzGetDatum(now),
 		Int64GetDatum(home_origin()),
 	};
+	bool any;
 
-	return sql_any(statement, values);
+	if (unlocked)
+		return sql_any(&lane_any_free, values);
+	any = sql_read_latest(&any_due, values) > 0;
+	sql_done();
+	return any;
 }
 
 /*
@@ -159,12 +171,10 @@ claim_is_idle(bool but_paused, bool but_locked)
 	TimestampTz now = GetCurrentTimestamp();
 
 	claim_lane_end(&end);
-	PushActiveSnapshot(GetLatestSnapshot());
 	/* The cheap question first: the other walks over what an old snapshot keeps. */
 	idle = !lease_any();
-	while (idle && claim_next_lane(&lane, &end))
-		idle = !lane_has(&any_due, &lane, now) || (but_paused && pause_holds(NameStr(lane.gateway))) ||
-			   (but_locked && !lane_has(&lane_any_free, &lane, now));
-	PopActiveSnapshot();
+	while (idle && next_lane(&lane, &end, true))
+		idle = !lane_has(&lane, now, false) || (but_paused && pause_holds(NameStr(lane.gateway))) ||
+			   (but_locked && !lane_has(&lane, now, true));
 	return idle;
 }

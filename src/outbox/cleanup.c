@@ -17,6 +17,7 @@
 
 #define REPORT_DAYS    7
 #define EXPIRE_AT_ONCE 1000
+#define PURGE_AT_ONCE  1000
 
 static Statement cleanup_find_late = {
 	.sql = "SELECT o.id, o.gateway, "
@@ -37,7 +38,7 @@ enum
 
 /* clang-format off */
 static Statement cleanup_update_late = {
-	.sql = "UPDATE @sms_outbox o SET next_attempt_at = NULL, "
+	.sql = "UPDATE @sms_outbox o SET next_attempt_at = NULL, ended_at = pg_catalog.now(), "
 		   "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, "
 		   BLANK("o.unsure_since IS NULL AND " REDACTED) " "
 		   "WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) AND " IS_QUEUED,
@@ -51,35 +52,50 @@ static Statement cleanup_next_late = {
 	.args = {TIMESTAMPTZOID},
 };
 
-/* What is not known to have ended, queued or uncertain, stays. */
-static Statement cleanup_delete_page = {
-	.sql = "WITH page AS MATERIALIZED (SELECT o.id, o.created_at FROM @sms_outbox o "
-		   "WHERE o.id > $1 ORDER BY o.id LIMIT 1000), "
-		   "gone AS (DELETE FROM @sms_outbox o USING page WHERE o.id = page.id "
-		   "AND o.created_at < $2 AND o.status IN "
-		   "('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled')) "
-		   "SELECT max(id), bool_or(created_at >= $2) FROM page",
-	.args = {INT8OID, TIMESTAMPTZOID},
+/* What is not known to have ended, queued or uncertain, stays; what somebody holds, for this time. */
+static Statement cleanup_find_page = {
+	.sql =
+		"SELECT o.id, o.ended_at FROM @sms_outbox o "
+		"WHERE o.ended_at IS NOT NULL AND (o.ended_at, o.id) > ($1, $2) AND o.ended_at < $3 AND o.status IN "
+		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled') "
+		"ORDER BY o.ended_at, o.id LIMIT $4 FOR UPDATE OF o SKIP LOCKED",
+	.args = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID},
 };
 enum
 {
-	PAGE_LAST_ID,
-	PAGE_HAS_NEWER,
+	PAGE_ID,
+	PAGE_ENDED_AT,
 };
 
+static Statement cleanup_delete_page = {
+	.sql = "DELETE FROM @sms_outbox o WHERE o.id = ANY ($1)",
+	.args = {INT8ARRAYOID},
+};
+
+/* The next three delete a page of what is kept, but for what somebody holds. */
 static Statement cleanup_delete_reports = {
-	.sql = "DELETE FROM @sms_gateway_callback WHERE received_at < $1",
+	.sql = "WITH page AS MATERIALIZED (SELECT c.gateway, c.reference FROM @sms_gateway_callback c "
+		   "WHERE c.received_at < $1 LIMIT " CppAsString2(
+			   PURGE_AT_ONCE) " FOR UPDATE SKIP LOCKED) "
+							  "DELETE FROM @sms_gateway_callback c USING page p "
+							  "WHERE c.gateway = p.gateway AND c.reference = p.reference",
 	.args = {TIMESTAMPTZOID},
 };
 
 static Statement cleanup_delete_otp = {
-	.sql = "DELETE FROM @sms_gateway_otp WHERE expires_at < $1",
+	.sql = "WITH page AS MATERIALIZED (SELECT c.id FROM @sms_gateway_otp c "
+		   "WHERE c.expires_at < $1 LIMIT " CppAsString2(
+			   PURGE_AT_ONCE) " FOR UPDATE SKIP LOCKED) "
+							  "DELETE FROM @sms_gateway_otp c USING page p WHERE c.id = p.id",
 	.args = {TIMESTAMPTZOID},
 };
 
 static Statement cleanup_delete_usage = {
-	.sql = "DELETE FROM @sms_gateway_usage WHERE window_end < $1 "
-		   "AND (subject ^@ 'otp ' OR subject ^@ 'phone ')",
+	.sql = "WITH page AS MATERIALIZED (SELECT c.gateway, c.subject FROM @sms_gateway_usage c "
+		   "WHERE c.window_end < $1 AND (c.subject ^@ 'otp ' OR c.subject ^@ 'phone ') "
+		   "LIMIT " CppAsString2(PURGE_AT_ONCE) " FOR UPDATE SKIP LOCKED) "
+												"DELETE FROM @sms_gateway_usage c USING page p "
+												"WHERE c.gateway = p.gateway AND c.subject = p.subject",
 	.args = {TIMESTAMPTZOID},
 };
 
@@ -135,32 +151,61 @@ cleanup_expire(TimestampTz now, TimestampTz *next)
 }
 
 /*
- * Deletes ended messages created before a time, a page at a time from *after
- * on.  Returns false when it came to newer ones or the end, and then starts anew.
+ * Deletes messages that ended before a time: a page of so many behind "place", which is moved behind the page.
+ * Returns false when there are no more, and then starts anew: those that could not be deleted may be free by then.
+ * *tried is the page's end, also if that raises what a trigger or a foreign key of the user's raises.
  */
 bool
-cleanup_purge(TimestampTz before, int64 *after)
+cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried)
 {
-	Datum values[] = {Int64GetDatum(*after), TimestampTzGetDatum(before)};
-	bool more;
+	Datum values[] = {TimestampTzGetDatum(place->ended_at), Int64GetDatum(place->id),
+					  TimestampTzGetDatum(before), Int64GetDatum(page)};
+	int n = (int) sql_run(&cleanup_find_page, values);
+	Datum *ids = palloc(sizeof(Datum) * (n + 1));
 
-	sql_run(&cleanup_delete_page, values);
-	more = !sql_is_null(0, PAGE_LAST_ID) && !sql_bool(0, PAGE_HAS_NEWER);
-	*after = more ? sql_int64(0, PAGE_LAST_ID) : 0;
+	for (int i = 0; i < n; i++)
+	{
+		tried->id = sql_int64(i, PAGE_ID);
+		tried->ended_at = sql_time(i, PAGE_ENDED_AT, 0);
+		ids[i] = Int64GetDatum(tried->id);
+	}
 	sql_done();
-	return more;
+	if (n > 0)
+	{
+		Datum array = sql_id_array(ids, n);
+
+		sql_run(&cleanup_delete_page, &array);
+	}
+	*place = n == page ? *tried : (PurgePlace){DT_NOBEGIN, 0};
+	return n == page;
 }
 
-/* Deletes reports, one-time passwords and counters whose time has passed. */
-void
-cleanup_purge_kept(void)
+/* Runs a statement that deletes a page of what is from before a time; true if there may be more. */
+static bool
+purge_page(Statement *statement, TimestampTz before)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	Datum reports_before = TimestampTzGetDatum(now - REPORT_DAYS * USECS_PER_DAY);
-	Datum usage_before = TimestampTzGetDatum(now - USECS_PER_DAY);
-	Datum otp_before = TimestampTzGetDatum(now);
+	Datum value = TimestampTzGetDatum(before);
 
-	sql_run(&cleanup_delete_reports, &reports_before);
-	sql_run(&cleanup_delete_otp, &otp_before);
-	sql_run(&cleanup_delete_usage, &usage_before);
+	return sql_run(statement, &value) == PURGE_AT_ONCE;
+}
+
+/* Deletes reports whose time has passed, up to PURGE_AT_ONCE; true if there may be more. */
+bool
+cleanup_purge_reports(void)
+{
+	return purge_page(&cleanup_delete_reports, GetCurrentTimestamp() - REPORT_DAYS * USECS_PER_DAY);
+}
+
+/* The same of one-time passwords. */
+bool
+cleanup_purge_codes(void)
+{
+	return purge_page(&cleanup_delete_otp, GetCurrentTimestamp());
+}
+
+/* The same of counters of limits. */
+bool
+cleanup_purge_counters(void)
+{
+	return purge_page(&cleanup_delete_usage, GetCurrentTimestamp() - USECS_PER_DAY);
 }

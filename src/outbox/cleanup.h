@@ -9,8 +9,17 @@
 
 #include "datatype/timestamp.h"
 
+/* How far retention has come, by the index of what ended when. */
+typedef struct PurgePlace
+{
+	TimestampTz ended_at;
+	int64 id;
+} PurgePlace;
+
 extern int cleanup_expire(TimestampTz now, TimestampTz *next);
-extern bool cleanup_purge(TimestampTz before, int64 *after);
-extern void cleanup_purge_kept(void);
+extern bool cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried);
+extern bool cleanup_purge_reports(void);
+extern bool cleanup_purge_codes(void);
+extern bool cleanup_purge_counters(void);
 
 #endif /* SMS_CLEANUP_H */

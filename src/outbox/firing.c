@@ -16,9 +16,7 @@
 #include "db/home.h"
 #include "miscadmin.h"
 #include "outbox/firing.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 static Statement firing_lock_row = {
@@ -88,79 +86,86 @@ is_of_all(int sqlstate)
 	return sqlstate == ERRCODE_DISK_FULL || sqlstate == ERRCODE_OUT_OF_MEMORY || sqlstate == ERRCODE_IO_ERROR;
 }
 
-/*
- * Makes a change, inside a subtransaction.  With an id it is for this message alone: false, and
- * nothing is done, if somebody else holds its row, or it is no more.
- */
-static bool
-make_change(const Change *change, int64 only, Oid role, bool with_triggers)
+/* A change that is tried. */
+typedef struct Attempt
 {
-	Datum id = Int64GetDatum(only);
+	const Change *change;
+	int64 only; /* for this message alone; 0: for all */
+	Oid role;
+	bool with_triggers;
+	bool held; /* somebody else holds its row, or it is no more */
+} Attempt;
 
-	if (only != 0 && !sql_any(&firing_lock_row, &id))
-		return false;
-	if (!with_triggers)
-		sql_set("session_replication_role", "replica", GUC_ACTION_LOCAL);
-	sql_run_firing(change->statement, change->values, change->rows, role);
-	if (!with_triggers)
-		sql_set("session_replication_role", "origin", GUC_ACTION_LOCAL);
-	return true;
-}
-
-/*
- * The error of a change that failed: told if it met one message alone, thrown again if it is none
- * that another try can do without.
- */
+/* Makes a change, inside a subtransaction.  With an id nothing is done if somebody else holds its row. */
 static void
-take_error(ErrorData *error, int64 only, bool with_triggers)
+make_change(void *arg)
 {
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		(!with_triggers && is_of_all(error->sqlerrcode)))
-		ReThrowError(error);
-	if (only != 0)
-		ereport(WARNING, (errcode(error->sqlerrcode),
-						  errmsg("could not record message %lld%s: %s", (long long) only,
-								 with_triggers ? "" : ", even without triggers", error->message)));
-	FreeErrorData(error);
+	Attempt *attempt = arg;
+	const Change *change = attempt->change;
+	Datum id = Int64GetDatum(attempt->only);
+
+	attempt->held = attempt->only != 0 && !sql_any(&firing_lock_row, &id);
+	if (attempt->held)
+		return;
+	if (!attempt->with_triggers)
+		sql_set("session_replication_role", "replica", GUC_ACTION_LOCAL);
+	sql_run_firing(change->statement, change->values, change->rows, attempt->role);
+	if (!attempt->with_triggers)
+		sql_set("session_replication_role", "origin", GUC_ACTION_LOCAL);
+}
+
+/* What an error of a change of one message means. */
+static Fired
+judge_error(const ErrorData *error)
+{
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_LOCK_NOT_AVAILABLE:
+		case ERRCODE_T_R_DEADLOCK_DETECTED:
+		case ERRCODE_T_R_SERIALIZATION_FAILURE:
+			return FIRED_LATER;
+		case ERRCODE_UNIQUE_VIOLATION:
+			if (error->constraint_name != NULL &&
+				strcmp(error->constraint_name, "sms_outbox_request_id") == 0)
+				return FIRED_CLASH;
+			return FIRED_FAILED;
+		default:
+			return FIRED_FAILED;
+	}
 }
 
 /*
- * Makes a change in a subtransaction; false if it failed.  With an id it is for this message
- * alone: then a row that somebody holds makes this one wait, not everybody else.
+ * Tries a change in a subtransaction.  An error is told if it met one message alone, and another try may not
+ * go better ("patient"); it is thrown again if no other try can do without.
  */
-static bool
-try_change(const Change *change, int64 only, Oid role, bool with_triggers)
+static Fired
+try_change(Attempt *attempt, bool patient)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	/* A statement that fails leaves its executor behind. */
-	MemoryContext context = AllocSetContextCreate(caller, "sms_gateway statement", ALLOCSET_DEFAULT_SIZES);
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool ok = false;
+	ErrorData *error = sql_try(make_change, attempt);
+	Fired fired;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		ok = make_change(change, only, role, with_triggers);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
+	if (error == NULL)
+		return attempt->held ? FIRED_HELD : FIRED_OK;
+	if (!attempt->with_triggers && is_of_all(error->sqlerrcode))
+		ReThrowError(error);
+	fired = judge_error(error);
+	if (fired == FIRED_LATER && !patient)
+		fired = FIRED_FAILED;
+	if (attempt->only != 0 && fired == FIRED_FAILED)
+		ereport(WARNING, (errcode(error->sqlerrcode),
+						  errmsg("could not record message %lld%s: %s", (long long) attempt->only,
+								 attempt->with_triggers ? "" : ", even without triggers", error->message)));
+	FreeErrorData(error);
+	return fired;
+}
 
-		/* A copy that is thrown again is pointed to until it is reported: no context of ours lives as long. */
-		MemoryContextSwitchTo(TopTransactionContext);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		take_error(error, only, with_triggers);
-		ok = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(context);
-	CurrentResourceOwner = owner;
-	return ok;
+/* Tries to make a change of any messages; false if it failed, and then nothing is told. */
+static bool
+try_of_all(const Change *change, Oid role, bool with_triggers)
+{
+	Attempt attempt = {.change = change, .role = role, .with_triggers = with_triggers};
+
+	return try_change(&attempt, true) == FIRED_OK;
 }
 
 /* Tries to make a change of messages of one creator, or, unless triggers run as the creator, of any. */
@@ -168,34 +173,44 @@ bool
 firing_try_together(const Change *change, TriggerMode mode, Oid creator)
 {
 	if (mode != TRIGGERS_AS_CREATOR)
-		return try_change(change, 0, InvalidOid, true);
+		return try_of_all(change, InvalidOid, true);
 	if (may_run_triggers(creator))
-		return try_change(change, 0, creator, true);
+		return try_of_all(change, creator, true);
 	ereport(WARNING,
 			(errmsg("triggers on sms_outbox are passed over for messages of role \"%s\"",
 					OidIsValid(creator) ? GetUserNameFromId(creator, false) : "that is no more"),
 			 errdetail("They would run as a superuser, and not all of their functions belong to one.")));
-	return try_change(change, 0, InvalidOid, false);
+	return try_of_all(change, InvalidOid, false);
 }
 
 /*
- * Tries to make a change of one message: a trigger that fails is passed over rather than the outcome
- * lost.  False if that failed too, or somebody else holds the row: a warning told of an error.
+ * Tries to make a change of one message.  A trigger that fails is passed over rather than the outcome lost; one
+ * that has met a lock is not yet, if the caller is "patient" and tries again.
  */
-bool
-firing_try_alone(const Change *change, int64 id, TriggerMode mode, Oid creator)
+Fired
+firing_try_alone(const Change *change, int64 id, TriggerMode mode, Oid creator, bool patient)
 {
-	Oid role = mode == TRIGGERS_AS_CREATOR ? creator : InvalidOid;
-	bool with_triggers = mode != TRIGGERS_AS_CREATOR || may_run_triggers(creator);
+	Attempt attempt = {.change = change, .only = id};
+	Fired fired = FIRED_FAILED;
 
-	return (with_triggers && try_change(change, id, role, true)) || try_change(change, id, InvalidOid, false);
+	if (mode != TRIGGERS_AS_CREATOR || may_run_triggers(creator))
+	{
+		attempt.role = mode == TRIGGERS_AS_CREATOR ? creator : InvalidOid;
+		attempt.with_triggers = true;
+		fired = try_change(&attempt, patient && mode != TRIGGERS_NONE);
+	}
+	if (fired != FIRED_FAILED)
+		return fired;
+	attempt.role = InvalidOid;
+	attempt.with_triggers = false;
+	return try_change(&attempt, false);
 }
 
 /* Tries to make a change that no trigger hears of; false if it failed. */
 bool
 firing_try_without(const Change *change)
 {
-	return try_change(change, 0, InvalidOid, false);
+	return try_of_all(change, InvalidOid, false);
 }
 
 /*

@@ -15,6 +15,16 @@ typedef enum TriggerMode
 	TRIGGERS_AS_CREATOR, /* the owner is a superuser */
 } TriggerMode;
 
+/* How a change of one message went. */
+typedef enum Fired
+{
+	FIRED_OK,
+	FIRED_HELD,   /* somebody else holds its row, or it is no more */
+	FIRED_LATER,  /* a trigger has met a lock: it may go better later */
+	FIRED_CLASH,  /* another message of the gateway has its request_id */
+	FIRED_FAILED, /* a warning told why */
+} Fired;
+
 /* A statement that changes messages, with what it needs. */
 typedef struct Change
 {
@@ -25,7 +35,7 @@ typedef struct Change
 
 extern TriggerMode firing_mode(void);
 extern bool firing_try_together(const Change *change, TriggerMode mode, Oid creator);
-extern bool firing_try_alone(const Change *change, int64 id, TriggerMode mode, Oid creator);
+extern Fired firing_try_alone(const Change *change, int64 id, TriggerMode mode, Oid creator, bool patient);
 extern bool firing_try_without(const Change *change);
 extern void firing_run(const Change *change, Oid role);
 

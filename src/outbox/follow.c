@@ -47,6 +47,8 @@ static Statement follow_update = {
 	.sql = "UPDATE @sms_outbox o SET "
 		   "status = CASE WHEN r.open THEN coalesce(r.status, o.status) ELSE o.status END, "
 		   "delivered_at = CASE WHEN r.open THEN r.delivered_at ELSE o.delivered_at END, "
+		   "ended_at = CASE WHEN r.open AND r.status OPERATOR(pg_catalog.<>) o.status "
+		   "THEN pg_catalog.clock_timestamp() ELSE o.ended_at END, "
 		   "sent_at = coalesce(o.sent_at, CASE WHEN r.status IS NOT NULL THEN pg_catalog.clock_timestamp() END), "
 		   "unsure_since = CASE WHEN r.status IS NULL THEN o.unsure_since END, "
 		   BLANK("r.status IS NOT NULL AND " REDACTED) ", "
@@ -178,6 +180,7 @@ follow_record_one(FollowUp *followup)
 
 	if (followup->report != NULL && followup->report->delivery == DELIVERY_PENDING)
 		followup->poll_at = DT_NOBEGIN;
+	followup->row.once = true;
 	dlist_init(&one);
 	dlist_push_tail(&one, &followup->row.node);
 	follow_record(&one);

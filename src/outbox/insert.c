@@ -64,6 +64,7 @@ enum
 	COL_UNSURE_SINCE,
 	COL_ORIGIN,
 	COL_POLL_AT,
+	COL_ENDED_AT,
 	COL_COUNT
 };
 
@@ -100,6 +101,7 @@ static const char *const column_names[COL_COUNT] = {
 	[COL_UNSURE_SINCE] = "unsure_since",
 	[COL_ORIGIN] = "origin",
 	[COL_POLL_AT] = "poll_at",
+	[COL_ENDED_AT] = "ended_at",
 };
 
 typedef struct Row
@@ -273,6 +275,7 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 	TimestampTz due = row->nulls[COL_SEND_AFTER] ? now : DatumGetTimestampTz(row->values[COL_SEND_AFTER]);
 	Datum parts = row->values[COL_PARTS];
 	bool no_parts = row->nulls[COL_PARTS];
+	TimestampTz first = TIMESTAMP_IS_NOBEGIN(due) ? now : due; /* before all times there is nothing to find */
 
 	for (int i = COL_STATUS; i < COL_COUNT; i++)
 		row->nulls[i] = true;
@@ -283,14 +286,14 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 	set(row, COL_CREATED_AT, TimestampTzGetDatum(now));
 	set(row, COL_STATUS, status_value(STATUS_QUEUED, TupleDescAttr(desc, COL_STATUS)->atttypid));
 	set(row, COL_ATTEMPTS, Int32GetDatum(0));
-	set(row, COL_NEXT_ATTEMPT_AT, TimestampTzGetDatum(due));
+	set(row, COL_NEXT_ATTEMPT_AT, TimestampTzGetDatum(first));
 	row->values[COL_PARTS] = parts;
 	row->nulls[COL_PARTS] = no_parts;
 	set(row, COL_ORIGIN, Int64GetDatum(origin));
 	if (row->nulls[COL_REQUEST_ID])
 		set(row, COL_REQUEST_ID,
 			CStringGetTextDatum(request_id_make(origin, DatumGetInt64(row->values[COL_ID]), now)));
-	wake_at_commit(due);
+	wake_at_commit(first);
 }
 
 /*
@@ -301,6 +304,25 @@ static bool
 is_restored(const Row *row, Oid table)
 {
 	return !row->nulls[COL_ORIGIN] && compat_owns_table(table, GetUserId());
+}
+
+/* 0.1.0 knew no time of the end, and what has none would stay for good: when it was last heard of, then. */
+static bool
+complete_restored(Row *row)
+{
+	static const int heard[] = {COL_DELIVERED_AT, COL_SENT_AT, COL_CREATED_AT};
+
+	if (!row->nulls[COL_ENDED_AT] || !row->nulls[COL_NEXT_ATTEMPT_AT])
+		return false;
+	for (int i = 0; i < (int) lengthof(heard); i++)
+	{
+		if (!row->nulls[heard[i]])
+		{
+			set(row, COL_ENDED_AT, row->values[heard[i]]);
+			return true;
+		}
+	}
+	return false;
 }
 
 Datum
@@ -323,7 +345,8 @@ sms_outbox_insert(PG_FUNCTION_ARGS)
 	row.nulls = palloc(sizeof(bool) * row.natts);
 	heap_deform_tuple(trigger->tg_trigtuple, desc, row.values, row.nulls);
 	if (is_restored(&row, RelationGetRelid(trigger->tg_relation)))
-		return PointerGetDatum(trigger->tg_trigtuple);
+		return PointerGetDatum(complete_restored(&row) ? heap_form_tuple(desc, row.values, row.nulls)
+													   : trigger->tg_trigtuple);
 
 	check_message(&row);
 	/* In a copy, rows are taken and held: an application under test goes on. */

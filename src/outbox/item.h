@@ -21,7 +21,12 @@ typedef struct RowWrite
 	int64 id;
 	Oid role;       /* who queued it; InvalidOid: is no more */
 	bool unchanged; /* nothing is to be written */
+	bool once;      /* there is no other try: a trigger that fails is passed over at once */
 	bool recorded;  /* in the round under way */
+	/* write.c's, of a row that could not be written so far: */
+	int tries;            /* that failed */
+	double trouble_since; /* when the first one did; 0: none has */
+	double again_at;      /* not before */
 	dlist_node node;
 } RowWrite;
 

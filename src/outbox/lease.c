@@ -36,8 +36,13 @@ static Statement lease_update = {
 	.args = {INT8OID, INT8ARRAYOID},
 };
 
-static Statement lease_delete_all = {
-	.sql = "DELETE FROM @sms_gateway_lease",
+static Statement lease_delete_old = {
+	.sql = "DELETE FROM @sms_gateway_lease WHERE id <= $1",
+	.args = {INT8OID},
+};
+
+static Statement lease_find_newest = {
+	.sql = "SELECT id FROM @sms_gateway_lease ORDER BY id DESC LIMIT 1",
 };
 
 static Statement lease_find_any = {
@@ -52,8 +57,20 @@ static Statement lease_find_orphans = {
 	.sql = "SELECT " ITEM_COLUMNS ", l.claimed_at "
 		   "FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), "
 		   "LATERAL (SELECT * FROM @sms_outbox x WHERE x.id = u.id AND x.next_attempt_at <= l.claimed_at "
-		   "AND x.origin = $1 FOR NO KEY UPDATE) o",
-	.args = {INT8OID},
+		   "AND x.origin = $1 FOR NO KEY UPDATE SKIP LOCKED) o WHERE l.id <= $2",
+	.args = {INT8OID, INT8OID},
+};
+
+/* The same without locking them; OFFSET 0 has the subquery planned on its own. */
+static Statement lease_find_doubtful = {
+	.sql = "SELECT o.id FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), "
+		   "LATERAL (SELECT x.id FROM @sms_outbox x WHERE x.id = u.id AND x.next_attempt_at <= l.claimed_at "
+		   "AND x.origin = $1 OFFSET 0) o WHERE l.id <= $2",
+	.args = {INT8OID, INT8OID},
+};
+enum
+{
+	DOUBTFUL_ID
 };
 
 static Statement lease_find_last = {
@@ -105,30 +122,60 @@ lease_set(int64 lease, const Datum *ids, int n)
 	sql_run(&lease_update, values);
 }
 
-/* Forgets every lease: for who drains alone, and has settled what they named. */
+/* Forgets every lease up to one: for who drains alone, and has settled what they named. */
 void
-lease_clear(void)
+lease_clear(int64 up_to)
 {
-	sql_run(&lease_delete_all, NULL);
+	Datum values[] = {Int64GetDatum(up_to)};
+
+	sql_run(&lease_delete_old, values);
 }
 
-/* Is any message on its way? */
+/* The lease that was taken last; 0 if there is none. */
+int64
+lease_newest(void)
+{
+	int64 newest = sql_run(&lease_find_newest, NULL) > 0 ? sql_int64(0, LEASE_ID) : 0;
+
+	sql_done();
+	return newest;
+}
+
+/* Is any message on its way, as of now and not as of the caller's snapshot? */
 bool
 lease_any(void)
 {
-	return sql_any(&lease_find_any, NULL);
+	bool any = sql_read_latest(&lease_find_any, NULL) > 0;
+
+	sql_done();
+	return any;
 }
 
 /*
- * Locks and reads the messages that were on their way in an engine that is gone, as a list of
- * OutboxItems.  Each lives in a context below parent, until item_free().
+ * Locks and reads the messages that were on their way, by the leases up to one, in an engine that is gone, but for
+ * those that somebody else has locked: as a list of OutboxItems.  Each lives in a context below parent, until
+ * item_free().
  */
 List *
-lease_orphans(MemoryContext parent)
+lease_orphans(int64 up_to, MemoryContext parent)
 {
-	Datum values[] = {Int64GetDatum(home_origin())};
+	Datum values[] = {Int64GetDatum(home_origin()), Int64GetDatum(up_to)};
 
 	return item_read_all(sql_run(&lease_find_orphans, values), true, parent);
+}
+
+/* Puts the ids of all such messages into *ids, palloc'd; returns how many they are. */
+int
+lease_doubtful(int64 up_to, int64 **ids)
+{
+	Datum values[] = {Int64GetDatum(home_origin()), Int64GetDatum(up_to)};
+	int n = (int) sql_run(&lease_find_doubtful, values);
+
+	*ids = palloc(sizeof(int64) * (n + 1));
+	for (int i = 0; i < n; i++)
+		(*ids)[i] = sql_int64(i, DOUBTFUL_ID);
+	sql_done();
+	return n;
 }
 
 /*

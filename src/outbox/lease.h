@@ -13,9 +13,11 @@
 extern int64 lease_add(const List *items, TimestampTz now);
 extern void lease_drop(int64 lease);
 extern void lease_set(int64 lease, const Datum *ids, int n);
-extern void lease_clear(void);
+extern void lease_clear(int64 up_to);
+extern int64 lease_newest(void);
 extern bool lease_any(void);
-extern List *lease_orphans(MemoryContext parent);
+extern List *lease_orphans(int64 up_to, MemoryContext parent);
+extern int lease_doubtful(int64 up_to, int64 **ids);
 extern TimestampTz lease_last(int64 id, bool *on_its_way);
 
 #endif /* SMS_LEASE_H */

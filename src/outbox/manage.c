@@ -30,6 +30,7 @@ enum
 /* clang-format off */
 static Statement manage_end = {
 	.sql = "UPDATE @sms_outbox o SET status = $2::@sms_status, next_attempt_at = NULL, "
+		   "ended_at = pg_catalog.clock_timestamp(), "
 		   "sent_at = CASE WHEN $2 OPERATOR(pg_catalog.=) 'sent' "
 		   "THEN coalesce(o.sent_at, pg_catalog.clock_timestamp()) ELSE o.sent_at END, "
 		   BLANK(REDACTED) " "
@@ -41,7 +42,7 @@ static Statement manage_end = {
 static Statement manage_requeue = {
 	.sql = "UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
 		   "expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
-		   "unsure_since = NULL WHERE id OPERATOR(pg_catalog.=) $1",
+		   "unsure_since = NULL, ended_at = NULL WHERE id OPERATOR(pg_catalog.=) $1",
 	.args = {INT8OID, TIMESTAMPTZOID},
 };
 

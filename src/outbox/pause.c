@@ -4,11 +4,11 @@
  */
 #include "postgres.h"
 
-#include "base/extension.h"
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/sql.h"
 #include "outbox/pause.h"
+#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 
@@ -46,26 +46,24 @@ static Statement pause_upsert = {
 	.args = {NAMEOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 };
 
-/* Where the queue of events is nearly full, a transaction that adds to it may fail: it goes without. */
-static Statement pause_notify = {
-	.sql = "SELECT pg_catalog.pg_notify('" EXTENSION_NAME "', pg_catalog.json_strip_nulls("
-		   "pg_catalog.json_build_object('event', 'gateway', 'gateway', $1, 'state', $2, 'reason', "
-		   "pg_catalog.\"left\"($3, 500)))::text) WHERE pg_catalog.pg_notification_queue_usage() < 0.9",
-	.args = {NAMEOID, TEXTOID, TEXTOID},
-};
-
 static Statement pause_delete = {
 	.sql = "DELETE FROM @sms_gateway_pause WHERE gateway = $1 AND (NOT by_user OR $2)",
 	.args = {NAMEOID, BOOLOID},
 };
 
-/* The paused gateways, as a palloc'd list of GatewayPauses. */
-List *
-pause_list(void)
+/*
+ * Puts the paused gateways into *pauses, a palloc'd list of GatewayPauses; false if somebody has locked
+ * the table, who is not waited for.
+ */
+bool
+pause_list(List **pauses)
 {
-	List *pauses = NIL;
-	int64 n = sql_run(&pause_find_all, NULL);
+	int64 n;
 
+	if (!ConditionalLockRelationOid(home_relation("sms_gateway_pause"), AccessShareLock))
+		return false;
+	*pauses = NIL;
+	n = sql_run(&pause_find_all, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		GatewayPause *pause = palloc0(sizeof(GatewayPause));
@@ -75,10 +73,10 @@ pause_list(void)
 		pause->state = sql_text(i, PAUSE_STATE);
 		pause->since = sql_time(i, PAUSE_SINCE, 0);
 		pause->next_probe_at = sql_time(i, PAUSE_NEXT_PROBE_AT, DT_NOEND);
-		pauses = lappend(pauses, pause);
+		*pauses = lappend(*pauses, pause);
 	}
 	sql_done();
-	return pauses;
+	return true;
 }
 
 /* Is this gateway paused, or out of reach? */
@@ -119,18 +117,6 @@ pause_note(const char *gateway, const char *state, const char *reason, Timestamp
 					  TimestampTzGetDatum(since), TimestampTzGetDatum(next_probe_at)};
 
 	sql_run(&pause_upsert, values);
-}
-
-/* Tells who listens, when the transaction commits, that a gateway is in another state; reason: or NULL. */
-void
-pause_tell(const char *gateway, const char *state, const char *reason)
-{
-	NameData name;
-	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(state),
-					  reason != NULL ? CStringGetTextDatum(reason) : (Datum) 0};
-
-	sql_run_nulls(&pause_notify, values, reason != NULL ? "   " : "  n");
-	sql_done();
 }
 
 /* Ends a pause, the user's only for the user; false if there was none. */

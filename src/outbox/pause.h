@@ -19,12 +19,11 @@ typedef struct GatewayPause
 	TimestampTz next_probe_at; /* DT_NOEND: none */
 } GatewayPause;
 
-extern List *pause_list(void);
+extern bool pause_list(List **pauses);
 extern bool pause_holds(const char *gateway);
 extern void pause_begin(const char *gateway, const char *reason);
 extern void pause_note(const char *gateway, const char *state, const char *reason, TimestampTz since,
 					   TimestampTz next_probe_at);
-extern void pause_tell(const char *gateway, const char *state, const char *reason);
 extern bool pause_end(const char *gateway, bool by_user);
 
 #endif /* SMS_PAUSE_H */

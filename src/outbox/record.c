@@ -58,7 +58,7 @@ static Statement record_update = {
 		   "referent_id = coalesce(r.referent_id, o.referent_id), result_code = r.result_code, "
 		   "result_message = r.result_message, http_status = r.http_status, sent_at = r.sent_at, "
 		   "details = coalesce(r.details, o.details), unsure_since = r.unsure_since, "
-		   "poll_at = r.poll_at, " BLANK("r.blank") " "
+		   "poll_at = r.poll_at, ended_at = CASE WHEN r.next_attempt_at IS NULL THEN pg_catalog.now() END, " BLANK("r.blank") " "
 		   "FROM outcomes r WHERE o.id OPERATOR(pg_catalog.=) r.id AND " IS_QUEUED,
 };
 /* clang-format on */
@@ -103,6 +103,24 @@ put_outcome(const RowWrite *row, Oid status_type, Datum *values, bool *nulls)
 	values[OUTCOME_BLANK] = BoolGetDatum(is_blanked(item));
 }
 
+/* The fallback has a message with this request_id already: this one ends where it is. */
+static void
+end_here(RowWrite *row)
+{
+	OutboxItem *item = (OutboxItem *) row; /* its first member */
+	Answer *answer = item->answer;
+	size_t length = strlen(answer->message);
+
+	snprintf(answer->message + length, sizeof(answer->message) - length,
+			 "%snot moved to \"%s\", which has a message with this request_id", length > 0 ? "; " : "",
+			 item->new_gateway != NULL ? item->new_gateway : item->gateway_name);
+	item->new_status = item->unsure_since != 0 ? STATUS_UNCERTAIN : STATUS_FAILED;
+	item->new_gateway = NULL;
+	item->new_details = NULL;
+	item->next_attempt_at = 0;
+	item->attempts = Max(item->attempts, 1);
+}
+
 /*
  * Writes outcomes, OutboxItems, onto their rows, marks those that were written (see write_rows()), and
  * tells what ended.
@@ -116,6 +134,7 @@ record_outcomes(dlist_head *outcomes)
 		.columns = outcome_columns,
 		.ncolumns = lengthof(outcome_columns),
 		.put = put_outcome,
+		.clash = end_here,
 	};
 	dlist_iter iter;
 

@@ -105,7 +105,8 @@ static Statement report_insert = {
 
 static Statement report_find_unknown = {
 	.sql = "SELECT gateway, reference, report::text FROM @sms_gateway_callback "
-		   "WHERE message IS NULL AND received_at > $1 ORDER BY received_at DESC LIMIT $2",
+		   "WHERE message IS NULL AND received_at > $1 ORDER BY received_at DESC LIMIT $2 "
+		   "FOR NO KEY UPDATE SKIP LOCKED",
 	.args = {TIMESTAMPTZOID, INT8OID},
 };
 enum

@@ -18,6 +18,8 @@ typedef struct Writing
 	/* fills in the values of a row; nulls are false, and status_type is that of the values */
 	void (*put)(const RowWrite *row, Oid status_type, Datum *values, bool *nulls);
 	void (*before)(void); /* reads them all, before they are written; or NULL */
+	/* Another message of the gateway has the row's request_id: writes something else; or NULL */
+	void (*clash)(RowWrite *row);
 } Writing;
 
 /* Blanks the text of a message "o" that ends, where it has to be: the columns of an UPDATE's SET. */

@@ -18,6 +18,18 @@
 static bool
 read_http(const HttpAnswer *http, Answer *answer)
 {
+	if (http->progress == HTTP_NOT_SENT &&
+		(http->proxy_status == 407 || http->proxy_status == 403 || http->proxy_status == 401))
+	{
+		answer->verdict = VERDICT_GATEWAY;
+		snprintf(answer->code, sizeof(answer->code), "proxy");
+		snprintf(answer->message, sizeof(answer->message),
+				 http->proxy_status == 403
+					 ? "the proxy does not let requests pass to the gateway (HTTP status %d)"
+					 : "the proxy wants other credentials: proxy_user, proxy_password (HTTP status %d)",
+				 http->proxy_status);
+		return true;
+	}
 	if (http->progress != HTTP_ANSWERED)
 	{
 		answer->verdict = http->progress == HTTP_NOT_SENT ? VERDICT_TRANSIENT : VERDICT_UNCERTAIN;

@@ -180,6 +180,13 @@ slot_detach(bool held)
 	LWLockRelease(slot_table->lock);
 }
 
+/* Has somebody queued a message since slot_take_wake()?  A wait for a lock may have reset the latch that told. */
+bool
+slot_has_wake(void)
+{
+	return my_slot != NULL && pg_atomic_read_u64(&my_slot->wake_due) != NO_WAKE;
+}
+
 /*
  * The earliest due time of messages queued since the last call; DT_NOEND if
  * none was.  Without shared memory nobody tells.

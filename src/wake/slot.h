@@ -56,6 +56,7 @@ extern void slot_set_latch(uint32 process);
 extern bool slot_attach(void);
 extern void slot_detach(bool held);
 extern bool slot_must_hurry(void);
+extern bool slot_has_wake(void);
 extern TimestampTz slot_take_wake(void);
 
 #endif /* SMS_SLOT_H */

@@ -15,6 +15,7 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
 #include "utils/syscache.h"
@@ -98,12 +99,16 @@ may_create_databases(Oid role)
 	return may || superuser_arg(role);
 }
 
-/* Other commands that need a database without sessions have no hook of their own. */
+/*
+ * Other commands that need a database without sessions have no hook of their own.  Returns the database
+ * that such a command will have alone, by the checks that the server makes itself before it
+ * waits for sessions to go: who is refused ends no worker.
+ */
 static Oid
 database_wanted_alone(Node *statement)
 {
 	const char *name = NULL;
-	bool owner_only = true;
+	bool creates = true; /* it takes CREATEDB */
 	ListCell *lc;
 	Oid database;
 
@@ -116,6 +121,7 @@ database_wanted_alone(Node *statement)
 			if (strcmp(((DefElem *) lfirst(lc))->defname, "tablespace") == 0)
 				name = ((AlterDatabaseStmt *) statement)->dbname;
 		}
+		creates = false;
 	}
 	else if (IsA(statement, CreatedbStmt))
 	{
@@ -126,14 +132,27 @@ database_wanted_alone(Node *statement)
 			if (strcmp(option->defname, "template") == 0 && option->arg != NULL)
 				name = defGetString(option);
 		}
-		owner_only = false;
 	}
 	database = name != NULL ? get_database_oid(name, true) : InvalidOid;
 	if (!OidIsValid(database) || database == MyDatabaseId)
 		return InvalidOid;
-	if (compat_owns_database(database, GetUserId()) || (!owner_only && may_create_databases(GetUserId())))
+	/* What is marked as a template may be copied by others, but no worker is there. */
+	if (compat_owns_database(database, GetUserId()) && (!creates || may_create_databases(GetUserId())))
 		return database;
 	return InvalidOid;
+}
+
+/*
+ * A prepared transaction has committed, and what it was to tell is forgotten: it may have queued messages,
+ * due since long ago, or have brought the extension.
+ */
+static void
+wake_for_prepared(void)
+{
+	if (!OidIsValid(get_extension_oid(EXTENSION_NAME, true)))
+		return;
+	wake_at_commit(DT_NOBEGIN);
+	wake_start_at_commit();
 }
 
 static void
@@ -142,6 +161,8 @@ on_utility(PlannedStmt *statement, const char *query, bool read_only_tree, Proce
 		   QueryCompletion *completion)
 {
 	Node *node = statement->utilityStmt;
+	bool prepared =
+		IsA(node, TransactionStmt) && ((TransactionStmt *) node)->kind == TRANS_STMT_COMMIT_PREPARED;
 	bool update = IsA(node, AlterExtensionStmt) &&
 				  strcmp(((AlterExtensionStmt *) node)->extname, EXTENSION_NAME) == 0 && superuser();
 
@@ -155,6 +176,8 @@ on_utility(PlannedStmt *statement, const char *query, bool read_only_tree, Proce
 	else
 		standard_ProcessUtility(statement, query, read_only_tree, context, params, environment, receiver,
 								completion);
+	if (prepared)
+		wake_for_prepared();
 	if (update)
 		wake_start_at_commit();
 }

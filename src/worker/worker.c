@@ -5,7 +5,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/clock.h"
 #include "base/compat.h"
+#include "base/encoding.h"
+#include "commands/dbcommands.h"
 #include "engine/engine.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -15,6 +18,7 @@
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/timeout.h"
 #include "wake/slot.h"
 
@@ -31,16 +35,24 @@ on_sigint(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
+#define ONE_SIGNAL 1000.0 /* ms within which a second SIGTERM is the same one */
+
 static volatile sig_atomic_t asked_to_leave = false;
+static double asked_at; /* of on_sigterm() alone */
 
 /*
  * Asked to end, it lets requests under way come to their end for a while.  Asked again, it ends at
- * the next chance.
+ * the next chance.  The postmaster signals a process and then its process group, which is the same
+ * process: who is quick sees two signals where one was meant.
  */
 static void
 on_sigterm(SIGNAL_ARGS)
 {
-	if (asked_to_leave)
+	double now = now_ms();
+
+	if (!asked_to_leave)
+		asked_at = now;
+	else if (now - asked_at > ONE_SIGNAL)
 		die(postgres_signal_arg);
 	asked_to_leave = true;
 	SetLatch(MyLatch);
@@ -76,6 +88,13 @@ log_failure(void)
 }
 
 static void
+give_up_commit(void)
+{
+	FlushErrorState();
+	AbortCurrentTransaction();
+}
+
+static void
 report_idle(void)
 {
 	pgstat_report_stat(false);
@@ -104,17 +123,38 @@ static const EngineHost worker_host = {
 	.begin = begin_transaction,
 	.commit = commit_transaction,
 	.failed = log_failure,
+	.commit_failed = give_up_commit,
 	.ended = report_idle,
 	.reload = reload_config,
 	.leaving = told_to_end,
 	.must_hurry = slot_must_hurry,
 };
 
+/* A worker's lines in the server's log have no %d: its context says which database it works for. */
+static void
+name_database(void *name)
+{
+	errcontext("outbox of database \"%s\"", (const char *) name);
+}
+
+/* Finds out, in a transaction, what is needed where none is open: the conversion, the database's name. */
+static void
+prepare_process(void)
+{
+	static ErrorContextCallback context = {.callback = name_database};
+
+	encoding_prepare();
+	context.arg = MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+}
+
 /* Waits until no session drains, and then is the engine of this database. */
 static bool
 drain_for_good(void)
 {
 	StartTransactionCommand();
+	prepare_process();
 	engine_lock(true);
 	CommitTransactionCommand();
 	pqsignal(SIGTERM, on_sigterm); /* from now on there may be requests under way */

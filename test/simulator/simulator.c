@@ -1103,7 +1103,7 @@ static void
 usage(FILE *out)
 {
 	fputs("usage: simulator [--port N] [--key K] [--secret S] [--username U] [--password P] [--log FILE]\n"
-		  "                 [--tls-cert FILE --tls-key FILE] [--epoll]\n"
+		  "                 [--tls-cert FILE --tls-key FILE] [--epoll] [--keep-alive SECONDS]\n"
 		  "Plays the gateways of eSMS, eTelecom Omni and Interits on 127.0.0.1 (port 0: any free one)\n"
 		  "and prints its URL.  Credentials are demo/demo unless told.  It ends with its standard input\n"
 		  "(--stay: with SIGTERM).  --epoll is faster with hundreds of connections, but libmicrohttpd 0.9.75 "
@@ -1133,12 +1133,19 @@ int
 main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"port", required_argument, NULL, 'p'},     {"key", required_argument, NULL, 'k'},
-		{"secret", required_argument, NULL, 's'},   {"username", required_argument, NULL, 'u'},
-		{"password", required_argument, NULL, 'w'}, {"log", required_argument, NULL, 'l'},
-		{"tls-cert", required_argument, NULL, 'c'}, {"tls-key", required_argument, NULL, 'K'},
-		{"stay", no_argument, NULL, 'S'},           {"epoll", no_argument, NULL, 'e'},
-		{"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+		{"port", required_argument, NULL, 'p'},
+		{"key", required_argument, NULL, 'k'},
+		{"secret", required_argument, NULL, 's'},
+		{"username", required_argument, NULL, 'u'},
+		{"password", required_argument, NULL, 'w'},
+		{"log", required_argument, NULL, 'l'},
+		{"tls-cert", required_argument, NULL, 'c'},
+		{"tls-key", required_argument, NULL, 'K'},
+		{"stay", no_argument, NULL, 'S'},
+		{"epoll", no_argument, NULL, 'e'},
+		{"help", no_argument, NULL, 'h'},
+		{"keep-alive", required_argument, NULL, 'a'},
+		{NULL, 0, NULL, 0},
 	};
 	const char *certificate = NULL;
 	const char *private_key = NULL;
@@ -1151,6 +1158,7 @@ main(int argc, char **argv)
 	int port = 0;
 	bool stay = false;
 	bool epoll = false;
+	unsigned keep_alive = 0; /* seconds; 0: for ever */
 	int c;
 	int got;
 
@@ -1187,6 +1195,9 @@ main(int argc, char **argv)
 				break;
 			case 'K':
 				private_key = read_file(optarg);
+				break;
+			case 'a':
+				keep_alive = (unsigned) atoi(optarg);
 				break;
 			case 'e':
 				epoll = true;
@@ -1225,7 +1236,7 @@ main(int argc, char **argv)
 								  MHD_ALLOW_SUSPEND_RESUME | (certificate != NULL ? MHD_USE_TLS : 0),
 							  0, NULL, NULL, on_request, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_SOCK_ADDR,
 							  (struct sockaddr *) &address, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-							  MHD_OPTION_CONNECTION_LIMIT, 12000u, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+							  MHD_OPTION_CONNECTION_LIMIT, 12000u, MHD_OPTION_CONNECTION_TIMEOUT, keep_alive,
 							  MHD_OPTION_LISTEN_BACKLOG_SIZE, 4096u, MHD_OPTION_END);
 	if (daemon == NULL || pthread_create(&thread, NULL, resume_delayed, NULL) != 0)
 	{

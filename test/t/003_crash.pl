@@ -106,6 +106,18 @@ subtest 'an ordinary restart, with messages on their way' => sub {
 		'a fast shutdown lets what is under way come to its end: nothing is in doubt');
 };
 
+subtest 'told to end twice in a moment, as the postmaster tells a process and then its group' => sub {
+	load_and_start();
+	my $pid = worker_pid($node);
+	kill 'TERM', $pid;
+	sleep 0.005;    # time itself: so that the worker sees two signals, not one
+	kill 'TERM', $pid;
+	ok(wait_until(sub { !kill 0, $pid }), 'the worker ends');
+	ok(finish($node, 60), 'another one does the rest');
+	account('two signals');
+	is(ask("SELECT count(*) FROM sms_outbox WHERE status = 'uncertain'"), 0, 'nothing is in doubt');
+};
+
 subtest 'sms_drain is canceled in the middle, in a server without workers' => sub {
 	$node->append_conf('postgresql.conf', "sms_gateway.databases = 'none'");
 	$node->restart;

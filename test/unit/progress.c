@@ -19,6 +19,8 @@ test_sent_once(void **state)
 	progress_restart(&progress);
 	assert_false(progress.began);
 	assert_true(progress_send(&progress));
+	progress.repeat_safe = true;
+	assert_true(progress_send(&progress));
 }
 
 static void
@@ -55,13 +57,21 @@ test_body(void **state)
 static void
 test_headers(void **state)
 {
+	static char line[64 * 1024] = "A: b";
 	Progress progress = {0};
 
 	(void) state;
-	assert_true(progress_header(&progress, 64 * 1024));
+	assert_false(progress_is_readable(&progress));
+	assert_true(progress_header(&progress, line, sizeof(line) - 3));
+	assert_false(progress_is_readable(&progress));
+	assert_true(progress_header(&progress, "\r\n", 2));
+	assert_true(progress_is_readable(&progress));
+	assert_true(progress_header(&progress, "x", 1)); /* it was an interim answer */
+	assert_false(progress_is_readable(&progress));
 	assert_false(progress.too_large);
-	assert_false(progress_header(&progress, 1));
+	assert_false(progress_header(&progress, "\n", 1));
 	assert_true(progress.too_large);
+	assert_false(progress_is_readable(&progress));
 }
 
 static void
@@ -77,6 +87,7 @@ test_failures(void **state)
 		{FAILURE_RESOLVE, {0}, "resolve", "its words"},
 		{FAILURE_CONNECT, {0}, "connect", "its words"},
 		{FAILURE_TLS, {0}, "tls", "its words"},
+		{FAILURE_DESCRIPTORS, {0}, "descriptors", "no file descriptor is left in this process"},
 		{FAILURE_BROKEN, {.began = true}, "broken", "its words"},
 		{FAILURE_TIMEOUT, {0}, "timeout", "no connection within 200 ms"},
 		{FAILURE_TIMEOUT, {.began = true}, "timeout", "no answer within 3000 ms"},

@@ -25,7 +25,7 @@ assert_whole(const Provider *provider)
 		if (o->where == 0 || (o->type == OPTION_CHOICE && o->choices[0] == NULL))
 			fail_msg("%s: option %s", provider->name, o->name);
 	}
-	assert_in_range(noptions, 1, PROVIDER_MAX_OPTIONS);
+	assert_true(noptions >= 1 && noptions <= PROVIDER_MAX_OPTIONS);
 	assert_int_equal(strncmp(provider->base_url, "https://", 8), 0);
 	assert_true(provider->check != NULL && provider->build != NULL && provider->read != NULL);
 	assert_true(provider->repeat_safe != NULL && provider->report != NULL);

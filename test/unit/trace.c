@@ -53,7 +53,7 @@ test_room(void **state)
 	for (int i = 0; i < 1000; i++)
 		add(trace, TRACE_WORDS, "twenty bytes of text");
 	text = trace_text(trace);
-	assert_in_range(strlen(text), 8192 - 24, 8191);
+	assert_true(strlen(text) >= 8192 - 24 && strlen(text) <= 8191);
 	assert_string_equal(text + strlen(text) - 4, "text");
 	trace_free(trace);
 }

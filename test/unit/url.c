@@ -13,8 +13,10 @@ test_refused_urls(void **state)
 	assert_null(url_refusal(&(UrlParts){.scheme = "http", .host = "x.example"}));
 	assert_string_equal(url_refusal(&(UrlParts){.scheme = "ftp", .has_user = true}),
 						"It starts neither with https:// nor with http://.");
-	assert_string_equal(url_refusal(&(UrlParts){.scheme = "https", .has_user = true, .has_query = true}),
-						"It holds a user name; credentials belong into the user mapping.");
+	assert_string_equal(
+		url_refusal(&(UrlParts){.scheme = "https", .has_user = true, .has_query = true}),
+		"It holds a user name; credentials belong into the user mapping (for a proxy: proxy_user and "
+		"proxy_password).");
 	assert_string_equal(url_refusal(&(UrlParts){.scheme = "https", .has_query = true}), "It holds a query.");
 	assert_string_equal(url_refusal(&(UrlParts){.scheme = "https", .has_fragment = true}),
 						"It holds a fragment.");

@@ -1,0 +1,522 @@
+/*
+ * chore.c
+ *		What is done beside the rounds, each chore in a transaction of its own.
+ *
+ * A round records and claims, and nothing else is in it: what goes wrong in a chore costs that
+ * chore alone.  When it is done next is settled before it is begun, it waits for nobody's lock for
+ * long, and does a bounded piece of its work at a time.  A failure is one WARNING, and again only
+ * when its cause changes, or once an hour; the chore is then tried again after a while, longer each time.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "base/clock.h"
+#include "base/settings.h"
+#include "commands/dbcommands.h"
+#include "db/sql.h"
+#include "engine/chore.h"
+#include "engine/lanes.h"
+#include "engine/orphans.h"
+#include "engine/poll.h"
+#include "engine/queue.h"
+#include "miscadmin.h"
+#include "outbox/cleanup.h"
+#include "outbox/event.h"
+#include "outbox/report.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define LOCK_WAIT      "20ms"    /* for what cannot skip a lock: so long all sending stands still */
+#define WAIT_FIRST     1000.0    /* ms until a chore that failed is tried again … */
+#define WAIT_MAX       60000.0   /* … doubling up to this */
+#define WARN_AGAIN     3600000.0 /* ms until the same cause is told again */
+#define HELD_FIRST     250.0     /* ms until a message in doubt that somebody holds is tried again … */
+#define HELD_MAX       5000.0    /* … doubling up to this */
+#define EVENTS_AT_ONCE 500
+#define RETENTION_PAGE 1000
+#define BUSY_SHARE                                                                                           \
+	4.0 /* how much longer than it takes a page of many waits for the next, while messages go */
+
+typedef struct Chore
+{
+	const char *what; /* it does, as in "could not do it in database" */
+	double period;    /* ms between two runs that nothing calls for */
+	double shortest;  /* ms between two runs that something calls for */
+	bool always;      /* also while sending is switched off, or this process is to end */
+	/* Its work, inside the transaction; may set next_at and wanted for the next. */
+	void (*work)(Engine *engine, ChoreState *state);
+	void (*committed)(Engine *engine, ChoreState *state); /* after its commit; or NULL */
+	void (*failed)(Engine *engine, ChoreState *state);    /* after it has failed; or NULL */
+} Chore;
+
+/* ------------------------------------------------------------------------
+ * The chores
+ * ------------------------------------------------------------------------ */
+
+/* There may be more to do: at once, but while messages are under way those come first. */
+static void
+go_on(const Engine *engine, ChoreState *state, double began)
+{
+	double now = now_ms();
+
+	state->wanted = true;
+	state->next_at = now + (engine->in_flight > 0 ? (now - began) * BUSY_SHARE : 0);
+}
+
+static void
+settle(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	if (engine->orphans.up_to != 0)
+		orphans_settle(engine);
+}
+
+static void
+settled(Engine *engine, ChoreState *state)
+{
+	Orphans *orphans = &engine->orphans;
+
+	if (orphans->up_to == 0)
+		return;
+	orphans_found(engine);
+	if (orphans->nsettled > 0)
+	{
+		ereport(LOG, (errmsg("%d messages were being sent when the last worker stopped", orphans->nsettled)));
+		lane_look_back(engine, DT_NOBEGIN); /* some of them are due again */
+	}
+	if (orphans->nfound == 0)
+	{
+		orphans->up_to = 0;
+		return;
+	}
+	/* Somebody holds the others. */
+	orphans->wait = orphans->nsettled > 0 ? HELD_FIRST : Min(Max(orphans->wait * 2, HELD_FIRST), HELD_MAX);
+	state->next_at = now_ms() + orphans->wait;
+	state->wanted = true;
+}
+
+static void
+settle_again(Engine *engine, ChoreState *state)
+{
+	(void) engine;
+	state->wanted = true;
+}
+
+static void
+write_pause(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	engine->pause_written = queue_with_news(engine, engine->pause_written);
+	if (engine->pause_written != NULL)
+		queue_write_pause(engine->pause_written);
+}
+
+static void
+pause_was_written(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	if (engine->pause_written != NULL)
+		queue_pause_written(engine->pause_written);
+}
+
+static void
+tell_events(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	engine->ntold = event_tell_kept(EVENTS_AT_ONCE);
+}
+
+static void
+events_were_told(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	event_told(engine->ntold);
+}
+
+static void
+poll(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	poll_round(engine);
+}
+
+static void
+polled(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	poll_committed(engine);
+}
+
+static void
+poll_failed(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	poll_aborted(engine);
+}
+
+static void
+expire(Engine *engine, ChoreState *state)
+{
+	double began = now_ms();
+	TimestampTz wall = GetCurrentTimestamp();
+
+	cleanup_expire(wall, &engine->next_expiry);
+	if (engine->next_expiry <= wall)
+		go_on(engine, state, began);
+}
+
+static void
+match_reports(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	report_match(engine->reports_for_answers);
+	engine->reports_for_answers = false;
+}
+
+static void
+match_reports_again(Engine *engine, ChoreState *state)
+{
+	engine->reports_for_answers = true;
+	state->wanted = true;
+}
+
+static void
+delete_old(Engine *engine, ChoreState *state)
+{
+	Retention *retention = &engine->retention;
+	double began = now_ms();
+
+	if (guc_retention == 0)
+		return;
+	if (retention->page == 0)
+		*retention = (Retention){.page = RETENTION_PAGE, .after = {DT_NOBEGIN, 0}};
+	retention->tried = retention->after;
+	if (cleanup_purge(GetCurrentTimestamp() - guc_retention * USECS_PER_SEC, retention->page,
+					  &retention->after, &retention->tried))
+		go_on(engine, state, began);
+	retention->page = Min(retention->page * 2, RETENTION_PAGE);
+}
+
+/* What cannot be deleted is searched for in smaller and smaller pages, and passed over. */
+static void
+delete_fewer(Engine *engine, ChoreState *state)
+{
+	Retention *retention = &engine->retention;
+
+	if (retention->tried.id == retention->after.id)
+		return;
+	if (retention->page > 1)
+		retention->page /= 2;
+	else
+		retention->after = retention->tried;
+	state->next_at = now_ms() + 20;
+	state->wanted = true;
+}
+
+static void
+delete_old_reports(Engine *engine, ChoreState *state)
+{
+	double began = now_ms();
+
+	if (cleanup_purge_reports())
+		go_on(engine, state, began);
+}
+
+static void
+delete_old_codes(Engine *engine, ChoreState *state)
+{
+	double began = now_ms();
+
+	if (cleanup_purge_codes())
+		go_on(engine, state, began);
+}
+
+static void
+delete_old_counters(Engine *engine, ChoreState *state)
+{
+	double began = now_ms();
+
+	if (cleanup_purge_counters())
+		go_on(engine, state, began);
+}
+
+static const Chore chores[CHORE_COUNT] = {
+	[CHORE_ORPHANS] = {"settle messages that were being sent", HUGE_VAL, 0, true, settle, settled,
+					   settle_again},
+	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, write_pause, pause_was_written, NULL},
+	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, tell_events, events_were_told, NULL},
+	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, poll, polled, poll_failed},
+	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, expire, NULL, NULL},
+	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, match_reports, NULL, match_reports_again},
+	[CHORE_RETENTION] = {"delete old messages", 10000, 0, false, delete_old, NULL, delete_fewer},
+	[CHORE_OLD_REPORTS] = {"delete old delivery reports", 60000, 0, false, delete_old_reports, NULL, NULL},
+	[CHORE_OLD_CODES] = {"delete old one-time passwords", 60000, 0, false, delete_old_codes, NULL, NULL},
+	[CHORE_OLD_COUNTERS] = {"delete old counters", 60000, 0, false, delete_old_counters, NULL, NULL},
+};
+
+/* ------------------------------------------------------------------------
+ * Running them
+ * ------------------------------------------------------------------------ */
+
+/* A chore that is being run. */
+typedef struct Run
+{
+	Engine *engine;
+	const Chore *chore;
+	ChoreState *state;
+	char database[NAMEDATALEN];
+} Run;
+
+/* Has this cause not been told lately?  Then it is from now on. */
+static bool
+is_news(ChoreState *state, const char *cause)
+{
+	double now = now_ms();
+	int oldest = 0;
+
+	for (int i = 0; i < (int) lengthof(state->told); i++)
+	{
+		if (state->told[i].at > now - WARN_AGAIN && state->told[i].at > 0 &&
+			strncmp(state->told[i].text, cause, sizeof(state->told[i].text) - 1) == 0)
+			return false;
+		if (state->told[i].at < state->told[oldest].at)
+			oldest = i;
+	}
+	strlcpy(state->told[oldest].text, cause, sizeof(state->told[oldest].text));
+	state->told[oldest].at = now;
+	return true;
+}
+
+/* Tells a failure, unless the same was told lately. */
+static void
+warn(Run *run, const ErrorData *error)
+{
+	if (!is_news(run->state, error->message != NULL ? error->message : ""))
+		return;
+	ereport(WARNING, (errcode(error->sqlerrcode),
+					  errmsg("could not %s in database \"%s\": %s", run->chore->what, run->database,
+							 error->message != NULL ? error->message : ""),
+					  error->detail_log != NULL ? errdetail_internal("%s", error->detail_log)
+					  : error->detail != NULL   ? errdetail_internal("%s", error->detail)
+												: 0,
+					  error->hint != NULL ? errhint("%s", error->hint) : 0));
+}
+
+static void
+work(void *arg)
+{
+	Run *run = arg;
+
+	run->chore->work(run->engine, run->state);
+}
+
+/* Its work as a subtransaction: an error of it is the chore's, and the session's transaction goes on. */
+static bool
+work_inside(Run *run)
+{
+	char *database = get_database_name(MyDatabaseId);
+	ErrorData *error;
+
+	strlcpy(run->database, database != NULL ? database : "", sizeof(run->database));
+	sql_set("lock_timeout", LOCK_WAIT, GUC_ACTION_LOCAL);
+	error = sql_try(work, run);
+	if (error == NULL)
+		return true;
+	warn(run, error);
+	FreeErrorData(error);
+	return false;
+}
+
+/* The commit failed, as it does when the queue of NOTIFY is full: that is the chore's trouble as well. */
+static void
+take_commit_error(Run *run)
+{
+	MemoryContext context = MemoryContextSwitchTo(run->engine->scratch);
+	ErrorData *error = CopyErrorData();
+
+	run->engine->host->commit_failed();
+	MemoryContextSwitchTo(context);
+	warn(run, error);
+}
+
+/* Runs a chore in a transaction of the host's; false if it failed. */
+static bool
+transact(Run *run)
+{
+	Engine *engine = run->engine;
+	const EngineHost *host = engine->host;
+	volatile bool committing = false;
+	volatile bool ok = false;
+	Oid user;
+	int security;
+
+	GetUserIdAndSecContext(&user, &security);
+	host->begin();
+	PG_TRY();
+	{
+		bool done = false;
+
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (scope_enter_worker(host->held_level) == OUTBOX_READY)
+		{
+			MemoryContextSwitchTo(engine->scratch);
+			done = work_inside(run);
+			PopActiveSnapshot();
+			scope_leave_worker();
+		}
+		else
+		{
+			PopActiveSnapshot();
+			engine->look = true; /* the next round takes note of it */
+		}
+		committing = true;
+		host->commit(user, security);
+		ok = done;
+		event_settle(done);
+	}
+	PG_CATCH();
+	{
+		event_settle(false);
+		if (committing)
+			take_commit_error(run);
+		else
+			host->failed();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(engine->scratch);
+	host->ended();
+	return ok;
+}
+
+static void
+run_chore(Engine *engine, int id)
+{
+	Run run = {.engine = engine, .chore = &chores[id], .state = &engine->chores[id]};
+	ChoreState *state = run.state;
+	double now = now_ms();
+
+	state->next_at = now + run.chore->shortest;
+	state->wanted = false;
+	state->began = now;
+	state->ran = true;
+	if (transact(&run))
+	{
+		state->wait = 0;
+		if (run.chore->committed != NULL)
+			run.chore->committed(engine, state);
+		return;
+	}
+	state->wait = Min(Max(state->wait * 2, WAIT_FIRST), WAIT_MAX);
+	state->next_at = now + state->wait;
+	if (run.chore->failed != NULL)
+		run.chore->failed(engine, state);
+}
+
+/* Has something happened that a chore is for? */
+static bool
+is_called_for(const Engine *engine, int id)
+{
+	switch (id)
+	{
+		case CHORE_PAUSES:
+			return queue_with_news(engine, NULL) != NULL;
+		case CHORE_EVENTS:
+			return event_count() > 0;
+		default:
+			return engine->chores[id].wanted || !engine->chores[id].ran;
+	}
+}
+
+/* Is it time for a chore? */
+static bool
+is_due(const Engine *engine, int id, double now, TimestampTz wall)
+{
+	const Chore *chore = &chores[id];
+	const ChoreState *state = &engine->chores[id];
+
+	if (now < state->next_at || (!chore->always && (!guc_enabled || engine->leaving)))
+		return false;
+	if (id == CHORE_EXPIRY && wall >= engine->next_expiry)
+		return true;
+	if (id == CHORE_POLLS && poll_round_needed(engine, now, wall))
+		return true;
+	return is_called_for(engine, id) || now >= state->began + chore->period;
+}
+
+/* Runs the chore that is due and was run longest ago, if any; returns whether it ran one. */
+bool
+chore_run_due(Engine *engine)
+{
+	double now = now_ms();
+	TimestampTz wall = GetCurrentTimestamp();
+	int first = -1;
+
+	if (engine->state != OUTBOX_READY || !engine->started)
+		return false;
+	for (int id = 0; id < CHORE_COUNT; id++)
+	{
+		if (is_due(engine, id, now, wall) &&
+			(first < 0 || engine->chores[id].began < engine->chores[first].began))
+			first = id;
+	}
+	if (first >= 0)
+		run_chore(engine, first);
+	return first >= 0;
+}
+
+/* After a round's commit: what it calls for. */
+void
+chore_want_after_round(Engine *engine)
+{
+	if (engine->noutcomes > 0)
+		engine->reports_for_answers = true;
+	if (engine->noutcomes > 0 || engine->look)
+		engine->chores[CHORE_REPORTS].wanted = true;
+	if (engine->look)
+		engine->chores[CHORE_EXPIRY].wanted = true;
+}
+
+/*
+ * Returns milliseconds until a chore has something to do.  That a period is over is no reason to wake: the
+ * engine does so now and then anyway.
+ */
+double
+chore_time_to_wait(const Engine *engine, double now, TimestampTz wall)
+{
+	double wait = HUGE_VAL;
+
+	for (int id = 0; id < CHORE_COUNT; id++)
+	{
+		const ChoreState *state = &engine->chores[id];
+		double due = Max(state->next_at - now, 0);
+
+		if (!chores[id].always && !guc_enabled)
+			continue;
+		if (is_called_for(engine, id) || (id == CHORE_POLLS && poll_round_needed(engine, now, wall)))
+			wait = Min(wait, due);
+		else if (id == CHORE_POLLS)
+			wait = Min(wait, Max(due, poll_time_to_wait(engine, now, wall)));
+		else if (id == CHORE_EXPIRY)
+			wait = Min(wait, Max(due, ms_until(engine->next_expiry, wall)));
+	}
+	return wait;
+}
+
+/* Is there nothing that a session should do before it ends?  What has failed is not waited for. */
+bool
+chore_idle(const Engine *engine)
+{
+	for (int id = 0; id < CHORE_COUNT; id++)
+	{
+		const ChoreState *state = &engine->chores[id];
+		bool held = id == CHORE_ORPHANS && state->ran; /* the next engine settles those */
+
+		if (is_called_for(engine, id) && !held && state->wait == 0 &&
+			(chores[id].always || (guc_enabled && !engine->leaving)))
+			return false;
+	}
+	return true;
+}
