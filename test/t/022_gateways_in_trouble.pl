@@ -126,7 +126,8 @@ subtest 'what listens hears when trouble begins and ends' => sub {
 		INSERT INTO sms_outbox (gateway, phone, content) VALUES ('slow', '0901234567', 'heard');" . $wait_for->('paused'));
 	like($heard, qr/"event": ?"gateway", ?"gateway": ?"slow", ?"state": ?"paused", ?"reason": ?"401/, 'its beginning');
 	no_faults($hanging);
-	like(ask("LISTEN sms_gateway;" . $wait_for->('active')), qr/"gateway": ?"slow", ?"state": ?"active"/, '… and its end');
+	like(ask("LISTEN sms_gateway;" . $wait_for->('active')), qr/"gateway": ?"slow", ?"state": ?"active"/,
+		'… and its end');
 };
 
 subtest 'Retry-After rests for retry_max at most, and says so' => sub {
