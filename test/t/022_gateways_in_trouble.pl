@@ -123,7 +123,8 @@ subtest 'what listens hears when trouble begins and ends' => sub {
 			END LOOP; END \$\$; SELECT pg_sleep(0.5);\n";
 	};
 	my $heard = ask("LISTEN sms_gateway;
-		INSERT INTO sms_outbox (gateway, phone, content) VALUES ('slow', '0901234567', 'heard');" . $wait_for->('paused'));
+		INSERT INTO sms_outbox (gateway, phone, content)
+			VALUES ('slow', '0901234567', 'heard');" . $wait_for->('paused'));
 	like($heard, qr/"event": ?"gateway", ?"gateway": ?"slow", ?"state": ?"paused", ?"reason": ?"401/, 'its beginning');
 	no_faults($hanging);
 	like(ask("LISTEN sms_gateway;" . $wait_for->('active')), qr/"gateway": ?"slow", ?"state": ?"active"/,
