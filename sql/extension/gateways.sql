@@ -1,37 +1,70 @@
 -- Gateways at a glance.
 
 CREATE VIEW sms_gateways AS
-SELECT s.srvname AS name,
-       w.fdwname AS provider,
-       CASE WHEN p.gateway IS NULL THEN 'active' ELSE 'paused' END AS state,
-       p.reason,
-       p.since AS paused_since,
+WITH RECURSIVE waiting(name) AS (
+    -- The gateways of queued messages, each by one look into the index of those.
+    (SELECT o.gateway FROM @extschema@.sms_outbox o WHERE o.status OPERATOR(pg_catalog.=) 'queued'
+      ORDER BY o.gateway LIMIT 1)
+    UNION ALL
+    SELECT (SELECT o.gateway FROM @extschema@.sms_outbox o
+             WHERE o.status OPERATOR(pg_catalog.=) 'queued' AND o.gateway OPERATOR(pg_catalog.>) w.name
+             ORDER BY o.gateway LIMIT 1)
+      FROM waiting w WHERE w.name IS NOT NULL),
+server AS (
+    SELECT s.srvname AS name, w.fdwname AS provider, s.srvoptions AS options
+      FROM pg_catalog.pg_foreign_server s
+      JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+     WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d
+                     JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
+                    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass
+                      AND d.objid OPERATOR(pg_catalog.=) w.oid
+                      AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+                      AND d.deptype OPERATOR(pg_catalog.=) 'e'
+                      AND e.extname OPERATOR(pg_catalog.=) 'sms_gateway')),
+gateway AS (
+    SELECT s.name, s.provider, s.options FROM server s
+    UNION ALL
+    SELECT w.name, NULL, NULL FROM waiting w
+     WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
+held AS (
+    SELECT CASE
+        WHEN pg_catalog.current_setting('sms_gateway.enabled', true) OPERATOR(pg_catalog.=) 'off'
+            THEN 'sms_gateway.enabled is off'
+        WHEN (SELECT pg_catalog.count(*) OPERATOR(pg_catalog.<>) 1 OR pg_catalog.bool_or(i.database_oid
+                    OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
+                                              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
+                FROM @extschema@.sms_gateway_identity i)
+            THEN 'this database is a copy; see sms_adopt_outbox'
+        END AS why)
+SELECT g.name,
+       g.provider,
+       CASE WHEN g.provider IS NULL THEN 'missing'
+            WHEN h.why IS NOT NULL THEN 'held'
+            ELSE coalesce(p.state, 'active') END AS state,
+       CASE WHEN g.provider IS NULL THEN 'there is no such server'
+            ELSE coalesce(h.why, p.reason) END AS reason,
+       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.since END AS since,
+       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at,
        (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox o
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
-           AND o.gateway OPERATOR(pg_catalog.=) s.srvname) AS queued,
+           AND o.gateway OPERATOR(pg_catalog.=) g.name) AS queued,
        (SELECT pg_catalog.count(*) FROM @extschema@.sms_gateway_lease l,
                LATERAL pg_catalog.unnest(l.ids) AS leased(id)
           JOIN @extschema@.sms_outbox o ON o.id OPERATOR(pg_catalog.=) leased.id
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
-           AND o.gateway OPERATOR(pg_catalog.=) s.srvname) AS in_flight,
-       (SELECT x.option_value FROM pg_catalog.pg_options_to_table(s.srvoptions) x
+           AND o.gateway OPERATOR(pg_catalog.=) g.name) AS in_flight,
+       (SELECT x.option_value FROM pg_catalog.pg_options_to_table(g.options) x
          WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit
-  FROM pg_catalog.pg_foreign_server s
-  JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
-  LEFT JOIN @extschema@.sms_gateway_pause p ON p.gateway OPERATOR(pg_catalog.=) s.srvname
- WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d
-                 JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
-                WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass
-                  AND d.objid OPERATOR(pg_catalog.=) w.oid
-                  AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
-                  AND d.deptype OPERATOR(pg_catalog.=) 'e'
-                  AND e.extname OPERATOR(pg_catalog.=) 'sms_gateway');
+  FROM gateway g
+ CROSS JOIN held h
+  LEFT JOIN @extschema@.sms_gateway_pause p ON p.gateway OPERATOR(pg_catalog.=) g.name;
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
-COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper';
-COMMENT ON COLUMN sms_gateways.state IS 'active or paused';
-COMMENT ON COLUMN sms_gateways.reason IS 'why it is paused';
-COMMENT ON COLUMN sms_gateways.paused_since IS 'paused since';
+COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';
+COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database) or missing';
+COMMENT ON COLUMN sms_gateways.reason IS 'why it is not active';
+COMMENT ON COLUMN sms_gateways.since IS 'when this state began; NULL: active, held or missing';
+COMMENT ON COLUMN sms_gateways.next_probe_at IS 'when one message is tried; NULL: not by itself';
 COMMENT ON COLUMN sms_gateways.queued IS 'messages that wait, or are on their way';
 COMMENT ON COLUMN sms_gateways.in_flight IS 'messages on their way';
 COMMENT ON COLUMN sms_gateways.rate_limit IS 'messages a second at most; NULL: no limit';

@@ -35,7 +35,7 @@ CREATE TABLE sms_outbox (
     origin bigint NOT NULL,
     poll_at timestamptz,
     ended_at timestamptz,
-    CONSTRAINT queued_has_a_time CHECK ((status = 'queued') = (next_attempt_at IS NOT NULL))
+    CONSTRAINT queued_has_a_time CHECK ((status OPERATOR(pg_catalog.=) 'queued') OPERATOR(pg_catalog.=) (next_attempt_at IS NOT NULL))
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05,
         autovacuum_vacuum_insert_scale_factor = 0.05,
         -- Under an old snapshot it finds nothing to remove, again and again: gently, then.

@@ -80,7 +80,7 @@ sms_pause(PG_FUNCTION_ARGS)
 
 	require_gateway(gateway);
 	scope_enter(&scope);
-	pause_begin(gateway, reason != NULL ? reason : "paused", true);
+	pause_begin(gateway, reason != NULL ? reason : "paused");
 	scope_leave(&scope);
 	wake_at_commit(WAKE_ONLY);
 	PG_RETURN_VOID();

@@ -119,7 +119,7 @@ pause_was_written(Engine *engine, ChoreState *state)
 {
 	(void) state;
 	if (engine->pause_written != NULL)
-		engine->pause_written->pause_news = false;
+		queue_pause_written(engine->pause_written);
 }
 
 static void

@@ -145,37 +145,53 @@ lane_discover(Engine *engine)
 /*
  * How many messages of a lane to claim now.  What is claimed cannot be canceled
  * and is in doubt after a crash: so no more than about a twentieth of a second's
- * worth waits for a free slot, or a hundredth where the doubt would stay.
+ * worth waits for a free slot, or a hundredth where the doubt would stay.  What this round
+ * has claimed for the gateway already, from lanes that go before, counts too.
  */
 static int
 lane_limit(Engine *engine, const Lane *lane, double now)
 {
 	GatewayQueue *queue = queue_find(engine, NameStr(lane->gateway));
 	double ahead;
+	int ready = queue_ready_from(queue, lane->priority) + queue->taken;
 	int limit;
 
-	if (queue->paused)
-		return !queue->paused_by_user && queue->probe_at <= now && queue->nready + queue->in_flight == 0 ? 1
-																										 : 0;
+	if (queue->state != GATEWAY_ACTIVE)
+		return !queue->by_user && queue->probe_at <= now &&
+			   queue->nready + queue->taken + queue->in_flight == 0;
 	if (queue->held_until > now)
 		return 0;
 	ahead = queue->flow / (queue->repeat_safe ? 20 : 100);
-	limit = queue->max_in_flight - queue->in_flight + (int) Max(ahead, 1) -
-			queue_ready_from(queue, lane->priority);
+	limit = queue->max_in_flight - queue->in_flight + (int) Max(ahead, 1) - ready;
+	limit = Min(limit, queue_room(engine, queue) + (int) Max(ahead, 1));
 	if (queue->rate_limit > 0)
-		limit = Min(limit, (int) ceil(queue->rate_limit / 10) - queue_ready_from(queue, lane->priority));
+		limit = Min(limit, (int) ceil(queue->rate_limit / 10) - ready);
 	else if (limit < Max(ahead, queue->max_in_flight) / 2 && queue->nready > queue->max_in_flight)
 		return 0; /* not worth a commit yet */
 	return Max(Min(limit, guc_batch_size), 0);
 }
 
+/* Is there a server of this name?  If there is not, the log says so once. */
+static bool
+check_server(GatewayQueue *queue)
+{
+	bool missing = gateway_provider(NameStr(queue->name)) == NULL;
+
+	if (missing && !queue->missing)
+		ereport(WARNING,
+				(errmsg("messages wait for gateway \"%s\", which does not exist", NameStr(queue->name)),
+				 errhint("Create the server, or cancel these messages.")));
+	queue->missing = missing;
+	return !missing;
+}
+
 /* Claims up to "limit" messages of one lane, and moves its bound behind them. */
 static List *
-claim_from(Lane *lane, int limit, MemoryContext parent, TimestampTz wall)
+claim_from(Engine *engine, Lane *lane, int limit, MemoryContext parent, TimestampTz wall)
 {
 	List *items;
 
-	if (gateway_provider(NameStr(lane->gateway)) == NULL)
+	if (!check_server(queue_find(engine, NameStr(lane->gateway))))
 	{
 		/* The server is gone: its messages are held until there is one again. */
 		lane->drained = true;
@@ -209,6 +225,24 @@ next_priority(const Engine *engine, int below)
 	return priority;
 }
 
+/* Forgets what a round has taken: before it, and when its messages are about to be in our hands. */
+static void
+forget_taken(Engine *engine)
+{
+	engine->taken = 0;
+	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
+		queue->taken = 0;
+}
+
+/* Counts what a lane gave, so that those after it leave the room to it; returns the same. */
+static List *
+count_taken(Engine *engine, const Lane *lane, List *items)
+{
+	queue_find(engine, NameStr(lane->gateway))->taken += list_length(items);
+	engine->taken += list_length(items);
+	return items;
+}
+
 /*
  * In a round: claims what is due at "wall" from all lanes, the highest priority of all
  * gateways first.  Returns a list of OutboxItem, each in a memory context of its own below "parent".
@@ -220,6 +254,7 @@ lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall)
 	List *claimed = NIL;
 	int priority = PG_INT16_MAX + 1;
 
+	forget_taken(engine);
 	while ((priority = next_priority(engine, priority)) >= PG_INT16_MIN)
 	{
 		for (int i = 0; i < engine->nlanes; i++)
@@ -230,9 +265,11 @@ lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall)
 			if (lane->priority != priority || (lane->drained && lane->next_due > wall) ||
 				(limit = lane_limit(engine, lane, now)) == 0)
 				continue;
-			claimed = list_concat(claimed, claim_from(lane, limit, parent, wall));
+			claimed = list_concat(claimed,
+								  count_taken(engine, lane, claim_from(engine, lane, limit, parent, wall)));
 		}
 	}
+	forget_taken(engine);
 	return claimed;
 }
 
@@ -250,7 +287,7 @@ lane_any_due(Engine *engine, double now, TimestampTz wall)
 	return false;
 }
 
-/* Is nothing due in any lane of a gateway that is not paused? */
+/* Is nothing due in any lane of a gateway that is neither paused nor out of reach? */
 bool
 lane_all_drained(Engine *engine)
 {
@@ -258,7 +295,7 @@ lane_all_drained(Engine *engine)
 	{
 		Lane *lane = &engine->lanes[i];
 
-		if (!lane->drained && !queue_find(engine, NameStr(lane->gateway))->paused)
+		if (!lane->drained && queue_find(engine, NameStr(lane->gateway))->state < GATEWAY_UNREACHABLE)
 			return false;
 	}
 	return true;

@@ -18,12 +18,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define RECORD_DELAY      4.0  /* ms that an outcome may wait for company … */
-#define RECORD_DELAY_BUSY 25.0 /* … while there is more to send anyway */
-#define THROTTLE_FIRST    1000.0
-#define THROTTLE_MAX      60000.0
-#define UNREACHABLE_FIRST 10.0
-#define UNREACHABLE_MAX   10000.0
+#define RECORD_DELAY      4.0   /* ms that an outcome may wait for company … */
+#define RECORD_DELAY_BUSY 25.0  /* … while there is more to send anyway */
 #define HELD_RETRY        60000 /* ms until a message without credentials is tried again */
 #define REPEAT_MARGIN     600   /* s before the end of a repeat window */
 
@@ -230,29 +226,28 @@ outcome_refuse(Engine *engine, OutboxItem *item)
  * For the gateway
  * ------------------------------------------------------------------------ */
 
+/* Does an answer, or that there is none, say that a request did not reach a gateway that works? */
+static bool
+is_out_of_reach(const Answer *answer)
+{
+	return (answer->verdict == VERDICT_TRANSIENT || answer->verdict == VERDICT_UNCERTAIN) &&
+		   (answer->http_status == 0 || answer->http_status >= 500);
+}
+
 /* Learns about the gateway from an answer. */
 static void
 judge_gateway(Engine *engine, GatewayQueue *queue, const Answer *answer)
 {
-	if (answer->verdict == VERDICT_GATEWAY)
-	{
-		if (!queue->paused_by_user)
-			queue_pause(queue, answer);
+	if (queue->by_user)
 		return;
-	}
-	if (queue->paused && !queue->paused_by_user)
-	{
-		queue->paused = false;
-		queue->pause_news = true;
+	if (answer->verdict == VERDICT_GATEWAY)
+		queue_pause(queue, answer);
+	else if (answer->verdict == VERDICT_THROTTLED)
+		queue_rest(queue, answer);
+	else if (is_out_of_reach(answer))
+		queue_unreachable(queue, answer);
+	else if (queue_recovered(queue))
 		lane_look_back(engine, DT_NOEND);
-		ereport(LOG, (errmsg("gateway \"%s\" sends again", NameStr(queue->name))));
-	}
-	if (answer->verdict == VERDICT_THROTTLED)
-		queue_rest(queue, answer->retry_after, THROTTLE_FIRST, THROTTLE_MAX);
-	else if (answer->verdict == VERDICT_TRANSIENT && answer->http_status == 0)
-		queue_rest(queue, -1, UNREACHABLE_FIRST, UNREACHABLE_MAX);
-	else
-		queue->rests = 0;
 }
 
 /* A message's request has ended with item->answer: decides what becomes of it and of its gateway. */

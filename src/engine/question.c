@@ -181,11 +181,11 @@ question_take_answer(Poller *poller, Question *question, const HttpAnswer *http)
 	PollLane *lane = question->lane;
 	const Provider *provider = question->gateway->provider;
 	Message message = {.call = question->call};
+	HttpTransfer *transfer = question->transfer;
 	char amount[40];
 
 	answer_read(provider, question->gateway->settings, &message, http, &question->answer);
-	http_release(question->transfer);
-	question->transfer = NULL;
+	question->transfer = NULL; /* it is released below: until then it has the answer's body */
 	lane->in_flight--;
 	if (question->answer.verdict == VERDICT_ACCEPTED || question->answer.verdict == VERDICT_PERMANENT)
 		lane->failures = 0;
@@ -194,11 +194,12 @@ question_take_answer(Poller *poller, Question *question, const HttpAnswer *http)
 	if (question->call == CALL_STATUS_DETAIL && question->answer.verdict == VERDICT_GATEWAY)
 		lane->no_detail = true; /* this account, or this server, has no such call */
 	if (question->call != CALL_BALANCE)
-	{
 		read_status(poller, question, http);
-		return;
+	else
+	{
+		if (question->answer.verdict == VERDICT_ACCEPTED && provider->balance(http, amount, sizeof(amount)))
+			note_balance(lane, amount);
+		question_free(poller, question);
 	}
-	if (question->answer.verdict == VERDICT_ACCEPTED && provider->balance(http, amount, sizeof(amount)))
-		note_balance(lane, amount);
-	question_free(poller, question);
+	http_release(transfer);
 }

@@ -9,15 +9,28 @@
 
 #include "base/clock.h"
 #include "base/encoding.h"
+#include "base/settings.h"
 #include "engine/queue.h"
+#include "gateway/gateway.h"
+#include "outbox/event.h"
 #include "outbox/pause.h"
+#include "text/details.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
-#define PROBE_FIRST 5000.0   /* ms until a paused gateway is tried again … */
-#define PROBE_MAX   900000.0 /* … doubling up to this */
-#define RATE_SLACK  50.0     /* ms a rate limit may run behind and catch up */
-#define ASIDE_SHARE 0.01     /* of a rate limit, for questions while messages wait */
+#define PROBE_FIRST       5000.0   /* ms until a paused gateway is tried again … */
+#define PROBE_MAX         900000.0 /* … doubling up to this */
+#define FAILURES          5        /* to reach a gateway, in a row, are trouble */
+#define UNREACHABLE_FIRST 1000.0
+#define UNREACHABLE_MAX   300000.0
+#define THROTTLE_FIRST    1000.0
+#define THROTTLE_MAX      60000.0
+#define LONG_REST         1000.0 /* one that is worth telling */
+#define RATE_SLACK        50.0   /* ms a rate limit may run behind and catch up */
+#define ASIDE_SHARE       0.01   /* of a rate limit, for questions while messages wait */
+#define SLOT_SHARE        4
+#define LAST_SLOTS        16 /* one in so many */
 
 /* Returns the queue of a gateway, which is made if there is none; it lives as long as the engine. */
 GatewayQueue *
@@ -90,15 +103,46 @@ queue_ready_from(GatewayQueue *queue, int priority)
 	return n;
 }
 
-/* May this gateway's next message start?  Of a paused one, only one at a time, now and then. */
+/* ------------------------------------------------------------------------
+ * Slots
+ * ------------------------------------------------------------------------ */
+
+/*
+ * Slots go to whoever comes first, but no gateway has more than SLOT_SHARE times what is left free, and the
+ * last ones are for gateways that have nothing under way: whatever hangs, one that comes anew finds some.
+ */
+
+/* Returns how many more messages to claim for this gateway, as far as slots go. */
+int
+queue_room(const Engine *engine, const GatewayQueue *queue)
+{
+	int own = queue->in_flight + queue->nready + queue->taken;
+	int left = engine->slots - engine->in_flight - engine->nready - engine->taken;
+	int room = Min((SLOT_SHARE * left - own) / (SLOT_SHARE + 1), left - engine->slots / LAST_SLOTS);
+
+	return Max(room, own == 0 ? 1 : 0);
+}
+
+/* May one more request of this gateway be under way? */
+static bool
+has_slot(const Engine *engine, const GatewayQueue *queue)
+{
+	int left = engine->slots - engine->in_flight;
+
+	if (queue->in_flight >= queue->max_in_flight || left <= 0)
+		return false;
+	return queue->in_flight == 0 ||
+		   (left > engine->slots / LAST_SLOTS && queue->in_flight < SLOT_SHARE * left);
+}
+
+/* May this gateway's next message start?  Of one in trouble, only one at a time, now and then. */
 bool
 queue_may_start(const Engine *engine, const GatewayQueue *queue, double now)
 {
-	if (queue->nready == 0 || queue->in_flight >= queue->max_in_flight ||
-		engine->in_flight >= engine->slots || queue->held_until > now ||
+	if (queue->nready == 0 || !has_slot(engine, queue) || queue->held_until > now ||
 		(queue->rate_limit > 0 && queue->next_start > now))
 		return false;
-	return !queue->paused || (queue->in_flight == 0 && queue->probe_at <= now);
+	return queue->state == GATEWAY_ACTIVE || (queue->in_flight == 0 && queue->probe_at <= now);
 }
 
 /* ------------------------------------------------------------------------
@@ -176,24 +220,102 @@ queue_measure_flow(Engine *engine, double now)
 }
 
 /* ------------------------------------------------------------------------
- * Rests and pauses
+ * Trouble
  * ------------------------------------------------------------------------ */
 
+static const char *const state_names[] = {
+	[GATEWAY_ACTIVE] = "active",
+	[GATEWAY_RESTING] = "resting",
+	[GATEWAY_UNREACHABLE] = "unreachable",
+	[GATEWAY_PAUSED] = "paused",
+};
+
+/* The state of a name as the table has it. */
+static GatewayState
+state_of_name(const char *name)
+{
+	int state = GATEWAY_PAUSED;
+
+	while (state > GATEWAY_ACTIVE && strcmp(state_names[state], name) != 0)
+		state--;
+	return (GatewayState) state;
+}
+
+/* A gateway comes into a state: of trouble there is one warning, whatever follows. */
+static void
+enter_state(GatewayQueue *queue, GatewayState state, const Answer *answer)
+{
+	queue->state = state;
+	queue->since = GetCurrentTimestamp();
+	queue->lost = 0;
+	queue->change = true;
+	snprintf(queue->reason, sizeof(queue->reason), "%s%s%s", answer->code, answer->message[0] ? ": " : "",
+			 answer->message);
+	ereport(WARNING,
+			(errmsg("gateway \"%s\" is %s: %s", NameStr(queue->name), state_names[state],
+					from_utf8(queue->reason)),
+			 errdetail("One message is tried again in %.0f s, the others wait.", queue->probe_wait / 1000)));
+}
+
 /*
- * Gives a gateway a rest: for so many seconds if it said how many, else (-1) longer each time,
- * from "first" to "longest" milliseconds.
+ * A gateway has trouble: one message is tried after so many milliseconds, which a failed try
+ * doubles up to "longest".  What was under way together fails together: that counts once.
  */
-void
-queue_rest(GatewayQueue *queue, int seconds, double first, double longest)
+static void
+have_trouble(GatewayQueue *queue, GatewayState state, const Answer *answer, double first, double longest)
 {
 	double now = now_ms();
-	double wait = seconds >= 0 ? seconds * 1000.0 : Min(ldexp(first, Min(queue->rests, 20)), longest);
+	bool same = queue->state == state;
 
-	/* Requests that were under way together fail together: that is one rest. */
-	if (queue->held_until > now && seconds < 0)
+	queue->lost++;
+	if (queue->state != GATEWAY_ACTIVE && queue->probe_at > now)
+		return;
+	queue->probe_wait = Min(same ? Max(queue->probe_wait * 2, first) : first, longest);
+	queue->probe_at = now + queue->probe_wait;
+	queue->news = true;
+	if (!same)
+		enter_state(queue, state, answer);
+}
+
+/* A gateway's answer says that it takes no messages from us. */
+void
+queue_pause(GatewayQueue *queue, const Answer *answer)
+{
+	have_trouble(queue, GATEWAY_PAUSED, answer, PROBE_FIRST, PROBE_MAX);
+}
+
+/*
+ * A request found nobody, or somebody who is broken.  One may be the message's bad luck; several in a
+ * row are the gateway's trouble.
+ */
+void
+queue_unreachable(GatewayQueue *queue, const Answer *answer)
+{
+	queue->failures++;
+	if (queue->state == GATEWAY_ACTIVE && queue->failures < Min(FAILURES, 2 * queue->max_in_flight))
+		return;
+	have_trouble(queue, GATEWAY_UNREACHABLE, answer, UNREACHABLE_FIRST, Min(UNREACHABLE_MAX, guc_retry_max));
+}
+
+/*
+ * Gives a gateway the rest that its answer asks for, up to sms_gateway.retry_max; if it does not say how long,
+ * longer each time.
+ */
+void
+queue_rest(GatewayQueue *queue, const Answer *answer)
+{
+	double now = now_ms();
+	double wait = answer->retry_after >= 0 ? Min(answer->retry_after * 1000.0, guc_retry_max)
+										   : Min(ldexp(THROTTLE_FIRST, Min(queue->rests, 20)), THROTTLE_MAX);
+
+	queue->failures = 0;
+	/* Requests that were under way together are refused together: that is one rest. */
+	if (queue->held_until > now && answer->retry_after < 0)
 		return;
 	queue->rests++;
 	queue->held_until = Max(queue->held_until, now + wait);
+	if (wait >= LONG_REST)
+		have_trouble(queue, GATEWAY_RESTING, answer, wait, wait);
 }
 
 /* Will this gateway rest for so long that messages had better wait in the outbox? */
@@ -201,29 +323,36 @@ bool
 queue_rests(const GatewayQueue *queue, double now)
 {
 	return queue->held_until > now + 1000 ||
-		   (queue->paused && (queue->paused_by_user || queue->probe_at > now));
+		   (queue->state != GATEWAY_ACTIVE && (queue->by_user || queue->probe_at > now));
 }
 
-/*
- * Pauses a gateway whose answer says that it takes no messages from us; warns of it.  Each
- * failed probe doubles the time to the next.
- */
-void
-queue_pause(GatewayQueue *queue, const Answer *answer)
+/* Lets a gateway begin anew, whatever it was. */
+static void
+be_active(GatewayQueue *queue)
 {
-	double now = now_ms();
-
-	if (queue->paused && queue->probe_at > now)
-		return; /* said so already */
-	queue->probe_wait = queue->paused ? Min(queue->probe_wait * 2, PROBE_MAX) : PROBE_FIRST;
-	queue->probe_at = now + queue->probe_wait;
-	queue->paused = true;
-	queue->pause_news = true;
-	snprintf(queue->reason, sizeof(queue->reason), "%s%s%s", answer->code, answer->message[0] ? ": " : "",
-			 answer->message);
-	ereport(WARNING, (errmsg("gateway \"%s\" is paused: %s", NameStr(queue->name), from_utf8(queue->reason)),
-					  errdetail("One message is tried again in %.0f s.", queue->probe_wait / 1000)));
+	queue->state = GATEWAY_ACTIVE;
+	queue->by_user = false;
+	queue->failures = queue->rests = 0;
+	queue->held_until = 0;
 }
+
+/* A gateway has answered as it should; returns whether that ended its trouble. */
+bool
+queue_recovered(GatewayQueue *queue)
+{
+	queue->failures = queue->rests = 0;
+	if (queue->state == GATEWAY_ACTIVE)
+		return false;
+	ereport(LOG, (errmsg("gateway \"%s\" sends again after %.0f s: %d requests had failed",
+						 NameStr(queue->name), (GetCurrentTimestamp() - queue->since) / 1e6, queue->lost)));
+	be_active(queue);
+	queue->news = queue->change = true;
+	return true;
+}
+
+/* ------------------------------------------------------------------------
+ * The table of pauses
+ * ------------------------------------------------------------------------ */
 
 /* Returns the next gateway whose pause is to be written, in turn; NULL if there is none. */
 GatewayQueue *
@@ -231,25 +360,76 @@ queue_with_news(const Engine *engine, const GatewayQueue *last)
 {
 	for (GatewayQueue *queue = last != NULL ? last->next : NULL; queue != NULL; queue = queue->next)
 	{
-		if (queue->pause_news)
+		if (queue->news)
 			return queue;
 	}
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
-		if (queue->pause_news)
+		if (queue->news)
 			return queue;
 	}
 	return NULL;
 }
 
-/* In a transaction: writes into the table of pauses what is new of a gateway. */
+/* Tells those who listen that a gateway is in another state. */
+static void
+tell_state(const GatewayQueue *queue, const char *state, const char *reason)
+{
+	const char *name = NameStr(queue->name);
+	char *text;
+
+	if (gateway_events(name) == EVENTS_OFF)
+		return;
+	text = gateway_text(name, state, reason);
+	if (text == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	event_say(pstrdup(text));
+	free(text);
+}
+
+/* In a transaction: writes into the table of pauses what is new of a gateway, and tells of a new state. */
 void
 queue_write_pause(const GatewayQueue *queue)
 {
-	if (queue->paused)
-		pause_begin(NameStr(queue->name), from_utf8(queue->reason), false);
+	const char *name = NameStr(queue->name);
+	const char *state = state_names[queue->state];
+	const char *reason = queue->state != GATEWAY_ACTIVE ? from_utf8(queue->reason) : NULL;
+
+	if (reason == NULL)
+		pause_end(name, false);
 	else
-		pause_end(NameStr(queue->name), false);
+		pause_note(name, state, reason, queue->since,
+				   GetCurrentTimestamp() + (TimestampTz) ((queue->probe_at - now_ms()) * 1000));
+	if (queue->change)
+		tell_state(queue, state, reason);
+}
+
+/* After commit: what queue_write_pause() wrote is no news any more. */
+void
+queue_pause_written(GatewayQueue *queue)
+{
+	queue->news = queue->change = false;
+}
+
+/* Takes over one row of the table: what another engine, or the user, has put there. */
+static void
+take_over(GatewayQueue *queue, const GatewayPause *pause)
+{
+	double first = pause->state[0] == 'u' ? UNREACHABLE_FIRST : PROBE_FIRST;
+	double now = now_ms();
+
+	queue->listed = true;
+	if (pause->by_user)
+		queue->state = GATEWAY_PAUSED;
+	else if (queue->state == GATEWAY_ACTIVE && !queue->news)
+	{
+		/* A new engine has not tried it yet, and waits at first as the old one would have. */
+		queue->state = state_of_name(pause->state);
+		queue->since = pause->since;
+		queue->probe_wait = first;
+		queue->probe_at = now + Max(first, ms_until(pause->next_probe_at, GetCurrentTimestamp()));
+	}
+	queue->by_user = pause->by_user;
 }
 
 /*
@@ -268,18 +448,17 @@ queue_read_pauses(Engine *engine)
 		return engine->pauses_known;
 	engine->pauses_stale = false;
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-	{
-		if (queue->pause_news)
-			continue;
-		queue->paused = queue->paused_by_user = false;
-	}
+		queue->listed = false;
 	foreach (lc, pauses)
 	{
 		GatewayPause *pause = lfirst(lc);
-		GatewayQueue *queue = queue_find(engine, NameStr(pause->gateway));
 
-		queue->paused = queue->paused || !queue->pause_news || pause->by_user;
-		queue->paused_by_user = pause->by_user;
+		take_over(queue_find(engine, NameStr(pause->gateway)), pause);
+	}
+	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
+	{
+		if (queue->state != GATEWAY_ACTIVE && !queue->listed && !queue->news)
+			be_active(queue); /* sms_resume */
 	}
 	return true;
 }
@@ -290,13 +469,15 @@ queue_time_to_wait(const Engine *engine, double now)
 {
 	double wait = HUGE_VAL;
 
+	if (!guc_enabled)
+		return wait;
 	for (const GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
 		if (queue->nready > 0 && queue->rate_limit > 0 && queue->in_flight < queue->max_in_flight)
 			wait = Min(wait, queue->next_start - now);
 		if (queue->held_until > now)
 			wait = Min(wait, queue->held_until - now);
-		if (queue->paused && !queue->paused_by_user && queue->probe_at > now)
+		if (queue->state != GATEWAY_ACTIVE && !queue->by_user && queue->probe_at > now)
 			wait = Min(wait, queue->probe_at - now);
 	}
 	return wait;

@@ -30,27 +30,43 @@ typedef struct Lease
 	dlist_node node;
 } Lease;
 
+/* Does a gateway take messages?  If not, one message is tried now and then; see queue.c. */
+typedef enum GatewayState
+{
+	GATEWAY_ACTIVE,
+	GATEWAY_RESTING,     /* as it asked for */
+	GATEWAY_UNREACHABLE, /* nothing answers, or only that it is broken */
+	GATEWAY_PAUSED,      /* by the user, or it takes nothing from us */
+} GatewayState;
+
 /* What the engine knows of one gateway. */
 typedef struct GatewayQueue
 {
 	NameData name;
 	dlist_head ready; /* claimed, not started; highest priority first */
 	int nready;
+	int taken; /* claimed in the round under way */
 	int in_flight;
 	int max_in_flight;
 	bool repeat_safe; /* as of the message claimed last */
 	double rate_limit;
 	double next_start; /* when the rate limit allows the next request */
 	double next_aside; /* … and, while messages wait, one that is not a message */
-	double held_until; /* the gateway asked for a rest, or is out of reach */
+	double held_until; /* a short rest */
 	int rests;         /* in a row */
-	bool paused;
-	bool paused_by_user;
-	bool pause_news; /* to be written down in the next round */
+	int failures;      /* to reach it, in a row */
+	GatewayState state;
+	bool by_user;      /* paused by sms_pause */
+	TimestampTz since; /* when the state began */
 	char reason[600];
-	double probe_at;
-	double probe_wait;
-	int finished; /* since flow was last measured */
+	int lost;          /* requests that failed in this state */
+	double probe_at;   /* when one message is tried */
+	double probe_wait; /* how long that took to come */
+	bool news;         /* to be written down in the next round … */
+	bool change;       /* … and told: the state is another */
+	bool listed;       /* by the table, when it was read */
+	bool missing;      /* there is no such server, and that is said */
+	int finished;      /* since flow was last measured */
 	double flow_since;
 	double flow; /* messages a second, lately */
 	struct GatewayQueue *next;
@@ -148,6 +164,7 @@ typedef struct Engine
 	int nready;
 	int in_flight;
 	int slots;             /* transfers that file descriptors allow */
+	int taken;             /* messages claimed in the round under way */
 	double slots_again_at; /* when that is counted again; 0: it is not reduced */
 	bool started;          /* orphans are known, and are not claimed */
 	Orphans orphans;

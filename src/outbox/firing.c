@@ -86,6 +86,29 @@ is_of_all(int sqlstate)
 	return sqlstate == ERRCODE_DISK_FULL || sqlstate == ERRCODE_OUT_OF_MEMORY || sqlstate == ERRCODE_IO_ERROR;
 }
 
+/* Makes a change that no trigger hears of, unless it is one that is always enabled. */
+static void
+run_unheard(const Change *change)
+{
+	int guc_level = NewGUCNestLevel();
+
+	sql_set("session_replication_role", "replica", GUC_ACTION_SAVE);
+	sql_run_firing(change->statement, change->values, change->rows, InvalidOid);
+	AtEOXact_GUC(false, guc_level);
+}
+
+/* Tells that a role's messages change without the triggers that they have. */
+static void
+warn_unheard(Oid role)
+{
+	ereport(WARNING,
+			(OidIsValid(role) ? errmsg("triggers on sms_outbox are passed over for messages of role \"%s\"",
+									   GetUserNameFromId(role, false))
+							  : errmsg("triggers on sms_outbox are passed over for messages of a role that "
+									   "does not exist"),
+			 errdetail("They would run as a superuser, and not all of their functions belong to one.")));
+}
+
 /* A change that is tried. */
 typedef struct Attempt
 {
@@ -107,11 +130,10 @@ make_change(void *arg)
 	attempt->held = attempt->only != 0 && !sql_any(&firing_lock_row, &id);
 	if (attempt->held)
 		return;
-	if (!attempt->with_triggers)
-		sql_set("session_replication_role", "replica", GUC_ACTION_LOCAL);
-	sql_run_firing(change->statement, change->values, change->rows, attempt->role);
-	if (!attempt->with_triggers)
-		sql_set("session_replication_role", "origin", GUC_ACTION_LOCAL);
+	if (attempt->with_triggers)
+		sql_run_firing(change->statement, change->values, change->rows, attempt->role);
+	else
+		run_unheard(change);
 }
 
 /* What an error of a change of one message means. */
@@ -176,10 +198,7 @@ firing_try_together(const Change *change, TriggerMode mode, Oid creator)
 		return try_of_all(change, InvalidOid, true);
 	if (may_run_triggers(creator))
 		return try_of_all(change, creator, true);
-	ereport(WARNING,
-			(errmsg("triggers on sms_outbox are passed over for messages of role \"%s\"",
-					OidIsValid(creator) ? GetUserNameFromId(creator, false) : "that is no more"),
-			 errdetail("They would run as a superuser, and not all of their functions belong to one.")));
+	warn_unheard(creator);
 	return try_of_all(change, InvalidOid, false);
 }
 
@@ -223,7 +242,10 @@ firing_run(const Change *change, Oid role)
 	TriggerMode mode = firing_mode();
 
 	if (mode == TRIGGERS_AS_CREATOR && !may_run_triggers(role))
-		firing_try_together(change, mode, role);
+	{
+		warn_unheard(role);
+		run_unheard(change);
+	}
 	else
 		sql_run_firing(change->statement, change->values, change->rows,
 					   mode == TRIGGERS_AS_CREATOR ? role : InvalidOid);

@@ -64,8 +64,7 @@ enum
 	COL_UNSURE_SINCE,
 	COL_ORIGIN,
 	COL_POLL_AT,
-	COL_ENDED_AT,
-	COL_COUNT
+	COL_COUNT /* of 0.1.0: later columns may stand behind some of the user's, and are found by name */
 };
 
 static const char *const column_names[COL_COUNT] = {
@@ -101,7 +100,6 @@ static const char *const column_names[COL_COUNT] = {
 	[COL_UNSURE_SINCE] = "unsure_since",
 	[COL_ORIGIN] = "origin",
 	[COL_POLL_AT] = "poll_at",
-	[COL_ENDED_AT] = "ended_at",
 };
 
 typedef struct Row
@@ -116,7 +114,8 @@ static struct
 {
 	NameData user_name; /* of user */
 	Oid user;
-	Oid table; /* whose columns are proved to be column_names; InvalidOid: none's */
+	Oid table;    /* whose columns are proved to be column_names; InvalidOid: none's */
+	int ended_at; /* position of that column there; -1: it is a table of 0.1.0, not updated yet */
 	bool watching;
 } known;
 
@@ -171,6 +170,13 @@ prove_columns(Relation table)
 		if (i >= desc->natts || strcmp(NameStr(TupleDescAttr(desc, i)->attname), column_names[i]) != 0)
 			ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 							errmsg("sms_outbox_insert is a trigger of sms_outbox only")));
+	}
+	known.ended_at = -1;
+	for (int i = COL_COUNT; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped &&
+			namestrcmp(&TupleDescAttr(desc, i)->attname, "ended_at") == 0)
+			known.ended_at = i;
 	}
 	known.table = RelationGetRelid(table);
 }
@@ -279,6 +285,8 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 
 	for (int i = COL_STATUS; i < COL_COUNT; i++)
 		row->nulls[i] = true;
+	if (known.ended_at >= 0)
+		row->nulls[known.ended_at] = true;
 	set(row, COL_SEND_AFTER, TimestampTzGetDatum(due));
 	if (row->nulls[COL_PRIORITY])
 		set(row, COL_PRIORITY, Int16GetDatum(0));
@@ -312,13 +320,13 @@ complete_restored(Row *row)
 {
 	static const int heard[] = {COL_DELIVERED_AT, COL_SENT_AT, COL_CREATED_AT};
 
-	if (!row->nulls[COL_ENDED_AT] || !row->nulls[COL_NEXT_ATTEMPT_AT])
+	if (known.ended_at < 0 || !row->nulls[known.ended_at] || !row->nulls[COL_NEXT_ATTEMPT_AT])
 		return false;
 	for (int i = 0; i < (int) lengthof(heard); i++)
 	{
 		if (!row->nulls[heard[i]])
 		{
-			set(row, COL_ENDED_AT, row->values[heard[i]]);
+			set(row, known.ended_at, row->values[heard[i]]);
 			return true;
 		}
 	}

@@ -10,28 +10,40 @@
 #include "outbox/pause.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
+#include "utils/timestamp.h"
 
 static Statement pause_find_all = {
-	.sql = "SELECT gateway, by_user FROM @sms_gateway_pause",
+	.sql = "SELECT gateway, by_user, state, since, next_probe_at FROM @sms_gateway_pause",
 };
 enum
 {
 	PAUSE_GATEWAY,
-	PAUSE_BY_USER
+	PAUSE_BY_USER,
+	PAUSE_STATE,
+	PAUSE_SINCE,
+	PAUSE_NEXT_PROBE_AT,
 };
 
 static Statement pause_find = {
-	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1",
+	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state <> 'resting'",
 	.args = {NAMEOID},
 };
 
-/* The user's pause and its reason are not replaced by the worker's. */
 static Statement pause_insert = {
 	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, reason, by_user, since) "
-		   "VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
-		   "SET reason = excluded.reason, by_user = excluded.by_user, since = excluded.since "
-		   "WHERE excluded.by_user OR NOT s.by_user",
-	.args = {NAMEOID, TEXTOID, BOOLOID},
+		   "VALUES ($1, $2, true, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
+		   "SET reason = excluded.reason, by_user = true, state = 'paused', next_probe_at = NULL, "
+		   "since = CASE WHEN s.state = 'paused' THEN s.since ELSE excluded.since END",
+	.args = {NAMEOID, TEXTOID},
+};
+
+/* The user's pause and its reason are not replaced by the worker's. */
+static Statement pause_upsert = {
+	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, state, reason, since, next_probe_at, by_user) "
+		   "VALUES ($1, $2, $3, $4, $5, false) ON CONFLICT (gateway) DO UPDATE "
+		   "SET state = excluded.state, reason = excluded.reason, since = excluded.since, "
+		   "next_probe_at = excluded.next_probe_at WHERE NOT s.by_user",
+	.args = {NAMEOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 };
 
 static Statement pause_delete = {
@@ -58,13 +70,16 @@ pause_list(List **pauses)
 
 		namestrcpy(&pause->gateway, sql_name(i, PAUSE_GATEWAY));
 		pause->by_user = sql_bool(i, PAUSE_BY_USER);
+		pause->state = sql_text(i, PAUSE_STATE);
+		pause->since = sql_time(i, PAUSE_SINCE, 0);
+		pause->next_probe_at = sql_time(i, PAUSE_NEXT_PROBE_AT, DT_NOEND);
 		*pauses = lappend(*pauses, pause);
 	}
 	sql_done();
 	return true;
 }
 
-/* Is this gateway paused? */
+/* Is this gateway paused, or out of reach? */
 bool
 pause_holds(const char *gateway)
 {
@@ -81,15 +96,27 @@ announce_pauses(void)
 	CacheInvalidateRelcacheByRelid(home_relation("sms_gateway_pause"));
 }
 
-/* Pauses a gateway, by the user or by its answers; see pause_insert. */
+/* Pauses a gateway for the user. */
 void
-pause_begin(const char *gateway, const char *reason, bool by_user)
+pause_begin(const char *gateway, const char *reason)
 {
 	NameData name;
-	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(reason), BoolGetDatum(by_user)};
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(reason)};
 
 	sql_run(&pause_insert, values);
 	announce_pauses();
+}
+
+/* Notes the state that a gateway has come into by its answers, and when it is tried next. */
+void
+pause_note(const char *gateway, const char *state, const char *reason, TimestampTz since,
+		   TimestampTz next_probe_at)
+{
+	NameData name;
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(state), CStringGetTextDatum(reason),
+					  TimestampTzGetDatum(since), TimestampTzGetDatum(next_probe_at)};
+
+	sql_run(&pause_upsert, values);
 }
 
 /* Ends a pause, the user's only for the user; false if there was none. */

@@ -14,6 +14,7 @@ extern char *details_with_failure(const char *details, const char *gateway, cons
 								  const char *message, const char *fallback);
 
 extern char *details_of_report(const char *telco, const char *code, const char *message);
+extern char *gateway_text(const char *gateway, const char *state, const char *reason);
 extern char *balance_text(const char *gateway, const char *amount, double minimum);
 extern char *event_text(long long id, const char *gateway, const char *status, const char *code);
 

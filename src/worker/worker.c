@@ -35,7 +35,9 @@ on_sigint(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
-#define ONE_SIGNAL 1000.0 /* ms within which a second SIGTERM is the same one */
+#define ONE_SIGNAL  1000.0 /* ms within which a second SIGTERM is the same one */
+#define LONGEST_END 3500.0 /* ms that a transaction may go on for when this process is to end */
+#define LOOK_PERIOD 1000   /* ms between looks at that */
 
 static volatile sig_atomic_t asked_to_leave = false;
 static double asked_at; /* of on_sigterm() alone */
@@ -48,6 +50,7 @@ static double asked_at; /* of on_sigterm() alone */
 static void
 on_sigterm(SIGNAL_ARGS)
 {
+	int save_errno = errno;
 	double now = now_ms();
 
 	if (!asked_to_leave)
@@ -56,6 +59,20 @@ on_sigterm(SIGNAL_ARGS)
 		die(postgres_signal_arg);
 	asked_to_leave = true;
 	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+static TimeoutId look_timeout;
+
+/*
+ * Comes now and then while a transaction is open: one that waits, for a synchronous standby that is
+ * gone or in a user's trigger, does not hold up the end of this process for long.
+ */
+static void
+on_look(void)
+{
+	if (asked_to_leave && now_ms() - asked_at > LONGEST_END)
+		die(SIGTERM);
 }
 
 /* ------------------------------------------------------------------------
@@ -68,6 +85,8 @@ begin_transaction(void)
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, "draining the outbox");
 	StartTransactionCommand();
+	enable_timeout_every(look_timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_PERIOD),
+						 LOOK_PERIOD);
 }
 
 /* What runs at commit does so as the tables' owner still, not as the superuser that a worker is. */
@@ -97,6 +116,7 @@ give_up_commit(void)
 static void
 report_idle(void)
 {
+	disable_timeout(look_timeout, false);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -196,6 +216,7 @@ sms_gateway_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pin_settings();
+	look_timeout = RegisterTimeout(USER_TIMEOUT, on_look);
 	pgstat_report_appname(MyBgworkerEntry->bgw_type);
 
 	if (!slot_attach())

@@ -23,7 +23,7 @@
  *	refuse (close before acting) http (value: status) retry_after (value: seconds)
  *	code (text: the provider's) garbage             empty          html
  *	truncate                    huge (value: MB)    redirect (text: URL)
- *	body (text: the answer)
+ *	body (text: the answer; value: kB of blanks behind it)
  * Several faults can be in force; each request meets every one that matches.
  */
 #include <errno.h>
@@ -169,6 +169,18 @@ answer_text(Exchange *x, unsigned status, const char *type, const char *text)
 	x->status = status;
 	x->response = need(MHD_create_response_from_buffer(strlen(text), (void *) text, MHD_RESPMEM_MUST_COPY));
 	MHD_add_response_header(x->response, "Content-Type", type);
+}
+
+/* JSON with blanks behind it. */
+static void
+answer_padded(Exchange *x, const char *text, size_t blanks)
+{
+	size_t size = strlen(text) + blanks + 1;
+	char *padded = need(malloc(size));
+
+	snprintf(padded, size, "%-*s", (int) (size - 1), text);
+	answer_text(x, 200, "application/json", padded);
+	free(padded);
 }
 
 static void
@@ -716,7 +728,7 @@ apply_fault(const Fault *fault, Exchange *x, const char *path)
 	else if (strcmp(name, "html") == 0)
 		answer_text(x, 200, "text/html", "<html><body>It works!</body></html>");
 	else if (strcmp(name, "body") == 0)
-		answer_text(x, 200, "application/json", fault->text);
+		answer_padded(x, fault->text, (size_t) fault->value * 1024);
 	else if (strcmp(name, "redirect") == 0)
 	{
 		answer_text(x, 302, "text/plain", "");

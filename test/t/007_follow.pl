@@ -341,5 +341,18 @@ subtest 'polling survives a restart, and a gateway that does not answer' => sub 
 	no_faults($simulator);
 };
 
+subtest 'an answer of any size about a message or the account' => sub {
+	my $id = text('shop', 'asked about at length');
+	my %long = (CodeResponse => '100', CodeResult => '100', SendStatus => 5, SendSuccess => 1, SendFailed => 0,
+		TotalReceiver => 1, TotalPrice => 850, Balance => 5);
+	my $worker = worker_pid($node);
+	ask("ALTER SERVER shop OPTIONS (ADD min_balance '10')");
+	fault($simulator, fault => 'body', text => encode_json(\%long), value => 600);
+	becomes(sub { column($id, 'status') }, 'delivered', 'the worker reads it', seconds => 40);
+	no_faults($simulator);
+	ask("ALTER SERVER shop OPTIONS (DROP min_balance)");
+	is(worker_pid($node), $worker, 'and lives');
+};
+
 $node->stop;
 done_testing();

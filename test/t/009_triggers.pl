@@ -101,6 +101,18 @@ subtest "on superusers' rows only superusers' triggers run" => sub {
 		'… and the log says so');
 };
 
+subtest "a superuser's message that cannot be changed is not said to be" => sub {
+	ask("SELECT sms_pause('shop', 'wait')");
+	my $id = queue(ask('SELECT current_user'), 'stays queued');
+	ask("ALTER TABLE sms_outbox ADD CONSTRAINT stays CHECK (id <> $id OR status <> 'canceled')");
+	like(error_of("SELECT sms_cancel($id)"), qr/23514/, "the constraint's error is the caller's");
+	is(ask("SELECT status FROM sms_outbox WHERE id = $id"), 'queued', 'and nothing has changed');
+	ask("ALTER TABLE sms_outbox DROP CONSTRAINT stays");
+	is(ask("BEGIN; SET LOCAL session_replication_role = 'replica'; SELECT sms_cancel($id);
+		SELECT current_setting('session_replication_role'); COMMIT"), "t\nreplica", 'settings of the caller stay');
+	ask("SELECT sms_resume('shop')");
+};
+
 subtest 'the same holds for other ends, and for what users call themselves' => sub {
 	ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('cpaas', '0901234567', 'unused')");
 	ask("SELECT sms_pause('shop', 'wait')");

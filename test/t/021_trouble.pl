@@ -328,4 +328,26 @@ subtest 'trouble in a session that drains is a warning' => sub {
 	is(status_of('drained'), 'sent', 'the message is sent');
 };
 
+$node->stop;
+
+subtest 'a fast stop ends a worker that waits for a synchronous standby, or in a trigger' => sub {
+	my $stops = server('stops');
+	gateways($stops, $simulator);
+	ask("CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql AS \$\$
+			BEGIN IF NEW.content LIKE 'sleeps%' THEN PERFORM pg_sleep(60); END IF; RETURN NULL; END \$\$;
+		CREATE TRIGGER sleeps AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sleeps()");
+	queue_text('shop', 'sleeps');
+	becomes("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", '1', 'a trigger waits');
+	cmp_ok(took(sub { $stops->stop('fast') }), '<', 5 * slowness(), 'the server stops within 5 s');
+	$stops->start;
+	worker_pid($stops);
+	ask("DROP TRIGGER sleeps ON sms_outbox");
+	$stops->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'");
+	$stops->reload;
+	ask("SET synchronous_commit = local; INSERT INTO sms_outbox (gateway, phone, content)
+		VALUES ('shop', '0901234567', 'waits')");
+	becomes("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'", 't', 'a commit waits');
+	cmp_ok(took(sub { $stops->stop('fast') }), '<', 5 * slowness(), 'the server stops within 5 s again');
+};
+
 done_testing();

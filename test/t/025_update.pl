@@ -1,0 +1,67 @@
+# An outbox of version 0.1.0 becomes one of this version.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use PostgreSQL::Test::Utils;
+use SmsTest;
+use Test::More;
+
+my $simulator = simulator();
+my $node = server('update');
+ask('CREATE DATABASE fresh');
+ask('CREATE EXTENSION sms_gateway', 'fresh');
+ask("CREATE EXTENSION sms_gateway VERSION '0.1.0'; CREATE ROLE mallory LOGIN;
+	GRANT CREATE ON SCHEMA public TO mallory");
+gateways($node, $simulator);
+
+# Rows as 0.1.0 wrote them, in every state; an owner may write whole rows, with their origin.
+ask("INSERT INTO sms_outbox (gateway, kind, phone, content, send_after, request_id, created_by, created_at, status,
+		attempts, next_attempt_at, origin)
+	SELECT 'shop', 'text', '84901234567', 'of 0.1.0: ' || s, now(), 'old-' || s, current_user,
+		now() - interval '1 day', s, 1, CASE WHEN s = 'queued' THEN now() END, instance
+	FROM unnest(enum_range(NULL::sms_status)) s, sms_gateway_identity WHERE s <> 'sending';
+	INSERT INTO sms_gateway_state VALUES ('cpaas', 'tired', true)");
+
+subtest 'objects that somebody put in front are not called' => sub {
+	as_role('mallory', q{CREATE FUNCTION public.evil(sms_status, sms_status) RETURNS boolean LANGUAGE plpgsql
+		AS $$ BEGIN RAISE LOG 'evil as %', current_user; RETURN true; END $$;
+		CREATE OPERATOR public.= (LEFTARG = sms_status, RIGHTARG = sms_status, FUNCTION = public.evil)});
+	ask('ALTER EXTENSION sms_gateway UPDATE');
+	unlike(slurp_file($node->logfile), qr/LOG:  evil as \w/, 'the update calls none of them');
+	as_role('mallory', 'DROP OPERATOR public.= (sms_status, sms_status);
+		DROP FUNCTION public.evil(sms_status, sms_status)');
+};
+
+subtest 'everything goes on' => sub {
+	worker_pid($node);
+	becomes(sub { status_of('of 0.1.0: queued') }, 'sent', 'what was queued is sent');
+	is(ask("SELECT count(*) FROM sms_outbox WHERE (status = 'queued') <> (ended_at IS NULL)"), '0',
+		'the others have ended');
+	is(ask('SELECT name, state, reason FROM sms_gateways WHERE reason IS NOT NULL'), 'cpaas|paused|tired',
+		'pauses are kept');
+};
+
+# What the extension has in a database, in words.
+my $members = q{
+	SELECT pg_describe_object(classid, objid, 0), obj_description(objid, classid::regclass::name)
+		FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' ORDER BY 1;
+	SELECT c.relname, a.attnum, a.attname, format_type(atttypid, atttypmod), attnotnull, attacl::text, relacl::text,
+			relrowsecurity, reloptions, pg_get_expr(adbin, adrelid), col_description(c.oid, attnum)
+		FROM pg_class c JOIN pg_attribute a ON attrelid = c.oid AND attnum > 0 LEFT JOIN pg_attrdef d ON adrelid = c.oid
+			AND adnum = attnum WHERE c.relname LIKE 'sms%' ORDER BY 1, 2;
+	SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+		WHERE conrelid::regclass::text LIKE 'sms%' ORDER BY 1, 2;
+	SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid::regclass::text LIKE 'sms%' ORDER BY 1;
+	SELECT pg_get_functiondef(oid), proacl::text FROM pg_proc
+		WHERE proname ~ '^(sms_|e?sms|etelecom|interits)' ORDER BY 1;
+	SELECT pg_get_viewdef(oid) FROM pg_class WHERE relkind = 'v' AND relname LIKE 'sms%' ORDER BY 1;
+	SELECT polname, polrelid::regclass, pg_get_expr(polqual, polrelid) FROM pg_policy ORDER BY 1;
+	SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1};
+
+subtest 'an updated database is like a fresh one' => sub {
+	is(ask($members), ask($members, 'fresh'), 'in all objects, columns, rights and comments');
+};
+
+$node->stop;
+done_testing();
