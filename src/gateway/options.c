@@ -23,7 +23,7 @@
 
 /*
  * What a gateway can be told whoever its provider is.  Where "initial" is missing, not
- * given means something of its own: see gateway.c.
+ * given means something of its own: see configure.c.
  */
 const OptionDef options_common[] = {
 	[COMMON_BASE_URL] = {"base_url", OPTION_SERVER, OPTION_URL, .initial = NULL},
