@@ -67,7 +67,7 @@ go_on(const Engine *engine, ChoreState *state, double began)
 }
 
 static void
-settle(Engine *engine, ChoreState *state)
+settle_orphans(Engine *engine, ChoreState *state)
 {
 	(void) state;
 	if (engine->orphans.up_to != 0)
@@ -244,7 +244,7 @@ delete_old_counters(Engine *engine, ChoreState *state)
 }
 
 static const Chore chores[CHORE_COUNT] = {
-	[CHORE_ORPHANS] = {"settle messages that were being sent", HUGE_VAL, 0, true, settle, settled,
+	[CHORE_ORPHANS] = {"settle messages that were being sent", HUGE_VAL, 0, true, settle_orphans, settled,
 					   settle_again},
 	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, write_pause, pause_was_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, tell_events, events_were_told, NULL},
@@ -344,7 +344,7 @@ take_commit_error(Run *run)
 
 /* Runs a chore in a transaction of the host's; false if it failed. */
 static bool
-transact(Run *run)
+transact_chore(Run *run)
 {
 	Engine *engine = run->engine;
 	const EngineHost *host = engine->host;
@@ -402,7 +402,7 @@ run_chore(Engine *engine, int id)
 	state->wanted = false;
 	state->began = now;
 	state->ran = true;
-	if (transact(&run))
+	if (transact_chore(&run))
 	{
 		state->wait = 0;
 		if (run.chore->committed != NULL)
