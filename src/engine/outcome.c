@@ -185,6 +185,9 @@ judge_message(Engine *engine, OutboxItem *item)
 			outcome_try_again(engine, item, true);
 			break;
 		case VERDICT_THROTTLED:
+			/* It goes before all others, and need not go by way of the outbox. */
+			queue_push_again(engine, item->queue, item);
+			break;
 		case VERDICT_GATEWAY:
 			/* It was not the message's fault: its turn stays, and its attempts. */
 			outcome_add(engine, item, STATUS_QUEUED, item->due);
@@ -192,11 +195,11 @@ judge_message(Engine *engine, OutboxItem *item)
 	}
 }
 
-/* Gives a message back to the outbox as it is: only its lease ends. */
+/* Gives a message back to the outbox as it is: only its lease ends; but what it was answered is noted. */
 void
 outcome_hand_back(Engine *engine, OutboxItem *item)
 {
-	item->row.unchanged = true;
+	item->row.unchanged = item->answer == NULL;
 	outcome_add(engine, item, STATUS_QUEUED, item->due);
 }
 
@@ -236,17 +239,20 @@ is_out_of_reach(const Answer *answer)
 
 /* Learns about the gateway from an answer. */
 static void
-judge_gateway(Engine *engine, GatewayQueue *queue, const Answer *answer)
+judge_gateway(Engine *engine, const OutboxItem *item)
 {
+	GatewayQueue *queue = item->queue;
+	const Answer *answer = item->answer;
+
 	if (queue->by_user)
 		return;
 	if (answer->verdict == VERDICT_GATEWAY)
 		queue_pause(queue, answer);
 	else if (answer->verdict == VERDICT_THROTTLED)
-		queue_rest(queue, answer);
+		queue_rest(queue, answer, item->started_at);
 	else if (is_out_of_reach(answer))
 		queue_unreachable(queue, answer);
-	else if (queue_recovered(queue))
+	else if (queue_recovered(queue, item->started_at))
 		lane_look_back(engine, DT_NOEND);
 }
 
@@ -254,6 +260,6 @@ judge_gateway(Engine *engine, GatewayQueue *queue, const Answer *answer)
 void
 outcome_decide(Engine *engine, OutboxItem *item)
 {
-	judge_gateway(engine, item->queue, item->answer);
+	judge_gateway(engine, item);
 	judge_message(engine, item);
 }

@@ -79,6 +79,7 @@ put_on_wire(Engine *engine, OutboxItem *item)
 					   provider->repeat_safe(item->prepared.settings, message), &engine->finished, item);
 	if (item->transfer == NULL)
 		return false;
+	item->started_at = now_ms();
 	item->queue->in_flight++;
 	engine->in_flight++;
 	return true;

@@ -14,6 +14,7 @@
 #include "engine/host.h"
 #include "lib/ilist.h"
 #include "net/http.h"
+#include "net/pace.h"
 #include "outbox/claim.h"
 #include "outbox/cleanup.h"
 #include "utils/hsearch.h"
@@ -30,11 +31,11 @@ typedef struct Lease
 	dlist_node node;
 } Lease;
 
-/* Does a gateway take messages?  If not, one message is tried now and then; see queue.c. */
+/* Does a gateway take messages?  Beyond resting it does not: one message is tried now and then; see queue.c. */
 typedef enum GatewayState
 {
 	GATEWAY_ACTIVE,
-	GATEWAY_RESTING,     /* as it asked for */
+	GATEWAY_RESTING,     /* it takes some, as fast as it wants them, or after a rest that it asked for */
 	GATEWAY_UNREACHABLE, /* nothing answers, or only that it is broken */
 	GATEWAY_PAUSED,      /* by the user, or it takes nothing from us */
 } GatewayState;
@@ -48,12 +49,14 @@ typedef struct GatewayQueue
 	int taken; /* claimed in the round under way */
 	int in_flight;
 	int max_in_flight;
-	bool repeat_safe; /* as of the message claimed last */
-	double rate_limit;
-	double next_start; /* when the rate limit allows the next request */
+	bool repeat_safe;  /* as of the message claimed last */
+	double option;     /* requests a second that its options allow; 0: no limit */
+	Pace pace;         /* what it takes, as its answers say */
+	double rate_limit; /* the lower of the two; 0: no limit */
+	double next_start; /* when that allows the next request */
 	double next_aside; /* … and, while messages wait, one that is not a message */
-	double held_until; /* a short rest */
-	int rests;         /* in a row */
+	double held_until; /* a rest */
+	double calm_at;    /* resting: when that is over, if it asks for no other rest */
 	int failures;      /* to reach it, in a row */
 	GatewayState state;
 	bool by_user;      /* paused by sms_pause */

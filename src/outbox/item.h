@@ -50,6 +50,7 @@ typedef struct OutboxItem
 	struct Lease *lease;
 	struct GatewayQueue *queue;
 	HttpTransfer *transfer;
+	double started_at; /* when its request was made; monotonic ms */
 
 	/* the outcome, to be recorded */
 	Status new_status;

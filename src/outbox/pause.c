@@ -40,7 +40,7 @@ static Statement pause_insert = {
 /* The user's pause and its reason are not replaced by the worker's. */
 static Statement pause_upsert = {
 	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, state, reason, since, next_probe_at, by_user) "
-		   "VALUES ($1, $2, $3, $4, $5, false) ON CONFLICT (gateway) DO UPDATE "
+		   "VALUES ($1, $2, $3, $4, nullif($5, 'infinity'), false) ON CONFLICT (gateway) DO UPDATE "
 		   "SET state = excluded.state, reason = excluded.reason, since = excluded.since, "
 		   "next_probe_at = excluded.next_probe_at WHERE NOT s.by_user",
 	.args = {NAMEOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
@@ -107,7 +107,7 @@ pause_begin(const char *gateway, const char *reason)
 	announce_pauses();
 }
 
-/* Notes the state that a gateway has come into by its answers, and when it is tried next. */
+/* Notes the state that a gateway has come into by its answers, and when it is tried next; DT_NOEND: no such time. */
 void
 pause_note(const char *gateway, const char *state, const char *reason, TimestampTz since,
 		   TimestampTz next_probe_at)

@@ -24,6 +24,8 @@
  *	code (text: the provider's) garbage             empty          html
  *	truncate                    huge (value: MB)    redirect (text: URL)
  *	body (text: the answer; value: kB of blanks behind it)
+ *	rate (value: requests a second that it takes; burst: at once, 1 if absent; text: seconds of
+ *	Retry-After): 429 beyond it
  * Several faults can be in force; each request meets every one that matches.
  */
 #include <errno.h>
@@ -65,6 +67,9 @@ typedef struct Fault
 	double value;
 	double share;
 	long count; /* left; -1: without end */
+	double burst;
+	double tokens; /* of a rate … */
+	double filled; /* … at this time */
 } Fault;
 
 /* One request while it is being received and answered. */
@@ -97,6 +102,7 @@ static unsigned long nkept = 0;
 static unsigned long accepted = 0;
 static unsigned long duplicates = 0;
 static unsigned long received = 0;
+static unsigned long refused = 0; /* as they came too fast */
 static unsigned long serial = 0;
 static struct lh_table *request_ids = NULL; /* RequestId → time it was taken */
 static struct lh_table *passwords = NULL;   /* phone → code, then time it ends */
@@ -661,6 +667,27 @@ strikes(Fault *fault, const char *path)
 	return true;
 }
 
+/* Is this request beyond a rate?  Answers it then. */
+static bool
+is_too_fast(Fault *fault, Exchange *x)
+{
+	double now = seconds_now(CLOCK_MONOTONIC);
+
+	fault->tokens += (now - fault->filled) * fault->value;
+	fault->tokens = fault->tokens > fault->burst ? fault->burst : fault->tokens;
+	fault->filled = now;
+	if (fault->tokens >= 1)
+	{
+		fault->tokens -= 1;
+		return false;
+	}
+	refused++;
+	answer_text(x, 429, "text/plain", "Too many requests");
+	if (fault->text[0])
+		MHD_add_response_header(x->response, "Retry-After", fault->text);
+	return true;
+}
+
 static ssize_t
 endless(void *arg, uint64_t at, char *buffer, size_t max)
 {
@@ -762,6 +789,9 @@ add_fault(Exchange *x, struct json_object *body)
 	fault->value = json_text(body, "value", number, sizeof(number)) ? atof(number) : 0;
 	fault->share = json_text(body, "share", number, sizeof(number)) ? atof(number) : 1;
 	fault->count = json_text(body, "count", number, sizeof(number)) ? atol(number) : -1;
+	fault->burst = json_text(body, "burst", number, sizeof(number)) ? atof(number) : 1;
+	fault->tokens = fault->burst;
+	fault->filled = seconds_now(CLOCK_MONOTONIC);
 	nfaults++;
 	answer_text(x, 200, "text/plain", "ok\n");
 }
@@ -815,7 +845,7 @@ forget_all(void)
 		free(kept[i]);
 		kept[i] = NULL;
 	}
-	nkept = accepted = duplicates = received = 0;
+	nkept = accepted = duplicates = received = refused = 0;
 }
 
 static void
@@ -847,6 +877,7 @@ control(Exchange *x, struct MHD_Connection *connection, const char *method, cons
 		json_object_object_add(object, "requests", json_object_new_int64((int64_t) received));
 		json_object_object_add(object, "accepted", json_object_new_int64((int64_t) accepted));
 		json_object_object_add(object, "duplicates", json_object_new_int64((int64_t) duplicates));
+		json_object_object_add(object, "refused", json_object_new_int64((int64_t) refused));
 		answer_json(x, 200, json_object_get(object));
 	}
 	else if (same(path, "/simulator/requests") && same(method, "DELETE"))
@@ -898,6 +929,11 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 			json_object_put(body);
 			return false;
 		}
+		if (strcmp(faults[i].name, "rate") == 0 && strikes(&faults[i], path) && is_too_fast(&faults[i], x))
+		{
+			json_object_put(body);
+			return true;
+		}
 	}
 	if (body == NULL)
 	{
@@ -941,8 +977,8 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 
 	for (int i = 0; i < nfaults; i++)
 	{
-		if (strcmp(faults[i].name, "refuse") != 0 && strcmp(faults[i].name, "latency") != 0 &&
-			strikes(&faults[i], path))
+		if (strcmp(faults[i].name, "refuse") != 0 && strcmp(faults[i].name, "rate") != 0 &&
+			strcmp(faults[i].name, "latency") != 0 && strikes(&faults[i], path))
 			open = apply_fault(&faults[i], x, path) && open;
 	}
 	json_object_put(body);
