@@ -17,6 +17,7 @@
 #include "commands/dbcommands.h"
 #include "db/sql.h"
 #include "engine/chore.h"
+#include "engine/hurry.h"
 #include "engine/lanes.h"
 #include "engine/orphans.h"
 #include "engine/poll.h"
@@ -158,6 +159,20 @@ poll_failed(Engine *engine, ChoreState *state)
 }
 
 static void
+hurry(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	hurry_work(engine);
+}
+
+static void
+hurried(Engine *engine, ChoreState *state)
+{
+	if (hurry_committed(engine))
+		go_on(engine, state, state->began);
+}
+
+static void
 expire(Engine *engine, ChoreState *state)
 {
 	double began = now_ms();
@@ -249,6 +264,7 @@ static const Chore chores[CHORE_COUNT] = {
 	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, write_pause, pause_was_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, poll, polled, poll_failed},
+	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, hurry, hurried, NULL},
 	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, expire, NULL, NULL},
 	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, match_reports, NULL, match_reports_again},
 	[CHORE_RETENTION] = {"delete old messages", 10000, 0, false, delete_old, NULL, delete_fewer},
@@ -425,6 +441,8 @@ is_called_for(const Engine *engine, int id)
 			return queue_with_news(engine, NULL) != NULL;
 		case CHORE_EVENTS:
 			return event_count() > 0;
+		case CHORE_HURRY:
+			return hurry_called_for(engine);
 		default:
 			return engine->chores[id].wanted || !engine->chores[id].ran;
 	}

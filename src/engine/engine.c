@@ -136,6 +136,10 @@ turn(Engine *engine)
 		poll_turn(engine, engine->nready > 0);
 	now = now_ms();
 	worked = round_needed(engine, now, GetCurrentTimestamp());
+	if (worked && engine->spaced)
+		http_wait(
+			0, wait_event(engine->host->waits_as)); /* after the round it would go together with the next */
+	engine->spaced = false;
 	if (worked)
 		round_run(engine);
 	if (!chore_run_due(engine) && !worked)

@@ -412,6 +412,28 @@ queue_measure_flow(Engine *engine, double now)
 	}
 }
 
+/* Makes the messages of a gateway due that wait to be tried again. */
+static void
+hurry_messages(GatewayQueue *queue)
+{
+	queue->hurry = true;
+	queue->due = DUE_START;
+}
+
+/* A gateway's server or user mappings have changed: it is tried now, unless the user holds it. */
+void
+queue_try_now(GatewayQueue *queue)
+{
+	hurry_messages(queue);
+	if (queue->by_user || queue->state == GATEWAY_ACTIVE)
+		return;
+	if (queue->state == GATEWAY_RESTING)
+		recover(queue);
+	queue->probe_at = now_ms();
+	queue->probe_wait = 0;
+	queue->news = true;
+}
+
 /* ------------------------------------------------------------------------
  * The table of pauses
  * ------------------------------------------------------------------------ */
@@ -468,7 +490,7 @@ queue_write_pause(const GatewayQueue *queue)
 	const char *reason = queue->state != GATEWAY_ACTIVE ? from_utf8(queue->reason) : NULL;
 
 	if (reason == NULL)
-		pause_end(name, false);
+		pause_end(name);
 	else
 		pause_note(name, state, reason, queue->since, next_try(queue));
 	if (queue->change)
@@ -492,6 +514,15 @@ take_over(GatewayQueue *queue, const GatewayPause *pause)
 	double now = now_ms();
 
 	queue->listed = true;
+	if (strcmp(pause->state, "resumed") == 0)
+	{
+		if (pause->since == queue->resumed_at)
+			return;
+		queue->resumed_at = pause->since;
+		be_active(queue);
+		hurry_messages(queue);
+		return;
+	}
 	if (pause->by_user)
 		queue->state = GATEWAY_PAUSED;
 	else if (queue->state == GATEWAY_ACTIVE && !queue->news)

@@ -23,6 +23,7 @@ extern bool queue_rests(const GatewayQueue *queue, double now);
 extern void queue_pause(GatewayQueue *queue, const Answer *answer);
 extern void queue_unreachable(GatewayQueue *queue, const Answer *answer);
 extern bool queue_recovered(GatewayQueue *queue, double started_at);
+extern void queue_try_now(GatewayQueue *queue);
 extern GatewayQueue *queue_with_news(const Engine *engine, const GatewayQueue *last);
 extern void queue_write_pause(const GatewayQueue *queue);
 extern void queue_pause_written(GatewayQueue *queue);

@@ -138,6 +138,7 @@ start_next(Engine *engine, GatewayQueue *queue, double now)
 		return;
 	}
 	queue_count_request(queue, now);
+	engine->spaced = engine->spaced || queue->rate_limit > 0;
 	start_item(engine, item);
 }
 

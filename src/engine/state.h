@@ -17,6 +17,7 @@
 #include "net/pace.h"
 #include "outbox/claim.h"
 #include "outbox/cleanup.h"
+#include "outbox/due.h"
 #include "utils/hsearch.h"
 
 #define SAFETY_POLL 5000.0 /* ms between looks that nobody asked for */
@@ -69,7 +70,12 @@ typedef struct GatewayQueue
 	bool change;       /* … and told: the state is another */
 	bool listed;       /* by the table, when it was read */
 	bool missing;      /* there is no such server, and that is said */
-	int finished;      /* since flow was last measured */
+	bool seen;         /* its fingerprint is taken */
+	uint64 fingerprint;
+	TimestampTz resumed_at; /* by sms_resume, last */
+	bool hurry;             /* messages that wait to be tried again become due … */
+	DuePlace due;           /* … and did so up to here */
+	int finished;           /* since flow was last measured */
 	double flow_since;
 	double flow; /* messages a second, lately */
 	struct GatewayQueue *next;
@@ -102,6 +108,7 @@ typedef enum ChoreId
 	CHORE_PAUSES,
 	CHORE_EVENTS,
 	CHORE_POLLS,
+	CHORE_HURRY,
 	CHORE_EXPIRY,
 	CHORE_REPORTS,
 	CHORE_RETENTION,
@@ -135,6 +142,15 @@ typedef struct Retention
 	int page;         /* messages at once */
 } Retention;
 
+/* What hurry.c is at. */
+typedef struct Hurry
+{
+	uint64 changes;             /* of the catalogs, as of its last look */
+	struct GatewayQueue *tried; /* in the transaction under way */
+	DuePlace next;              /* where that comes to */
+	bool more;
+} Hurry;
+
 /* Messages that another engine was sending when it ended, and that are not settled yet. */
 typedef struct Orphans
 {
@@ -166,6 +182,7 @@ typedef struct Engine
 	HttpQueue finished;
 	int nready;
 	int in_flight;
+	bool spaced;           /* a request was made that has its time */
 	int slots;             /* transfers that file descriptors allow */
 	int taken;             /* messages claimed in the round under way */
 	double slots_again_at; /* when that is counted again; 0: it is not reduced */
@@ -182,6 +199,7 @@ typedef struct Engine
 	bool reports_for_answers; /* answers were recorded since reports were matched last */
 	ChoreState chores[CHORE_COUNT];
 	Retention retention;
+	Hurry hurry;
 	double retry_at; /* after an error */
 	double error_wait;
 	double error_max;

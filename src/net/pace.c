@@ -26,10 +26,10 @@
 #define ENOUGH_RISE 8      /* … while the rate doubles */
 #define STALE       60000.0
 #define MOST        0.6
-#define TOO_MANY    0.15 /* refusals */
-#define SOME        0.05
+#define TOO_MANY    0.18 /* refusals */
+#define SOME        0.10
 #define FEW         0.03
-#define IN_USE      0.7  /* of the rate: else it is not the rate that limits */
+#define IN_USE      0.6 /* of the rate, at least, as timers are coarse: else it is not the rate that limits */
 #define RISE        0.05 /* of the rate at a look without refusals, or in a twentieth of the time */
 #define RISE_MORE   3    /* looks after which that doubles */
 #define NEAR_TOP    0.97 /* of the last rate that was too much … */

@@ -190,7 +190,7 @@ test_shut(void **state)
 	pass(&w, 600);
 	assert_above(30, (double) w.nrefused);
 	w.shut = false;
-	pass(&w, 75);
+	pass(&w, 90);
 	assert_above(pass(&w, 10), 0.9);
 }
 
