@@ -20,6 +20,7 @@
 #include "engine/hurry.h"
 #include "engine/lanes.h"
 #include "engine/orphans.h"
+#include "engine/pauses.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
 #include "miscadmin.h"
@@ -110,9 +111,9 @@ static void
 write_pause(Engine *engine, ChoreState *state)
 {
 	(void) state;
-	engine->pause_written = queue_with_news(engine, engine->pause_written);
+	engine->pause_written = pauses_with_news(engine, engine->pause_written);
 	if (engine->pause_written != NULL)
-		queue_write_pause(engine->pause_written);
+		pauses_write(engine->pause_written);
 }
 
 static void
@@ -120,7 +121,7 @@ pause_was_written(Engine *engine, ChoreState *state)
 {
 	(void) state;
 	if (engine->pause_written != NULL)
-		queue_pause_written(engine->pause_written);
+		pauses_written(engine->pause_written);
 }
 
 static void
@@ -438,7 +439,7 @@ is_called_for(const Engine *engine, int id)
 	switch (id)
 	{
 		case CHORE_PAUSES:
-			return queue_with_news(engine, NULL) != NULL;
+			return pauses_with_news(engine, NULL) != NULL;
 		case CHORE_EVENTS:
 			return event_count() > 0;
 		case CHORE_HURRY:

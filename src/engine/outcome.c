@@ -21,6 +21,7 @@
 #define RECORD_DELAY      4.0   /* ms that an outcome may wait for company … */
 #define RECORD_DELAY_BUSY 25.0  /* … while there is more to send anyway */
 #define HELD_RETRY        60000 /* ms until a message without credentials is tried again */
+#define PROBE_LATER       1000  /* ms that a message which may be at fault waits longer than its gateway */
 #define REPEAT_MARGIN     600   /* s before the end of a repeat window */
 
 /* Returns an answer that tells nothing yet; it lives as long as its message. */
@@ -155,6 +156,27 @@ outcome_try_again(Engine *engine, OutboxItem *item, bool unsure)
 		outcome_add(engine, item, STATUS_QUEUED, next);
 }
 
+/*
+ * A message that the gateway did not take: if that was not its fault, its turn stays, and its attempts.  If it
+ * may have been, another one is the next that is tried.
+ */
+static void
+put_back(Engine *engine, OutboxItem *item)
+{
+	const GatewayQueue *queue = item->queue;
+
+	if (!item->suspect)
+		outcome_add(engine, item, STATUS_QUEUED, item->due);
+	else if (queue->state == GATEWAY_PAUSED && !queue->by_user)
+		outcome_add(engine, item, STATUS_QUEUED,
+					TimestampTzPlusMilliseconds(GetCurrentTimestamp(), queue->probe_wait + PROBE_LATER));
+	else
+	{
+		item->attempts++;
+		outcome_try_again(engine, item, false);
+	}
+}
+
 /* Decides what becomes of a message that was answered. */
 static void
 judge_message(Engine *engine, OutboxItem *item)
@@ -189,8 +211,7 @@ judge_message(Engine *engine, OutboxItem *item)
 			queue_push_again(engine, item->queue, item);
 			break;
 		case VERDICT_GATEWAY:
-			/* It was not the message's fault: its turn stays, and its attempts. */
-			outcome_add(engine, item, STATUS_QUEUED, item->due);
+			put_back(engine, item);
 			break;
 	}
 }
@@ -237,16 +258,26 @@ is_out_of_reach(const Answer *answer)
 		   (answer->http_status == 0 || answer->http_status >= 500);
 }
 
+/* May an answer that refuses all be to one message alone?  Firewalls dislike texts. */
+static bool
+is_suspect(const Answer *answer)
+{
+	return answer->http_status == 403 || answer->http_status == 404 || answer->http_status == 405;
+}
+
 /* Learns about the gateway from an answer. */
 static void
-judge_gateway(Engine *engine, const OutboxItem *item)
+judge_gateway(Engine *engine, OutboxItem *item)
 {
 	GatewayQueue *queue = item->queue;
 	const Answer *answer = item->answer;
 
+	item->suspect = answer->verdict == VERDICT_GATEWAY && is_suspect(answer);
 	if (queue->by_user)
 		return;
-	if (answer->verdict == VERDICT_GATEWAY)
+	if (item->suspect)
+		queue_suspect(queue, item->row.id, answer);
+	else if (answer->verdict == VERDICT_GATEWAY)
 		queue_pause(queue, answer);
 	else if (answer->verdict == VERDICT_THROTTLED)
 		queue_rest(queue, answer, item->started_at);

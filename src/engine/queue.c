@@ -21,6 +21,7 @@
 
 #define PROBE_FIRST       5000.0   /* ms until a paused gateway is tried again … */
 #define PROBE_MAX         900000.0 /* … doubling up to this */
+#define SUSPECT_MAX       60000.0  /* … or this, if it may be that only some messages are refused */
 #define FAILURES          5        /* to reach a gateway, in a row, are trouble */
 #define UNREACHABLE_FIRST 1000.0
 #define UNREACHABLE_MAX   300000.0
@@ -251,15 +252,11 @@ static const char *const state_names[] = {
 	[GATEWAY_PAUSED] = "paused",
 };
 
-/* The state of a name as the table has it. */
-static GatewayState
-state_of_name(const char *name)
+/* The name of a state, as the table of pauses has it. */
+const char *
+queue_state_name(GatewayState state)
 {
-	int state = GATEWAY_PAUSED;
-
-	while (state > GATEWAY_ACTIVE && strcmp(state_names[state], name) != 0)
-		state--;
-	return (GatewayState) state;
+	return state_names[state];
 }
 
 /* A gateway comes into a state: of trouble there is one warning, whatever follows. */
@@ -309,6 +306,29 @@ queue_pause(GatewayQueue *queue, const Answer *answer)
 }
 
 /*
+ * An answer that may be to the message alone, as a firewall refuses a text, or to all, as a path is wrong: several
+ * messages in a row that draw it are the gateway's trouble.
+ */
+void
+queue_suspect(GatewayQueue *queue, int64 id, const Answer *answer)
+{
+	if (queue->state <= GATEWAY_RESTING)
+	{
+		for (int i = 0; i < queue->nsuspects; i++)
+		{
+			if (queue->suspects[i] == id)
+				return;
+		}
+		if (queue->nsuspects < (int) lengthof(queue->suspects))
+		{
+			queue->suspects[queue->nsuspects++] = id;
+			return;
+		}
+	}
+	have_trouble(queue, GATEWAY_PAUSED, answer, PROBE_FIRST, SUSPECT_MAX);
+}
+
+/*
  * A request found nobody, or somebody who is broken.  One may be the message's bad luck; several in a
  * row are the gateway's trouble.
  */
@@ -353,12 +373,12 @@ queue_rests(const GatewayQueue *queue, double now)
 }
 
 /* Lets a gateway begin anew, whatever it was. */
-static void
-be_active(GatewayQueue *queue)
+void
+queue_begin_anew(GatewayQueue *queue)
 {
 	queue->state = GATEWAY_ACTIVE;
 	queue->by_user = false;
-	queue->failures = 0;
+	queue->failures = queue->nsuspects = 0;
 	queue->held_until = 0;
 	queue->pace = (Pace){0};
 	use_rate(queue);
@@ -370,7 +390,7 @@ recover(GatewayQueue *queue)
 {
 	ereport(LOG, (errmsg("gateway \"%s\" sends again after %.0f s: %d requests had failed",
 						 NameStr(queue->name), (GetCurrentTimestamp() - queue->since) / 1e6, queue->lost)));
-	be_active(queue);
+	queue_begin_anew(queue);
 	queue->news = queue->change = true;
 }
 
@@ -383,7 +403,7 @@ queue_recovered(GatewayQueue *queue, double started_at)
 {
 	bool shut = queue->pace.shut;
 
-	queue->failures = 0;
+	queue->failures = queue->nsuspects = 0;
 	pace_taken(&queue->pace, now_ms(), started_at);
 	if (shut && !queue->pace.shut)
 		queue->held_until = 0;
@@ -412,9 +432,25 @@ queue_measure_flow(Engine *engine, double now)
 	}
 }
 
+/* Takes over trouble that another engine had: a new one has not tried yet, and waits at first as that would have. */
+void
+queue_inherit(GatewayQueue *queue, GatewayState state, TimestampTz since, double wait)
+{
+	double now = now_ms();
+
+	queue->state = state;
+	queue->since = since;
+	queue->calm_at = now + CALM;
+	queue->probe_wait = state == GATEWAY_UNREACHABLE ? UNREACHABLE_FIRST : PROBE_FIRST;
+	if (state == GATEWAY_RESTING)
+		queue->held_until = now + Min(wait, guc_retry_max);
+	else
+		queue->probe_at = now + Max(queue->probe_wait, wait);
+}
+
 /* Makes the messages of a gateway due that wait to be tried again. */
-static void
-hurry_messages(GatewayQueue *queue)
+void
+queue_hurry(GatewayQueue *queue)
 {
 	queue->hurry = true;
 	queue->due = DUE_START;
@@ -424,7 +460,7 @@ hurry_messages(GatewayQueue *queue)
 void
 queue_try_now(GatewayQueue *queue)
 {
-	hurry_messages(queue);
+	queue_hurry(queue);
 	if (queue->by_user || queue->state == GATEWAY_ACTIVE)
 		return;
 	if (queue->state == GATEWAY_RESTING)
@@ -435,141 +471,8 @@ queue_try_now(GatewayQueue *queue)
 }
 
 /* ------------------------------------------------------------------------
- * The table of pauses
+ * Time
  * ------------------------------------------------------------------------ */
-
-/* Returns the next gateway whose pause is to be written, in turn; NULL if there is none. */
-GatewayQueue *
-queue_with_news(const Engine *engine, const GatewayQueue *last)
-{
-	for (GatewayQueue *queue = last != NULL ? last->next : NULL; queue != NULL; queue = queue->next)
-	{
-		if (queue->news)
-			return queue;
-	}
-	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-	{
-		if (queue->news)
-			return queue;
-	}
-	return NULL;
-}
-
-/* Tells those who listen that a gateway is in another state. */
-static void
-tell_state(const GatewayQueue *queue, const char *state, const char *reason)
-{
-	const char *name = NameStr(queue->name);
-	char *text;
-
-	if (gateway_events(name) == EVENTS_OFF)
-		return;
-	text = gateway_text(name, state, reason);
-	if (text == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	event_say(pstrdup(text));
-	free(text);
-}
-
-/* When a gateway in trouble is tried; DT_NOEND: it is sent what it takes. */
-static TimestampTz
-next_try(const GatewayQueue *queue)
-{
-	bool rests = queue->state == GATEWAY_RESTING;
-	double wait = (rests ? queue->held_until : queue->probe_at) - now_ms();
-
-	return rests && wait <= 0 ? DT_NOEND : GetCurrentTimestamp() + (TimestampTz) (wait * 1000);
-}
-
-/* In a transaction: writes into the table of pauses what is new of a gateway, and tells of a new state. */
-void
-queue_write_pause(const GatewayQueue *queue)
-{
-	const char *name = NameStr(queue->name);
-	const char *state = state_names[queue->state];
-	const char *reason = queue->state != GATEWAY_ACTIVE ? from_utf8(queue->reason) : NULL;
-
-	if (reason == NULL)
-		pause_end(name);
-	else
-		pause_note(name, state, reason, queue->since, next_try(queue));
-	if (queue->change)
-		tell_state(queue, state, reason);
-}
-
-/* After commit: what queue_write_pause() wrote is no news any more. */
-void
-queue_pause_written(GatewayQueue *queue)
-{
-	queue->news = queue->change = false;
-}
-
-/* Takes over one row of the table: what another engine, or the user, has put there. */
-static void
-take_over(GatewayQueue *queue, const GatewayPause *pause)
-{
-	double first = pause->state[0] == 'u' ? UNREACHABLE_FIRST : PROBE_FIRST;
-	double wait =
-		pause->next_probe_at == DT_NOEND ? 0 : ms_until(pause->next_probe_at, GetCurrentTimestamp());
-	double now = now_ms();
-
-	queue->listed = true;
-	if (strcmp(pause->state, "resumed") == 0)
-	{
-		if (pause->since == queue->resumed_at)
-			return;
-		queue->resumed_at = pause->since;
-		be_active(queue);
-		hurry_messages(queue);
-		return;
-	}
-	if (pause->by_user)
-		queue->state = GATEWAY_PAUSED;
-	else if (queue->state == GATEWAY_ACTIVE && !queue->news)
-	{
-		/* A new engine has not tried it yet, and waits at first as the old one would have. */
-		queue->state = state_of_name(pause->state);
-		queue->since = pause->since;
-		queue->calm_at = now + CALM;
-		queue->probe_wait = first;
-		if (queue->state == GATEWAY_RESTING)
-			queue->held_until = now + Min(wait, guc_retry_max);
-		else
-			queue->probe_at = now + Max(first, wait);
-	}
-	queue->by_user = pause->by_user;
-}
-
-/*
- * In a round: takes over what the table of pauses says, if it changed, but for what is new here.  False if that is
- * not known yet, as somebody has locked the table.
- */
-bool
-queue_read_pauses(Engine *engine)
-{
-	List *pauses;
-	ListCell *lc;
-
-	if (!engine->pauses_stale)
-		return true;
-	if (!pause_list(&pauses))
-		return engine->pauses_known;
-	engine->pauses_stale = false;
-	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-		queue->listed = false;
-	foreach (lc, pauses)
-	{
-		GatewayPause *pause = lfirst(lc);
-
-		take_over(queue_find(engine, NameStr(pause->gateway)), pause);
-	}
-	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-	{
-		if (queue->state != GATEWAY_ACTIVE && !queue->listed && !queue->news)
-			be_active(queue); /* sms_resume */
-	}
-	return true;
-}
 
 /* Returns milliseconds until a gateway may do what it may not do now; infinite if that is never. */
 double

@@ -21,13 +21,14 @@ extern void queue_measure_flow(Engine *engine, double now);
 extern void queue_rest(GatewayQueue *queue, const Answer *answer, double started_at);
 extern bool queue_rests(const GatewayQueue *queue, double now);
 extern void queue_pause(GatewayQueue *queue, const Answer *answer);
+extern void queue_suspect(GatewayQueue *queue, int64 id, const Answer *answer);
 extern void queue_unreachable(GatewayQueue *queue, const Answer *answer);
 extern bool queue_recovered(GatewayQueue *queue, double started_at);
 extern void queue_try_now(GatewayQueue *queue);
-extern GatewayQueue *queue_with_news(const Engine *engine, const GatewayQueue *last);
-extern void queue_write_pause(const GatewayQueue *queue);
-extern void queue_pause_written(GatewayQueue *queue);
-extern bool queue_read_pauses(Engine *engine);
+extern const char *queue_state_name(GatewayState state);
+extern void queue_inherit(GatewayQueue *queue, GatewayState state, TimestampTz since, double wait);
+extern void queue_begin_anew(GatewayQueue *queue);
+extern void queue_hurry(GatewayQueue *queue);
 extern double queue_time_to_wait(const Engine *engine, double now);
 
 #endif /* SMS_ENGINE_QUEUE_H */

@@ -59,6 +59,8 @@ typedef struct GatewayQueue
 	double held_until; /* a rest */
 	double calm_at;    /* resting: when that is over, if it asks for no other rest */
 	int failures;      /* to reach it, in a row */
+	int64 suspects[2]; /* messages whose fault a refusal may be, without a success since */
+	int nsuspects;
 	GatewayState state;
 	bool by_user;      /* paused by sms_pause */
 	TimestampTz since; /* when the state began */

@@ -58,6 +58,7 @@ typedef struct OutboxItem
 	TimestampTz next_attempt_at; /* while new_status is queued */
 	TimestampTz sent_at;         /* 0: NULL */
 	TimestampTz poll_at;         /* when to ask whether it was delivered; 0: not */
+	bool suspect;                /* the answer may be to this message alone */
 	Answer *answer;              /* NULL only where the row is unchanged */
 	char *new_details;           /* JSON, or NULL */
 } OutboxItem;

@@ -18,7 +18,7 @@
  *	POST   /simulator/balance   {"balance": 1000}
  *
  * A fault applies to the next "count" requests (absent: all) whose path begins
- * with "match" (absent: any); "share" (0 to 1) makes it hit at random.  Faults:
+ * with "match" (absent: any) and whose text holds "phrase" (absent: any); "share" (0 to 1) makes it hit at random.  Faults:
  *	latency (value: ms)         hang                close (after acting on the request)
  *	refuse (close before acting) http (value: status) retry_after (value: seconds)
  *	code (text: the provider's) garbage             empty          html
@@ -65,6 +65,7 @@ typedef struct Fault
 	char name[16];
 	char match[64];
 	char text[1024];
+	char phrase[64]; /* only requests in whose text this stands */
 	double value;
 	double share;
 	long count; /* left; -1: without end */
@@ -658,9 +659,10 @@ interits_send(Exchange *x, struct MHD_Connection *connection, struct json_object
 
 /* Is this fault in force for this request?  Counts it. */
 static bool
-strikes(Fault *fault, const char *path)
+strikes(Fault *fault, const char *path, const char *content)
 {
-	if (fault->count == 0 || strncmp(path, fault->match, strlen(fault->match)) != 0 ||
+	if (fault->count == 0 || strstr(content, fault->phrase) == NULL ||
+		strncmp(path, fault->match, strlen(fault->match)) != 0 ||
 		(fault->share < 1 && drand48() >= fault->share))
 		return false;
 	if (fault->count > 0)
@@ -786,6 +788,8 @@ add_fault(Exchange *x, struct json_object *body)
 		return;
 	}
 	json_text(body, "match", fault->match, sizeof(fault->match));
+	fault->phrase[0] = '\0';
+	json_text(body, "phrase", fault->phrase, sizeof(fault->phrase));
 	json_text(body, "text", fault->text, sizeof(fault->text));
 	fault->value = json_text(body, "value", number, sizeof(number)) ? atof(number) : 0;
 	fault->share = json_text(body, "share", number, sizeof(number)) ? atof(number) : 1;
@@ -925,12 +929,13 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 	received++;
 	for (int i = 0; i < nfaults; i++)
 	{
-		if (strcmp(faults[i].name, "refuse") == 0 && strikes(&faults[i], path))
+		if (strcmp(faults[i].name, "refuse") == 0 && strikes(&faults[i], path, ""))
 		{
 			json_object_put(body);
 			return false;
 		}
-		if (strcmp(faults[i].name, "rate") == 0 && strikes(&faults[i], path) && is_too_fast(&faults[i], x))
+		if (strcmp(faults[i].name, "rate") == 0 && strikes(&faults[i], path, "") &&
+			is_too_fast(&faults[i], x))
 		{
 			json_object_put(body);
 			return true;
@@ -979,7 +984,7 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 	for (int i = 0; i < nfaults; i++)
 	{
 		if (strcmp(faults[i].name, "refuse") != 0 && strcmp(faults[i].name, "rate") != 0 &&
-			strcmp(faults[i].name, "latency") != 0 && strikes(&faults[i], path))
+			strcmp(faults[i].name, "latency") != 0 && strikes(&faults[i], path, content))
 			open = apply_fault(&faults[i], x, path) && open;
 	}
 	json_object_put(body);
@@ -1105,7 +1110,7 @@ on_request(void *arg, struct MHD_Connection *connection, const char *path, const
 	}
 	for (int i = 0; i < nfaults && !x->delayed && strncmp(path, "/simulator/", 11) != 0; i++)
 	{
-		if (strcmp(faults[i].name, "latency") == 0 && strikes(&faults[i], path))
+		if (strcmp(faults[i].name, "latency") == 0 && strikes(&faults[i], path, ""))
 			latency += faults[i].value;
 	}
 	x->delayed = true;
