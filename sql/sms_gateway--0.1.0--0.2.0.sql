@@ -116,6 +116,8 @@ SELECT sms_gateway_update_rows();
 DROP FUNCTION sms_gateway_update_rows();
 ALTER TABLE sms_outbox DROP CONSTRAINT queued_has_a_time,
     ADD CONSTRAINT queued_has_a_time CHECK ((status OPERATOR(pg_catalog.=) 'queued') OPERATOR(pg_catalog.=) (next_attempt_at IS NOT NULL));
+CREATE INDEX sms_outbox_next ON sms_outbox (next_attempt_at, gateway, priority)
+    WHERE status OPERATOR(pg_catalog.=) 'queued';
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
 GRANT SELECT (ended_at) ON sms_outbox TO pg_monitor;

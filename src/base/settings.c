@@ -54,8 +54,9 @@ settings_define(void)
 							   PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("sms_gateway.max_in_flight",
 							"Requests of a worker that may be under way at once, over all gateways.",
-							"The server option max_in_flight limits each gateway.", &guc_max_in_flight, 1000,
-							1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							"The server option max_in_flight limits each gateway. An eighth more is kept for "
+							"gateways that have few requests under way.",
+							&guc_max_in_flight, 1000, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("sms_gateway.batch_size", "Messages that are claimed at once.", NULL,
 							&guc_batch_size, 500, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(

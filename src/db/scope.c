@@ -27,7 +27,8 @@ static void
 pin_planner(GucAction action)
 {
 	static const char *const off[] = {
-		"enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_hashjoin", "enable_mergejoin", "jit",
+		"enable_seqscan",  "enable_bitmapscan", "enable_sort", "enable_incremental_sort",
+		"enable_hashjoin", "enable_mergejoin",  "jit",
 	};
 
 	for (int i = 0; i < (int) lengthof(off); i++)

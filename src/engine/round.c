@@ -115,12 +115,10 @@ record_news(Engine *engine)
 static void
 claim_messages(Engine *engine, Claimed *claimed)
 {
-	TimestampTz wall;
-
-	if (engine->look)
-		lane_discover(engine);
 	/* A lease is of messages that were due when it was taken: orphans are known by that. */
-	wall = GetCurrentTimestamp();
+	TimestampTz wall = GetCurrentTimestamp();
+
+	lane_discover(engine, wall);
 	claimed->items = lane_claim(engine, claimed->context, wall);
 	if (claimed->items != NIL)
 		claimed->lease = lease_add(claimed->items, wall);

@@ -19,6 +19,7 @@
 #include "utils/hsearch.h"
 
 #define SAFETY_POLL 5000.0 /* ms between looks that nobody asked for */
+#define LANES_MAX   64     /* of one gateway */
 
 /* The messages of one claim that are not settled yet. */
 typedef struct Lease
@@ -68,7 +69,13 @@ typedef struct GatewayQueue
 	bool missing;      /* there is no such server, and that is said */
 	int finished;      /* since flow was last measured */
 	double flow_since;
-	double flow; /* messages a second, lately */
+	double flow;           /* messages a second, lately */
+	Lane lanes[LANES_MAX]; /* highest priority first */
+	int nlanes;
+	int turn;          /* in the claim under way: the lane that is next */
+	int below;         /* of priorities below this, messages may be due that no lane is for */
+	double search_at;  /* not before; 0: at once */
+	bool search_again; /* from the start, when that is at its end */
 	struct GatewayQueue *next;
 } GatewayQueue;
 
@@ -150,9 +157,8 @@ typedef struct Engine
 	MemoryContext scratch; /* of one turn of the loop */
 	HTAB *items;           /* messages in our hands, by id */
 	GatewayQueue *queues;
-	Lane *lanes;
-	int nlanes;
-	int lanes_size;
+	TimestampTz noticed;  /* what was due by then has its lane, or is searched for */
+	TimestampTz next_due; /* of what was not, the first */
 	dlist_head outcomes;
 	int noutcomes;
 	double record_at; /* when the outcomes at hand are to be recorded */
