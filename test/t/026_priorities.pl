@@ -27,12 +27,12 @@ sub queue_all_priorities
 	return;
 }
 
-# The seconds that a message of a gateway takes until it is sent; the median and the worst of ten.
+# The seconds that a message of a gateway takes until it is sent; the median and the worst of five.
 sub seconds_to_send
 {
 	my ($gateway, %columns) = @_;
 	my @took;
-	for (1 .. 10)
+	for (1 .. 5)
 	{
 		my $text = 'healthy ' . ++$serial;
 		queue_text($gateway, $text, %columns);
@@ -41,7 +41,7 @@ sub seconds_to_send
 			WHERE content = '$text'");
 	}
 	@took = sort { $a <=> $b } @took;
-	return ($took[5], $took[9]);
+	return ($took[2], $took[4]);
 }
 
 sub is_soon
@@ -62,8 +62,9 @@ sub drain_rate
 		SELECT '$gateway', '0901234567', 'drained' FROM generate_series(1, $count)");
 	my $seconds = took(sub {
 		ask("SELECT sms_resume('$gateway')");
-		wait_until(sub { sleep 0.05; ask("SELECT EXISTS (SELECT FROM sms_outbox    -- time itself: looks take some
-			WHERE gateway = '$gateway' AND status = 'queued' AND next_attempt_at < 'infinity')") eq 'f' }, 60);
+		my $any = "SELECT EXISTS (SELECT FROM sms_outbox
+			WHERE gateway = '$gateway' AND status = 'queued' AND next_attempt_at < 'infinity')";
+		wait_until(sub { ask($any) eq 'f' }, 60);
 	});
 	return $count / $seconds;
 }
@@ -117,7 +118,6 @@ subtest 'after a restart' => sub {
 	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'waits%' AND status = 'sent'", '3', 'all are found',
 		seconds => 3);
 	ask("DELETE FROM sms_outbox WHERE content = 'later'");
-	is_idle('all gone');
 };
 
 subtest 'thousands of priorities at once go in their order' => sub {
