@@ -87,8 +87,15 @@ typedef struct StartSlot
 	volatile unsigned char started; /* NOT_STARTED, or anything else */
 	volatile unsigned char answered;
 	pg_crc32c answer_crc;
-	TimestampTz answered_at;
-	Answer answer;
+	/* what answer_crc is of, as far as there are texts: no more of the slot is touched */
+	struct
+	{
+		TimestampTz answered_at;
+		Verdict verdict;
+		int http_status;
+		int size;                   /* of all texts */
+		char texts[sizeof(Answer)]; /* those of an Answer, each with its NUL */
+	} answer;
 } StartSlot;
 
 StaticAssertDecl(sizeof(StartSlot) <= SLOT_SIZE, "a slot has room");
@@ -105,6 +112,21 @@ struct Starts
 	HTAB *old;       /* of another engine: its messages' slots; NULL: none */
 	double retry_at; /* not before that is the file made, or made longer */
 	bool warned;
+};
+
+#define ANSWER_TEXT(field)                                                                                   \
+	{                                                                                                        \
+		offsetof(Answer, field), sizeof(((Answer *) NULL)->field)                                            \
+	}
+
+/* The texts of an Answer, in the order of a slot. */
+static const struct
+{
+	size_t offset;
+	size_t size;
+} answer_texts[] = {
+	ANSWER_TEXT(code),         ANSWER_TEXT(message),     ANSWER_TEXT(smsid),
+	ANSWER_TEXT(id_omni_mess), ANSWER_TEXT(referent_id), ANSWER_TEXT(token),
 };
 
 typedef struct OldSlot
@@ -358,11 +380,19 @@ find_old(const Starts *starts, int64 id, TimestampTz claimed_at)
 	return old != NULL && old->slot >= 0 ? slot_at(starts, old->slot) : NULL;
 }
 
+static pg_crc32c
+crc_of_answer(const StartSlot *slot)
+{
+	return crc_of(&slot->answer, offsetof(StartSlot, answer.texts) - offsetof(StartSlot, answer) +
+									 (size_t) slot->answer.size);
+}
+
 /* Has this slot an answer, and a whole one? */
 static bool
 has_answer(const StartSlot *slot)
 {
-	return slot->answered == ANSWERED && crc_of(&slot->answer, sizeof(slot->answer)) == slot->answer_crc;
+	return slot->answered == ANSWERED && slot->answer.size >= 0 &&
+		   slot->answer.size <= (int) sizeof(slot->answer.texts) && crc_of_answer(slot) == slot->answer_crc;
 }
 
 /* Says what the note knows of a message that another engine had claimed at a time; until starts_forget(). */
@@ -378,14 +408,21 @@ starts_find(const Starts *starts, int64 id, TimestampTz claimed_at)
 	return slot->started == NOT_STARTED ? START_NOT_YET : START_BEGAN;
 }
 
-/* Copies the answer of a message that is START_ANSWERED; returns when it came. */
+/* Fills in the answer, an empty one, of a message that is START_ANSWERED; returns when it came. */
 TimestampTz
 starts_read_answer(const Starts *starts, int64 id, TimestampTz claimed_at, Answer *answer)
 {
 	const StartSlot *slot = find_old(starts, id, claimed_at);
+	const char *text = slot->answer.texts;
 
-	*answer = slot->answer;
-	return slot->answered_at;
+	answer->verdict = slot->answer.verdict;
+	answer->http_status = slot->answer.http_status;
+	for (int i = 0; i < (int) lengthof(answer_texts); i++)
+	{
+		strlcpy((char *) answer + answer_texts[i].offset, text, answer_texts[i].size);
+		text += strlen(text) + 1;
+	}
+	return slot->answer.answered_at;
 }
 
 /* Takes what is in a slot out of the note. */
@@ -559,12 +596,18 @@ void
 starts_answered(const OutboxItem *item)
 {
 	StartSlot *slot = item->start;
+	char *end;
 
 	if (slot == NULL)
 		return;
-	memcpy(&slot->answer, item->answer, sizeof(Answer));
-	slot->answered_at = GetCurrentTimestamp();
-	slot->answer_crc = crc_of(&slot->answer, sizeof(slot->answer));
+	slot->answer.answered_at = GetCurrentTimestamp();
+	slot->answer.verdict = item->answer->verdict;
+	slot->answer.http_status = item->answer->http_status;
+	end = slot->answer.texts;
+	for (int i = 0; i < (int) lengthof(answer_texts); i++)
+		end = stpcpy(end, (const char *) item->answer + answer_texts[i].offset) + 1;
+	slot->answer.size = (int) (end - slot->answer.texts);
+	slot->answer_crc = crc_of_answer(slot);
 	pg_write_barrier();
 	slot->answered = ANSWERED;
 }
