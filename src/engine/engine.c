@@ -299,6 +299,9 @@ destroy(Engine *engine)
 		if (entry->item->transfer != NULL)
 			http_release(entry->item->transfer);
 	}
+	starts_close(engine->starts);
+	if (engine->state == OUTBOX_GONE)
+		starts_remove();
 	running = NULL;
 	event_keep_in(NULL);
 	MemoryContextDelete(engine->context);

@@ -120,8 +120,10 @@ claim_messages(Engine *engine, Claimed *claimed)
 
 	lane_discover(engine, wall);
 	claimed->items = lane_claim(engine, claimed->context, wall);
-	if (claimed->items != NIL)
-		claimed->lease = lease_add(claimed->items, wall);
+	if (claimed->items == NIL)
+		return;
+	claimed->lease = lease_add(claimed->items, wall);
+	starts_cover(engine->starts, claimed->items, wall);
 }
 
 /* The work of a round, inside its transaction. */
@@ -197,6 +199,7 @@ forget_items(Engine *engine)
 		dlist_delete(iter.cur);
 		engine->noutcomes--;
 		hash_search(engine->items, &item->row.id, HASH_REMOVE, NULL);
+		starts_release(engine->starts, item);
 		item_free(item);
 	}
 }
@@ -325,10 +328,14 @@ transact(Engine *engine, Claimed *claimed)
 	return committed;
 }
 
-/* After a round that failed: it is tried again after a while, longer each time. */
+/* After a round that failed: nothing is claimed, and it is tried again after a while, longer each time. */
 static void
-round_failed(Engine *engine)
+round_failed(Engine *engine, const Claimed *claimed)
 {
+	ListCell *lc;
+
+	foreach (lc, claimed->items)
+		starts_release(engine->starts, lfirst(lc));
 	engine->error_wait = Min(Max(engine->error_wait * 2, ERROR_FIRST), engine->error_max);
 	engine->retry_at = now_ms() + engine->error_wait;
 	lane_look_back(engine, DT_NOBEGIN);
@@ -381,7 +388,7 @@ round_run(Engine *engine)
 	if (transact(engine, &claimed))
 		round_committed(engine, &claimed, began);
 	else
-		round_failed(engine);
+		round_failed(engine, &claimed);
 	MemoryContextDelete(claimed.context);
 }
 

@@ -16,6 +16,8 @@
 #include "net/http.h"
 #include "outbox/claim.h"
 #include "outbox/cleanup.h"
+#include "outbox/lease.h"
+#include "outbox/starts.h"
 #include "utils/hsearch.h"
 
 #define SAFETY_POLL 5000.0 /* ms between looks that nobody asked for */
@@ -142,12 +144,13 @@ typedef struct Retention
 /* Messages that another engine was sending when it ended, and that are not settled yet. */
 typedef struct Orphans
 {
-	HTAB *ids;    /* NULL: not known yet */
-	int64 up_to;  /* the last lease of that engine */
-	int64 *found; /* as the transaction under way has found them */
-	int nfound;   /* so many */
-	double wait;  /* ms until those that somebody holds are tried again */
-	int nsettled; /* in that transaction */
+	HTAB *ids;     /* NULL: not known yet */
+	int64 up_to;   /* the last lease of that engine */
+	Doubt *found;  /* as the transaction under way has found them */
+	int nfound;    /* so many */
+	int unstarted; /* others of its leases, by the note of starts */
+	double wait;   /* ms until those that somebody holds are tried again */
+	int nsettled;  /* in that transaction */
 } Orphans;
 
 typedef struct Engine
@@ -172,6 +175,7 @@ typedef struct Engine
 	int slots;             /* transfers that file descriptors allow */
 	int taken;             /* messages claimed in the round under way */
 	double slots_again_at; /* when that is counted again; 0: it is not reduced */
+	Starts *starts;        /* NULL: not opened yet */
 	bool started;          /* orphans are known, and are not claimed */
 	Orphans orphans;
 	bool look;                   /* somebody queued something */
