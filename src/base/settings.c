@@ -15,6 +15,7 @@
 bool guc_enabled = true;
 char *guc_databases = NULL;
 char *guc_default_gateway = NULL;
+char *guc_place = NULL;
 int guc_max_in_flight = 1000;
 int guc_batch_size = 500;
 int guc_retry_initial = 1000;
@@ -52,6 +53,10 @@ settings_define(void)
 	DefineCustomStringVariable("sms_gateway.default_gateway", "Gateway of messages that name none.",
 							   "Empty: the only one that can send the message.", &guc_default_gateway, "",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("sms_gateway.place", "Name of the place where this server runs.",
+							   "A copy of its files has another one, and sends nothing. Empty: the machine "
+							   "and the data directory tell places apart.",
+							   &guc_place, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("sms_gateway.max_in_flight",
 							"Requests of a worker that may be under way at once, over all gateways.",
 							"The server option max_in_flight limits each gateway.", &guc_max_in_flight, 1000,

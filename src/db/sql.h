@@ -30,7 +30,7 @@
 #include "utils/queryenvironment.h"
 #include "utils/tuplestore.h"
 
-#define SQL_MAX_ARGS 8
+#define SQL_MAX_ARGS 10
 
 typedef struct Statement
 {

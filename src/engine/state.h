@@ -96,6 +96,7 @@ typedef struct Poller
 typedef enum ChoreId
 {
 	CHORE_ORPHANS,
+	CHORE_PLACE,
 	CHORE_PAUSES,
 	CHORE_EVENTS,
 	CHORE_POLLS,
