@@ -45,8 +45,8 @@ settings_define(void)
 {
 	DefineCustomBoolVariable("sms_gateway.enabled",
 							 "Sends messages; off holds them in the outbox and refuses sms_send.",
-							 "Switch it off before a file-level clone of a server is started.", &guc_enabled,
-							 true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							 "Switch it off before a standby is promoted to be a copy.", &guc_enabled, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("sms_gateway.databases", "Databases whose outbox a background worker drains.",
 							   "A comma-separated list; empty: all that have the extension.", &guc_databases,
 							   "", PGC_SIGHUP, GUC_LIST_INPUT, NULL, NULL, NULL);
