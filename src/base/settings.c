@@ -8,6 +8,7 @@
 
 #include "base/extension.h"
 #include "base/settings.h"
+#include "common/string.h"
 #include "datatype/timestamp.h"
 #include "utils/guc.h"
 
@@ -36,6 +37,18 @@ check_retention(int *value, void **extra, GucSource source)
 	return false;
 }
 
+/* It is written into databases of any encoding. */
+static bool
+check_place(char **value, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (pg_is_ascii(*value))
+		return true;
+	GUC_check_errdetail("It has characters other than ASCII.");
+	return false;
+}
+
 /*
  * Defines all settings; called once, when the library is loaded.  From then on the server refuses
  * others of this prefix.
@@ -56,7 +69,7 @@ settings_define(void)
 	DefineCustomStringVariable("sms_gateway.place", "Name of the place where this server runs.",
 							   "A copy of its files has another one, and sends nothing. Empty: the machine "
 							   "and the data directory tell places apart.",
-							   &guc_place, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+							   &guc_place, "", PGC_SIGHUP, 0, check_place, NULL, NULL);
 	DefineCustomIntVariable("sms_gateway.max_in_flight",
 							"Requests of a worker that may be under way at once, over all gateways.",
 							"The server option max_in_flight limits each gateway.", &guc_max_in_flight, 1000,

@@ -47,6 +47,7 @@
 #include "base/settings.h"
 #include "catalog/pg_namespace.h"
 #include "common/hashfn.h"
+#include "common/string.h"
 #include "db/place.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
@@ -96,7 +97,8 @@ read_directory(Place *place)
 	struct statx status;
 	struct statfs filesystem;
 
-	if (path != NULL && strlcpy(directory, path, sizeof(directory)) < sizeof(directory))
+	/* It is written into databases of any encoding. */
+	if (path != NULL && pg_is_ascii(path) && strlcpy(directory, path, sizeof(directory)) < sizeof(directory))
 		place->directory = directory;
 	free(path);
 	if (statfs(".", &filesystem) == 0 &&

@@ -186,6 +186,8 @@ subtest 'sms_gateway.place names a place, instead of the signs' => sub {
 		ask('SELECT pg_reload_conf()');
 		becomes('SHOW sms_gateway.place', $name, "the place is called \"$name\"");
 	};
+	like(error_of("ALTER SYSTEM SET sms_gateway.place = 'Hà Nội'"), qr/22023.*other than ASCII/s,
+		'a name that not every encoding has is refused');
 	$named->('hanoi');
 	becomes('SELECT place FROM sms_gateway_identity', 'hanoi', 'a server takes a name where it is');
 	sends('named', '… and sends');
