@@ -322,7 +322,10 @@ subtest 'pg_createsubscriber sends nothing twice' => sub {
 	$standby->start;
 	turn_to($standby);
 	is(ask($state), 'held', 'the subscriber is held');
-	$writer->kill_kill;
+	my $writes = "FROM pg_stat_activity WHERE query LIKE 'DO %window%' AND pid <> pg_backend_pid()";
+	ask_on($node, "SELECT pg_terminate_backend(pid) $writes");
+	$writer->finish;
+	becomes("SELECT count(*) $writes", 0, 'nothing more is queued', node => $node);
 	no_faults($simulator);
 	turn_to($node);
 	becomes("SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 0, 'all are sent', seconds => 60);
