@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "db/home.h"
 #include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/lanes.h"
@@ -20,6 +21,7 @@
 #include "engine/send.h"
 #include "miscadmin.h"
 #include "outbox/event.h"
+#include "outbox/identity.h"
 #include "outbox/lease.h"
 #include "outbox/record.h"
 #include "utils/memutils.h"
@@ -310,7 +312,11 @@ transact(Engine *engine, Claimed *claimed)
 			scope_leave_worker();
 		}
 		else
+		{
+			if (home_is_moved(true))
+				identity_mark_held();
 			PopActiveSnapshot();
+		}
 		host->commit(user, security);
 		committed = true;
 	}

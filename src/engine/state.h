@@ -105,6 +105,7 @@ typedef struct Poller
 typedef enum ChoreId
 {
 	CHORE_ORPHANS,
+	CHORE_PLACE,
 	CHORE_PAUSES,
 	CHORE_EVENTS,
 	CHORE_POLLS,
