@@ -41,12 +41,13 @@ COMMENT ON COLUMN sms_gateway_identity.born IS 'when that file was made';
 COMMENT ON COLUMN sms_gateway_identity.directory IS 'path of its data directory';
 COMMENT ON COLUMN sms_gateway_identity.citus_group IS 'its group in a Citus cluster';
 COMMENT ON COLUMN sms_gateway_identity.held IS 'it was found to be a copy of the files, and is held';
-CREATE FUNCTION sms_gateway_held() RETURNS text
-    AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION sms_gateway_held() IS
-    'internal: why nothing is sent from this database; NULL if nothing holds it';
-
 -- Gateways are found by their wrapper's belonging to the extension, not by its name.
+CREATE FUNCTION sms_gateway_held() RETURNS text
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION sms_gateway_held() IS
+    'internal: why nothing is sent from this database; NULL: it is';
+REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
 DROP VIEW sms_gateways;
 CREATE VIEW sms_gateways AS
 WITH RECURSIVE waiting(name) AS (

@@ -1,9 +1,11 @@
 -- Gateways at a glance.
 
 CREATE FUNCTION sms_gateway_held() RETURNS text
-    AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION sms_gateway_held() IS
-    'internal: why nothing is sent from this database; NULL if nothing holds it';
+    'internal: why nothing is sent from this database; NULL: it is';
+REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
 
 CREATE VIEW sms_gateways AS
 WITH RECURSIVE waiting(name) AS (

@@ -140,6 +140,9 @@ typedef struct Retention
 	PurgePlace after; /* what was looked at last; all zero: nothing */
 	PurgePlace tried; /* the end of the page under way */
 	int page;         /* messages at once */
+	int late;         /* messages in a row that took too long */
+	bool skipped;     /* some could not be deleted, since the look from the start */
+	double rest;      /* ms until the next look from the start, after such a one */
 } Retention;
 
 /* Messages that another engine was sending when it ended, and that are not settled yet. */
