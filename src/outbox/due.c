@@ -52,7 +52,7 @@ static Statement due_update = {
 
 /* Goes on to the next priority; false if there is none. */
 static bool
-next_priority_of(const char *gateway, DuePlace *place, TimestampTz now)
+next_priority_of(const char *gateway, HurryPlace *place, TimestampTz now)
 {
 	NameData name;
 	Datum values[2];
@@ -63,14 +63,14 @@ next_priority_of(const char *gateway, DuePlace *place, TimestampTz now)
 	values[1] = Int32GetDatum(place->priority);
 	found = sql_run(&due_next_priority, values) > 0;
 	if (found)
-		*place = (DuePlace){.priority = sql_int16(0, 0), .inside = true, .next_attempt_at = now};
+		*place = (HurryPlace){.priority = sql_int16(0, 0), .inside = true, .next_attempt_at = now};
 	sql_done();
 	return found;
 }
 
 /* Reads a page of a priority: those that wait to be tried again into *ids; returns how many it has read. */
 static int
-read_page(const char *gateway, DuePlace *place, TimestampTz now, Datum *ids, int *n)
+read_page(const char *gateway, HurryPlace *place, TimestampTz now, Datum *ids, int *n)
 {
 	NameData name;
 	Datum values[] = {
@@ -97,7 +97,7 @@ read_page(const char *gateway, DuePlace *place, TimestampTz now, Datum *ids, int
  * Returns false when there are no more.
  */
 bool
-due_page(const char *gateway, DuePlace *place)
+due_page(const char *gateway, HurryPlace *place)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Datum ids[PAGE];
@@ -117,7 +117,7 @@ due_page(const char *gateway, DuePlace *place)
 		Datum values[] = {sql_id_array(ids, n), TimestampTzGetDatum(now)};
 		Change change = {.statement = &due_update, .values = values};
 
-		(void) firing_try_without(&change);
+		firing_run_unheard(&change);
 	}
 	return true;
 }

@@ -159,7 +159,8 @@ subtest 'a text that a firewall refuses is its own trouble' => sub {
 	no_faults($simulator);
 	forget($simulator);
 	# The simulator matches paths: what goes to one gateway's path alone is refused while others are sent.
-	fault($simulator, fault => 'http', value => 403, text => 'Forbidden', match => '/api/vendor', phrase => 'DROP TABLE');
+	my @firewall = (fault => 'http', value => 403, text => 'Forbidden', match => '/api/vendor');
+	fault($simulator, @firewall, phrase => 'DROP TABLE');
 	my $log_from = length slurp_file($node->logfile);
 	queue_text('cpaas', 'DROP TABLE students', priority => 5);
 	becomes("SELECT result_code || ' ' || (attempts > 1)::text FROM sms_outbox WHERE content = 'DROP TABLE students'",
@@ -167,17 +168,17 @@ subtest 'a text that a firewall refuses is its own trouble' => sub {
 	is(ask(state_of('cpaas')), 'active', 'the gateway is not paused');
 	queue_many('cpaas', 'harmless', 20);
 	becomes(count_of('harmless', 'sent'), '20', 'others go');
-	unlike(substr(slurp_file($node->logfile), $log_from), qr/gateway "cpaas" is paused/, '… and nothing is said of a pause');
+	unlike(substr(slurp_file($node->logfile), $log_from), qr/gateway "cpaas" is paused/, '… and no pause is told');
 	ask("ALTER SERVER cpaas OPTIONS (ADD max_attempts '3')");
 	becomes(sub { status_of('DROP TABLE students') }, 'failed', 'it fails by itself');
 
 	no_faults($simulator);
-	fault($simulator, fault => 'http', value => 403, text => 'Forbidden', match => '/api/vendor');
+	fault($simulator, @firewall);
 	queue_many('cpaas', 'blocked', 30);
 	becomes(state_of('cpaas'), 'paused', 'several that are refused: the gateway is paused');
 	is(ask("SELECT count(*) FROM sms_outbox WHERE content LIKE 'blocked %' AND status = 'failed'"), '0', 'none fails');
 	no_faults($simulator);
-	fault($simulator, fault => 'http', value => 403, text => 'Forbidden', match => '/api/vendor', phrase => 'blocked 1');
+	fault($simulator, @firewall, phrase => 'blocked 1');
 	becomes(state_of('cpaas'), 'active', 'a probe with another message passes', seconds => 40);
 	becomes(sub { ask(count_of('blocked', 'sent')) >= 19 }, 1, '… and the others go', seconds => 20);
 };
