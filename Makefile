@@ -65,7 +65,7 @@ test/unit/run_unit: $(wildcard test/unit/*.c) $(PURE) $(HEADERS)
 	$(CC) -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -fsanitize=address,undefined -Isrc -o $@ \
 		test/unit/*.c $(PURE) -lcmocka -ljson-c -lm
 
-FUZZ_TARGETS = answers reports texts phones json dates options scrub
+FUZZ_TARGETS = answers requests reports texts phones json dates options scrub
 FUZZ_SECONDS ?= 600
 test/fuzz/fuzz_%: test/fuzz/fuzz.c $(PURE) $(HEADERS)
 	clang -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -DTARGET=$* -Wno-unused-function \
@@ -110,6 +110,6 @@ bench-compare:
 soak:
 	@test/setup test
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
-		TESTS="crash soak promotion operations" test/run
+		SMS_LONG_REST=1 TESTS="crash soak promotion operations wire addresses" test/run
 
 .PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare soak simulator unit floors fuzz fuzz-build fuzz-run

@@ -331,6 +331,7 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 		start_trace(t, request);
 	transfer_set_body(t);
 	transfer_set_repeat(t, endpoint, repeat_safe);
+	t->progress.started = request->started;
 	t->gate = t->multiplexes ? gate_find(endpoint->id) : NULL;
 	if (ok && t->gate != NULL)
 	{

@@ -1,5 +1,5 @@
-# A name whose address changes: followed within a minute, while connections to the old one live.  Takes longer than others,
-# and a namespace of its own for /etc/hosts: it runs where SMS_LONG_REST is set.
+# A name whose address changes: followed within a minute, while connections to the old one live.  That takes a minute,
+# and a namespace with an /etc/hosts of its own: it runs where SMS_LONG_REST is set.
 use strict;
 use warnings;
 use FindBin;
