@@ -110,6 +110,6 @@ bench-compare:
 soak:
 	@test/setup test
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
-		TESTS="crash soak promotion operations" test/run
+		SMS_LONG_REST=1 TESTS="crash soak promotion operations wire addresses" test/run
 
 .PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare soak simulator unit floors fuzz fuzz-build fuzz-run
