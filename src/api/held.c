@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "base/extension.h"
 #include "base/settings.h"
 #include "commands/dbcommands.h"
@@ -72,18 +71,12 @@ not_to_be_sent(void)
 	Oid schema;
 	char *version;
 
-	if (!guc_enabled)
-		return "sms_gateway.enabled is off";
 	if (home_find_extension(&extension, &schema, &version) && strcmp(version, SMS_GATEWAY_VERSION) != 0)
 		return psprintf(
 			"the library of version %s does not serve version %s; see ALTER EXTENSION sms_gateway UPDATE",
 			SMS_GATEWAY_VERSION, version);
 	home_forget(); /* a dump that was loaded has invalidated nothing */
-	if (!home_is_ours())
-		return "this database is a copy; see sms_adopt_outbox";
-	if (RecoveryInProgress())
-		return "this server is a standby, which sends nothing";
-	return NULL;
+	return home_held();
 }
 
 /* Internal SQL function: why nothing is sent from this database; NULL: it is. */

@@ -31,7 +31,7 @@
 #include "utils/reltrigger.h"
 #include "utils/tuplestore.h"
 
-#define SQL_MAX_ARGS 8
+#define SQL_MAX_ARGS 10
 
 typedef struct Statement
 {

@@ -16,6 +16,7 @@
 #include "base/settings.h"
 #include "commands/dbcommands.h"
 #include "db/lock.h"
+#include "db/home.h"
 #include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/lanes.h"
@@ -25,6 +26,7 @@
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
 #include "outbox/event.h"
+#include "outbox/identity.h"
 #include "outbox/report.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -108,6 +110,15 @@ settle_again(Engine *engine, ChoreState *state)
 {
 	(void) engine;
 	state->wanted = true;
+}
+
+static void
+write_place(Engine *engine, ChoreState *state)
+{
+	(void) engine;
+	(void) state;
+	if (home_is_unwritten())
+		identity_write_place();
 }
 
 static void
@@ -275,6 +286,7 @@ delete_old_counters(Engine *engine, ChoreState *state)
 static const Chore chores[CHORE_COUNT] = {
 	[CHORE_ORPHANS] = {"settle messages that were being sent", HUGE_VAL, 0, true, 0, settle_orphans, settled,
 					   settle_again},
+	[CHORE_PLACE] = {"write down where this server runs", HUGE_VAL, 0, true, 0, write_place, NULL, NULL},
 	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, 0, write_pause, pause_was_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, 0, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, 0, poll, polled, poll_failed},
@@ -477,6 +489,8 @@ is_called_for(const Engine *engine, int id)
 {
 	switch (id)
 	{
+		case CHORE_PLACE:
+			return home_is_unwritten();
 		case CHORE_PAUSES:
 			return queue_with_news(engine, NULL) != NULL;
 		case CHORE_EVENTS:
