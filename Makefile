@@ -7,7 +7,7 @@ EXTENSION_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" sms_gat
 MODULE_big = sms_gateway
 
 # Each folder of src is a floor: see src/README.md.  The pure ones know neither PostgreSQL nor libcurl; unit tests link them alone.
-PURE = $(wildcard src/text/*.c src/provider/*.c) src/net/progress.c src/net/trace.c src/net/url.c
+PURE = $(wildcard src/text/*.c src/provider/*.c) src/net/pace.c src/net/progress.c src/net/trace.c src/net/url.c
 HEADERS = $(wildcard src/*/*.h)
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 

@@ -12,7 +12,10 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -117,5 +120,18 @@ compat_owns_database(Oid database, Oid role)
 #else
 #define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0, true)
 #endif
+
+/* The process of a virtual transaction; 0: it has none, or is over. */
+static inline int
+compat_pid_of(VirtualTransactionId transaction)
+{
+#if PG_VERSION_NUM >= 170000
+	PGPROC *proc = ProcNumberGetProc(transaction.procNumber);
+#else
+	PGPROC *proc = BackendIdGetProc(transaction.backendId);
+#endif
+
+	return proc != NULL ? proc->pid : 0;
+}
 
 #endif /* SMS_COMPAT_H */

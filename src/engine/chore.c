@@ -15,11 +15,14 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "commands/dbcommands.h"
+#include "db/lock.h"
 #include "db/home.h"
 #include "db/sql.h"
 #include "engine/chore.h"
+#include "engine/hurry.h"
 #include "engine/lanes.h"
 #include "engine/orphans.h"
+#include "engine/pauses.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
 #include "miscadmin.h"
@@ -29,6 +32,7 @@
 #include "outbox/report.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define LOCK_WAIT      "20ms" /* for what cannot skip a lock: so long all sending stands still */
@@ -123,9 +127,9 @@ static void
 write_pause(Engine *engine, ChoreState *state)
 {
 	(void) state;
-	engine->pause_written = queue_with_news(engine, engine->pause_written);
+	engine->pause_written = pauses_with_news(engine, engine->pause_written);
 	if (engine->pause_written != NULL)
-		queue_write_pause(engine->pause_written);
+		pauses_write(engine->pause_written);
 }
 
 static void
@@ -133,7 +137,7 @@ pause_was_written(Engine *engine, ChoreState *state)
 {
 	(void) state;
 	if (engine->pause_written != NULL)
-		queue_pause_written(engine->pause_written);
+		pauses_written(engine->pause_written);
 }
 
 static void
@@ -169,6 +173,20 @@ poll_failed(Engine *engine, ChoreState *state)
 {
 	(void) state;
 	poll_aborted(engine);
+}
+
+static void
+hurry(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	hurry_work(engine);
+}
+
+static void
+hurried(Engine *engine, ChoreState *state)
+{
+	if (hurry_committed(engine))
+		go_on(engine, state, state->began);
 }
 
 static void
@@ -288,6 +306,8 @@ static const Chore chores[CHORE_COUNT] = {
 	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, 0, write_pause, pause_was_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, 0, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, 0, poll, polled, poll_failed},
+	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, 0, hurry, hurried,
+					 NULL},
 	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, 0, expire, NULL, NULL},
 	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, 0, match_reports, NULL,
 					   match_reports_again},
@@ -382,6 +402,31 @@ take_commit_error(Run *run)
 	warn(run, error);
 }
 
+/* In a transaction, before it enters the worker's scope, which reads this table: raises 55P03 if somebody has locked it. */
+void
+chore_lock_identity(const Engine *engine)
+{
+	if (OidIsValid(engine->identity) && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(engine->identity)))
+		lock_table(engine->identity, "sms_gateway_identity", AccessShareLock);
+}
+
+/*
+ * In a PG_CATCH block: a transaction of the engine has met an error.  That somebody has locked a table is told by a
+ * worker once, until a round succeeds.
+ */
+void
+chore_take_error(Engine *engine)
+{
+	bool locked = geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE;
+	bool told = locked && engine->lock_told;
+
+	engine->lock_told = locked;
+	if (told && !engine->host->ends_when_done)
+		engine->host->commit_failed();
+	else
+		engine->host->failed();
+}
+
 /* Runs a chore in a transaction of the host's; false if it failed. */
 static bool
 transact_chore(Run *run)
@@ -400,6 +445,7 @@ transact_chore(Run *run)
 		bool done = false;
 
 		PushActiveSnapshot(GetTransactionSnapshot());
+		chore_lock_identity(engine);
 		if (scope_enter_worker(host->held_level) == OUTBOX_READY)
 		{
 			MemoryContextSwitchTo(engine->scratch);
@@ -423,7 +469,7 @@ transact_chore(Run *run)
 		if (committing)
 			take_commit_error(run);
 		else
-			host->failed();
+			chore_take_error(engine);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(engine->scratch);
@@ -464,9 +510,11 @@ is_called_for(const Engine *engine, int id)
 		case CHORE_PLACE:
 			return home_is_unwritten();
 		case CHORE_PAUSES:
-			return queue_with_news(engine, NULL) != NULL;
+			return pauses_with_news(engine, NULL) != NULL;
 		case CHORE_EVENTS:
 			return event_count() > 0;
+		case CHORE_HURRY:
+			return hurry_called_for(engine);
 		default:
 			return engine->chores[id].wanted || !engine->chores[id].ran;
 	}

@@ -32,6 +32,7 @@
 #include "engine/send.h"
 #include "fmgr.h"
 #include "outbox/event.h"
+#include "outbox/notefile.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
@@ -153,6 +154,10 @@ turn(Engine *engine)
 		poll_turn(engine, engine->nready > 0);
 	now = now_ms();
 	worked = round_needed(engine, now, GetCurrentTimestamp());
+	if (worked && engine->spaced)
+		http_wait(
+			0, wait_event(engine->host->waits_as)); /* after the round it would go together with the next */
+	engine->spaced = false;
 	if (worked)
 		round_run(engine);
 	if (!chore_run_due(engine) && !worked)
@@ -310,7 +315,7 @@ destroy(Engine *engine)
 	}
 	starts_close(engine->starts);
 	if (engine->state == OUTBOX_GONE)
-		starts_remove();
+		notefile_remove();
 	running = NULL;
 	event_keep_in(NULL);
 	MemoryContextDelete(engine->context);

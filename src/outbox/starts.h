@@ -22,13 +22,13 @@ typedef enum StartState
 
 extern Starts *starts_open(MemoryContext context);
 extern void starts_close(Starts *starts);
-extern void starts_remove(void);
 extern StartState starts_find(const Starts *starts, int64 id, TimestampTz claimed_at);
 extern TimestampTz starts_read_answer(const Starts *starts, int64 id, TimestampTz claimed_at, Answer *answer);
 extern void starts_forget(Starts *starts, bool keep_answers);
 extern void starts_cover(Starts *starts, List *items, TimestampTz claimed_at);
 extern volatile unsigned char *starts_flag(const OutboxItem *item);
 extern void starts_answered(const OutboxItem *item);
+extern void starts_again(const OutboxItem *item);
 extern void starts_release(Starts *starts, OutboxItem *item);
 
 #endif /* SMS_STARTS_H */
