@@ -98,6 +98,13 @@ never(void)
 	return false;
 }
 
+static bool
+stays(bool idle)
+{
+	(void) idle;
+	return false;
+}
+
 static const EngineHost session_host = {
 	.held_level = ERROR,
 	.ends_when_done = true,
@@ -109,6 +116,7 @@ static const EngineHost session_host = {
 	.ended = end_nothing,
 	.reload = never,
 	.leaving = never,
+	.yields = stays,
 	.must_hurry = never,
 };
 

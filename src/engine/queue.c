@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "wake/slot.h"
 
 #define PROBE_FIRST       5000.0   /* ms until a paused gateway is tried again … */
 #define PROBE_MAX         900000.0 /* … doubling up to this */
@@ -411,6 +412,18 @@ queue_pause_written(GatewayQueue *queue)
 	queue->news = queue->change = false;
 }
 
+/*
+ * Milliseconds until a gateway is tried that another engine has found in trouble: a new engine waits at
+ * first as that one did, lest one that crashes again and again asks each time.  One that had yielded goes on.
+ */
+static double
+wait_for_probe(const GatewayPause *pause, double first)
+{
+	if (pause->next_probe_at == DT_NOEND)
+		return first;
+	return Max(slot_goes_on() ? 0 : first, ms_until(pause->next_probe_at, GetCurrentTimestamp()));
+}
+
 /* Takes over one row of the table: what another engine, or the user, has put there. */
 static void
 take_over(GatewayQueue *queue, const GatewayPause *pause)
@@ -423,11 +436,10 @@ take_over(GatewayQueue *queue, const GatewayPause *pause)
 		queue->state = GATEWAY_PAUSED;
 	else if (queue->state == GATEWAY_ACTIVE && !queue->news)
 	{
-		/* A new engine has not tried it yet, and waits at first as the old one would have. */
 		queue->state = state_of_name(pause->state);
 		queue->since = pause->since;
 		queue->probe_wait = first;
-		queue->probe_at = now + Max(first, ms_until(pause->next_probe_at, GetCurrentTimestamp()));
+		queue->probe_at = now + wait_for_probe(pause, first);
 	}
 	queue->by_user = pause->by_user;
 }

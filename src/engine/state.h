@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include <math.h>
+
 #include "db/scope.h"
 #include "engine/host.h"
 #include "lib/ilist.h"
@@ -18,7 +20,8 @@
 #include "outbox/cleanup.h"
 #include "utils/hsearch.h"
 
-#define SAFETY_POLL 5000.0 /* ms between looks that nobody asked for */
+#define SAFETY_POLL     5000.0  /* ms between looks that nobody asked for, … */
+#define SAFETY_POLL_MAX 15000.0 /* … which grow to this while there is nothing to do */
 
 /* The messages of one claim that are not settled yet. */
 typedef struct Lease
@@ -170,6 +173,7 @@ typedef struct Engine
 	Orphans orphans;
 	bool look;                   /* somebody queued something */
 	double look_at;              /* next safety poll */
+	double look_wait;            /* and how long after the last */
 	bool full_look;              /* the next round is one from the start of every lane */
 	bool pauses_stale;           /* the table of pauses may have changed */
 	bool pauses_known;           /* it has been read */
@@ -183,16 +187,17 @@ typedef struct Engine
 	double error_wait;
 	double error_max;
 	OutboxState state; /* as the last round found it */
-	bool leaving;      /* this process was told to end: nothing new is started … */
-	double leave_at;   /* … and what is under way has until then */
+	bool leaving;      /* this process was told to end, or is to yield: nothing new is started … */
+	double leave_at;   /* … and what is under way has until then; 0: it was not told to end */
+	bool yields;       /* the process is wanted for another database */
 	Poller poller;
 } Engine;
 
-/* Milliseconds until a time; those of a safety poll if that is never. */
+/* Milliseconds until a time; infinite if that is never. */
 static inline double
 ms_until(TimestampTz time, TimestampTz wall)
 {
-	return time == DT_NOEND ? SAFETY_POLL : Max((time - wall) / 1000.0, 0);
+	return time == DT_NOEND ? HUGE_VAL : Max((time - wall) / 1000.0, 0);
 }
 
 #endif /* SMS_ENGINE_STATE_H */

@@ -4,11 +4,15 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+#include <time.h>
+
 #include "access/xact.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/encoding.h"
 #include "commands/dbcommands.h"
+#include "db/home.h"
 #include "engine/engine.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -36,11 +40,13 @@ on_sigint(SIGNAL_ARGS)
 }
 
 #define ONE_SIGNAL  1000.0 /* ms within which a second SIGTERM is the same one */
-#define LONGEST_END 3500.0 /* ms that a transaction may go on for when this process is to end */
-#define LOOK_PERIOD 1000   /* ms between looks at that */
+#define LONGEST_END 3500   /* ms that a transaction may go on for when this process is to end */
+#define LOOK_PERIOD 250    /* ms between looks at that */
 
 static volatile sig_atomic_t asked_to_leave = false;
-static double asked_at; /* of on_sigterm() alone */
+static volatile sig_atomic_t in_transaction = false;
+static timer_t look_timer; /* runs from when this process is asked to end */
+static double asked_at;    /* of on_sigterm() alone */
 
 /*
  * Asked to end, it lets requests under way come to their end for a while.  Asked again, it ends at
@@ -50,11 +56,16 @@ static double asked_at; /* of on_sigterm() alone */
 static void
 on_sigterm(SIGNAL_ARGS)
 {
+	static const struct itimerspec when = {.it_value = {LONGEST_END / 1000, LONGEST_END % 1000 * 1000000},
+										   .it_interval = {0, LOOK_PERIOD * 1000000}};
 	int save_errno = errno;
 	double now = now_ms();
 
 	if (!asked_to_leave)
+	{
 		asked_at = now;
+		timer_settime(look_timer, 0, &when, NULL);
+	}
 	else if (now - asked_at > ONE_SIGNAL)
 		die(postgres_signal_arg);
 	asked_to_leave = true;
@@ -62,17 +73,29 @@ on_sigterm(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
-static TimeoutId look_timeout;
-
 /*
- * Comes now and then while a transaction is open: one that waits, for a synchronous standby that is
- * gone or in a user's trigger, does not hold up the end of this process for long.
+ * Comes when this process should have ended, and goes on coming: a transaction that waits, for a
+ * synchronous standby that is gone or in a user's trigger, does not hold that up for long.
  */
 static void
-on_look(void)
+on_look(SIGNAL_ARGS)
 {
-	if (asked_to_leave && now_ms() - asked_at > LONGEST_END)
-		die(SIGTERM);
+	if (in_transaction)
+		die(postgres_signal_arg);
+}
+
+/*
+ * Has on_look() called.  The server's own timeouts would have to be set for each transaction, and their signal
+ * comes though the transaction has ended long ago: a process at rest would wake once more for each.
+ */
+static void
+create_look_timer(void)
+{
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+
+	pqsignal(SIGUSR2, on_look);
+	if (timer_create(CLOCK_MONOTONIC, &event, &look_timer) != 0)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES), errmsg("could not create a timer: %m")));
 }
 
 /* ------------------------------------------------------------------------
@@ -84,9 +107,8 @@ begin_transaction(void)
 {
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, "draining the outbox");
+	in_transaction = true;
 	StartTransactionCommand();
-	enable_timeout_every(look_timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_PERIOD),
-						 LOOK_PERIOD);
 }
 
 /* What runs at commit does so as the tables' owner still, not as the superuser that a worker is. */
@@ -116,7 +138,7 @@ give_up_commit(void)
 static void
 report_idle(void)
 {
-	disable_timeout(look_timeout, false);
+	in_transaction = false;
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -147,6 +169,7 @@ static const EngineHost worker_host = {
 	.ended = report_idle,
 	.reload = reload_config,
 	.leaving = told_to_end,
+	.yields = slot_yields,
 	.must_hurry = slot_must_hurry,
 };
 
@@ -169,16 +192,40 @@ prepare_process(void)
 	error_context_stack = &context;
 }
 
-/* Waits until no session drains, and then is the engine of this database. */
-static bool
-drain_for_good(void)
+/*
+ * What this process is for: says how it ends.  A database without the extension costs no more than a
+ * look; else it waits until no session drains, and then is the engine of its database.
+ */
+static SlotEnd
+serve(TimestampTz *next_due)
 {
+	Oid extension;
+	Oid schema;
+	SlotEnd found = SLOT_END_YIELDED;
+	EngineEnd end;
+
 	StartTransactionCommand();
-	prepare_process();
-	engine_lock(true);
+	if (!home_find_extension(&extension, &schema, NULL))
+		found = SLOT_END_EMPTY;
+	else if (!slot_count_in())
+		found = SLOT_END_BEYOND;
+	else
+	{
+		prepare_process();
+		engine_lock(true);
+	}
 	CommitTransactionCommand();
+	if (found != SLOT_END_YIELDED)
+		return found;
+
+	create_look_timer();
 	pqsignal(SIGTERM, on_sigterm); /* from now on there may be requests under way */
-	return engine_run(&worker_host);
+	end = engine_run(&worker_host);
+	engine_unlock();
+	*next_due = end.next_due;
+	return end.outbox == OUTBOX_GONE   ? SLOT_END_EMPTY
+		   : end.outbox == OUTBOX_HELD ? SLOT_END_HELD
+									   : SLOT_END_YIELDED;
 }
 
 /* ------------------------------------------------------------------------
@@ -204,11 +251,12 @@ pin_settings(void)
 		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/* A worker: drains the outbox of one database, until it is told to end or has nothing to serve. */
+/* A worker: drains the outbox of one database, until it is told to end, yields, or has nothing to serve. */
 void
 sms_gateway_worker_main(Datum arg)
 {
-	bool held;
+	TimestampTz next_due = DT_NOEND;
+	SlotEnd end;
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -216,19 +264,13 @@ sms_gateway_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pin_settings();
-	look_timeout = RegisterTimeout(USER_TIMEOUT, on_look);
 	pgstat_report_appname(MyBgworkerEntry->bgw_type);
 
 	if (!slot_attach())
 		proc_exit(0);
-	held = drain_for_good();
-	engine_unlock();
+	end = serve(&next_due);
 
-	/* As after any SIGTERM: the launcher starts another, unless the server goes down. */
-	if (asked_to_leave)
-		proc_exit(1);
-
-	/* The engine returns when the extension is gone, or never was here, or is held. */
-	slot_detach(held);
-	proc_exit(0);
+	/* After SIGTERM the launcher starts another, unless the server goes down, or the database is not served. */
+	slot_detach(asked_to_leave ? SLOT_END_TOLD : end, next_due);
+	proc_exit(asked_to_leave ? 1 : 0);
 }
