@@ -50,6 +50,18 @@ outbox_owner(Oid schema)
 	return owner;
 }
 
+/* Tells that the tables here are of another version than the library. */
+static void
+tell_version(int elevel, const char *version)
+{
+	ereport(elevel,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("sms_gateway %s in this database is not served by the library of version %s", version,
+					SMS_GATEWAY_VERSION),
+			 errhint("Update it with ALTER EXTENSION sms_gateway UPDATE; restart the server if the library "
+					 "was replaced.")));
+}
+
 /*
  * Begins the worker's part of a transaction, if it is OUTBOX_READY; why it is held is
  * reported at the given level.
@@ -71,13 +83,7 @@ scope_enter_worker(int elevel)
 		return OUTBOX_GONE;
 	if (strcmp(version, SMS_GATEWAY_VERSION) != 0)
 	{
-		ereport(
-			elevel,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("sms_gateway %s in this database is not served by the library of version %s", version,
-					SMS_GATEWAY_VERSION),
-			 errhint("Update it with ALTER EXTENSION sms_gateway UPDATE; restart the server if the library "
-					 "replaced.")));
+		tell_version(elevel, version);
 		return OUTBOX_HELD;
 	}
 	home_forget(); /* a dump may be loaded while we run: that adds a row, and invalidates nothing */
@@ -110,22 +116,42 @@ scope_leave_worker(void)
 	sql_disconnect();
 }
 
-/* Begins work on behalf of a user; the caller's rights have been checked. */
-void
-scope_enter(OwnerScope *scope)
+/*
+ * Begins work on behalf of a user; the caller's rights have been checked.  Raises 42704 where the extension is not;
+ * where "served" is asked for, also 55000 where it is of another version.
+ */
+static void
+enter(OwnerScope *scope, bool served)
 {
 	Oid extension;
 	Oid schema;
+	char *version;
 
-	if (!home_find_extension(&extension, &schema, NULL))
+	if (!home_find_extension(&extension, &schema, &version))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension sms_gateway is not in this database")));
+	if (served && strcmp(version, SMS_GATEWAY_VERSION) != 0)
+		tell_version(ERROR, version);
 	sql_forget_plans(extension, schema);
 	GetUserIdAndSecContext(&scope->user, &scope->security);
 	SetUserIdAndSecContext(outbox_owner(schema), scope->security | SECURITY_LOCAL_USERID_CHANGE);
 	scope->guc_level = NewGUCNestLevel();
 	pin_planner(GUC_ACTION_SAVE);
 	sql_connect();
+}
+
+/* Begins work on behalf of a user, as enter() says, with tables of this version. */
+void
+scope_enter(OwnerScope *scope)
+{
+	enter(scope, true);
+}
+
+/* The same with tables of any version: for what all have alike. */
+void
+scope_enter_any(OwnerScope *scope)
+{
+	enter(scope, false);
 }
 
 /* Ends what scope_enter() began; after an error the transaction's end does. */

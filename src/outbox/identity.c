@@ -72,7 +72,7 @@ identity_create(void)
 {
 	OwnerScope scope;
 
-	scope_enter(&scope);
+	scope_enter_any(&scope);
 	write_identity(random_int64(), NULL);
 	scope_leave(&scope);
 }
