@@ -231,7 +231,7 @@ slot_attach(void)
 	{
 		ours = true;
 		my_slot = slot;
-		goes_on = pg_atomic_read_u32(&slot->end) == SLOT_END_YIELDED;
+		goes_on = (TimestampTz) pg_atomic_read_u64(&slot->next_due) != DT_NOEND;
 		slot->pid = MyProcPid;
 		pg_atomic_write_u32(&slot->end, SLOT_END_BADLY);
 		pg_atomic_write_u32(&slot->yield, YIELD_NOT);

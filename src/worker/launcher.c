@@ -41,6 +41,7 @@
 #define GOING          5000 /* ms in which a worker that is asked for its process should have given it */
 #define WORK_FIRST     10000   /* ms by which who has something to do goes before who may have */
 #define WAIT_TOLD      5000    /* ms that a database waits for a process before the log says so … */
+#define TELL_AFTER     1000    /* ms until it says which databases have no room at all */
 #define TELL_AGAIN     3600000 /* … and again */
 
 /* What the launcher itself knows about each slot. */
@@ -72,6 +73,7 @@ typedef struct Pass
 PGDLLEXPORT void sms_gateway_launcher_main(Datum arg);
 
 static Start *starts;
+static TimestampTz enabled_at = 0; /* when sending was switched on */
 
 static WorkerSlot *
 slot_at(int i)
@@ -103,14 +105,23 @@ count_failure(const Pass *pass, Start *start)
 						  errhint("The log tells above why. It is started again each minute at least.")));
 }
 
+/* A worker that yielded while sending was switched off has not looked for messages. */
+static void
+recall(WorkerSlot *slot)
+{
+	if ((TimestampTz) pg_atomic_read_u64(&slot->next_due) != DT_NOEND)
+		pg_atomic_write_u64(&slot->next_due, (uint64) GetCurrentTimestamp());
+}
+
 /* The worker of a slot has ended: how, and when may there be another? */
 static void
 take_end(const Pass *pass, WorkerSlot *slot, Start *start)
 {
 	SlotEnd end = pg_atomic_exchange_u32(&slot->end, SLOT_END_BADLY);
 
-	if (end == SLOT_END_YIELDED)
-		pg_atomic_write_u32(&slot->end, end); /* the next one wants to know */
+	/* It may not have heard yet that sending was switched on; one that was started after that has. */
+	if (end == SLOT_END_YIELDED && start->started <= enabled_at)
+		recall(slot);
 	if (end == SLOT_END_BADLY)
 		count_failure(pass, start);
 	else
@@ -369,12 +380,10 @@ make_way(Pass *pass, int first)
  * More databases than sms_gateway.max_databases
  * ------------------------------------------------------------------------ */
 
-/* Says which databases have no room, when there are more than were told of; those that have some now are wanted. */
-static void
-care_for_beyond(const Pass *pass)
+/* Those that have some now are wanted; returns how many others there are, and which. */
+static int
+find_beyond(const Pass *pass, Oid *databases)
 {
-	static int told = 0;
-	Oid *databases = palloc(sizeof(Oid) * Max(pass->beyond, 1));
 	int room = pass->beyond > 0 ? slot_room() : 0;
 	int n = 0;
 
@@ -389,28 +398,58 @@ care_for_beyond(const Pass *pass)
 		else
 			databases[n++] = pg_atomic_read_u32(&slot_at(i)->database);
 	}
-	/* Who starts now may be one more of them. */
-	if (n > told && pass->starting > 0)
+	return n;
+}
+
+/*
+ * Says which databases have no room, when there are more than were told of.  So many more
+ * have no slot, and are not looked at.
+ */
+static void
+care_for_beyond(Pass *pass, int unseen)
+{
+	static int told = 0;
+	static TimestampTz since = 0; /* there are more */
+	Oid *databases = palloc(sizeof(Oid) * Max(pass->beyond, 1));
+	int n = find_beyond(pass, databases);
+
+	if (n + unseen <= told)
+	{
+		told = n + unseen;
+		since = 0;
 		return;
-	if (n > told)
-		ereport(
-			WARNING,
+	}
+	if (since == 0)
+		since = pass->now;
+	if (!is_over(pass, since, TELL_AFTER))
+	{
+		/* There may be still more of them in a moment. */
+		pass->nap = Min(pass->nap, TELL_AFTER);
+		return;
+	}
+	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg_plural("%d database has an outbox that is not drained: sms_gateway.max_databases is %d",
 						   "%d databases have an outbox that is not drained: sms_gateway.max_databases is %d",
 						   n, n, guc_max_databases),
-			 errdetail("Without a worker: %s.", roster_names(databases, n)),
+			 unseen > 0 ? errdetail("Without a worker: %s; %d more have not been looked at.",
+									roster_names(databases, n), unseen)
+						: errdetail("Without a worker: %s.", roster_names(databases, n)),
 			 errhint("Raise sms_gateway.max_databases, and restart the server.")));
-	told = n;
+	told = n + unseen;
+	since = 0;
 }
 
 /* ------------------------------------------------------------------------
  * The process
  * ------------------------------------------------------------------------ */
 
-/* Looks at all slots, and does what they want.  Returns the milliseconds to wait at most. */
+/*
+ * Looks at all slots, and does what they want; so many databases have none.  Returns the
+ * milliseconds to wait at most.
+ */
 static long
-look_at_slots(void)
+look_at_slots(int unseen)
 {
 	Pass pass = {.now = GetCurrentTimestamp(), .nap = NAP};
 	bool full;
@@ -427,7 +466,7 @@ look_at_slots(void)
 		let_stay(&pass);
 	if (pass.starting > 0)
 		pass.nap = Min(pass.nap, STUCK);
-	care_for_beyond(&pass);
+	care_for_beyond(&pass, unseen);
 	return pass.nap;
 }
 
@@ -439,17 +478,6 @@ on_launcher_exit(int code, Datum arg)
 	pg_atomic_write_u32(&slot_table->launcher, 0);
 }
 
-/* Sending is switched on: a worker that yielded before has not looked for messages. */
-static void
-recall_workers(void)
-{
-	for (int i = 0; i < slot_table->size; i++)
-	{
-		if ((TimestampTz) pg_atomic_read_u64(&slot_at(i)->next_due) != DT_NOEND)
-			pg_atomic_write_u64(&slot_at(i)->next_due, (uint64) GetCurrentTimestamp());
-	}
-}
-
 static void
 reload(void)
 {
@@ -457,8 +485,11 @@ reload(void)
 
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
-	if (guc_enabled && !enabled)
-		recall_workers();
+	if (!guc_enabled || enabled)
+		return;
+	enabled_at = GetCurrentTimestamp();
+	for (int i = 0; i < slot_table->size; i++)
+		recall(slot_at(i));
 }
 
 /* Is it time to look at all databases?  "swept": when that was done last. */
@@ -506,8 +537,7 @@ sms_gateway_launcher_main(Datum arg)
 			swept = GetCurrentTimestamp();
 		}
 		MemoryContextSwitchTo(context);
-		(void) roster_feed();
-		nap = look_at_slots();
+		nap = look_at_slots(roster_feed());
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 sweep ? Min(nap, LOCKED) : nap, wait_event(WAIT_LAUNCHER));
 		ResetLatch(MyLatch);

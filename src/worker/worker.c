@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/encoding.h"
+#include "base/wait_event.h"
 #include "commands/dbcommands.h"
 #include "db/home.h"
 #include "engine/engine.h"
@@ -39,9 +40,11 @@ on_sigint(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
-#define ONE_SIGNAL  1000.0 /* ms within which a second SIGTERM is the same one */
-#define LONGEST_END 3500   /* ms that a transaction may go on for when this process is to end */
-#define LOOK_PERIOD 250    /* ms between looks at that */
+#define ONE_SIGNAL   1000.0 /* ms within which a second SIGTERM is the same one */
+#define LONGEST_END  3500   /* ms that a transaction may go on for when this process is to end */
+#define LOOK_PERIOD  250    /* ms between looks at that */
+#define LOCK_PERIOD  100    /* ms between looks whether a session still drains … */
+#define DRAIN_PERIOD 1000   /* … and by a worker that gave its process away meanwhile */
 
 static volatile sig_atomic_t asked_to_leave = false;
 static volatile sig_atomic_t in_transaction = false;
@@ -192,6 +195,49 @@ prepare_process(void)
 	error_context_stack = &context;
 }
 
+/* What there is to do in this database, in a transaction: SLOT_END_YIELDED if this worker is to go on. */
+static SlotEnd
+find_outbox(void)
+{
+	Oid extension;
+	Oid schema;
+
+	if (!home_find_extension(&extension, &schema, NULL))
+		return SLOT_END_EMPTY;
+	if (!slot_count_in())
+		return SLOT_END_BEYOND;
+	prepare_process();
+	return SLOT_END_YIELDED;
+}
+
+/* Takes the engine's lock in a transaction; false if a session has it, which drains. */
+static bool
+try_to_lock(void)
+{
+	bool locked;
+
+	StartTransactionCommand();
+	locked = engine_lock(false);
+	CommitTransactionCommand();
+	return locked;
+}
+
+/* Waits until no session drains; false if another database needs this process before that. */
+static bool
+wait_to_lock(void)
+{
+	while (!try_to_lock())
+	{
+		if (slot_yields(true))
+			return false;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_PERIOD,
+						 wait_event(WAIT_WORKER));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}
+
 /*
  * What this process is for: says how it ends.  A database without the extension costs no more than a
  * look; else it waits until no session drains, and then is the engine of its database.
@@ -199,24 +245,19 @@ prepare_process(void)
 static SlotEnd
 serve(TimestampTz *next_due)
 {
-	Oid extension;
-	Oid schema;
-	SlotEnd found = SLOT_END_YIELDED;
+	SlotEnd found;
 	EngineEnd end;
 
 	StartTransactionCommand();
-	if (!home_find_extension(&extension, &schema, NULL))
-		found = SLOT_END_EMPTY;
-	else if (!slot_count_in())
-		found = SLOT_END_BEYOND;
-	else
-	{
-		prepare_process();
-		engine_lock(true);
-	}
+	found = find_outbox();
 	CommitTransactionCommand();
 	if (found != SLOT_END_YIELDED)
 		return found;
+	if (!wait_to_lock())
+	{
+		*next_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DRAIN_PERIOD);
+		return SLOT_END_YIELDED;
+	}
 
 	create_look_timer();
 	pqsignal(SIGTERM, on_sigterm); /* from now on there may be requests under way */

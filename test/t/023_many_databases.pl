@@ -231,6 +231,22 @@ subtest 'a lock on one database holds up no other' => sub {
 	$holder->quit;
 };
 
+subtest 'a worker that fails at each start' => sub {
+	my $log = -s $few->logfile;
+	my $version = $few->data_dir . '/base/' . ask("SELECT oid FROM pg_database WHERE datname = 'd3'") . '/PG_VERSION';
+	my $end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE backend_type = 'sms_gateway worker' AND datname = 'd3'";
+	rename $version, "$version.away" or die $!;
+	ask($end);
+	my $failed = 'database "d3" has no worker: it ended 3 times in a row';
+	becomes(sub { log_after($log) }, qr/WARNING:  the outbox of $failed/, 'is told after three times', seconds => 15);
+	cmp_ok(scalar(() = log_after($log) =~ /FATAL:  .* is not a valid data directory/g), '<=', 4, '... with a growing rest');
+	is(served(), 'd1,d2,d4,d5,d6,d7,d8', 'nobody else is concerned');
+	rename "$version.away", $version or die $!;
+	becomes(\&served, join(',', @many), 'it comes when it can', seconds => 20);
+	is(scalar(() = log_after($log) =~ /has no worker/g), 1, 'told once');
+};
+
 subtest 'more databases than sms_gateway.max_databases' => sub {
 	my $log = restart_with('sms_gateway.max_databases' => 6);
 	my $warning = qr/WARNING:  2 databases have an outbox that is not drained: sms_gateway.max_databases is 6\n/;
