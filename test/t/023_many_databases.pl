@@ -126,7 +126,7 @@ subtest 'after a restart, workers start several at once' => sub {
 	restart_with('sms_gateway.enabled' => 'on');
 	# One a second, it took eight.
 	my $took = took(sub { wait_until(sub { count_of('restarted', 'sent', @many) == @many }, 30) });
-	cmp_ok($took, '<', 4 * slowness(), 'the last of eight databases has sent');
+	cmp_ok($took, '<', 6 * slowness(), 'the last of eight databases has sent');
 };
 
 subtest 'few processes: databases take turns' => sub {
@@ -240,7 +240,8 @@ subtest 'a worker that fails at each start' => sub {
 	ask($end);
 	my $failed = 'database "d3" has no worker: it ended 3 times in a row';
 	becomes(sub { log_after($log) }, qr/WARNING:  the outbox of $failed/, 'is told after three times', seconds => 15);
-	cmp_ok(scalar(() = log_after($log) =~ /FATAL:  .* is not a valid data directory/g), '<=', 4, '... with a growing rest');
+	my $failures = () = log_after($log) =~ /FATAL:  .* is not a valid data directory/g;
+	cmp_ok($failures, '<=', 4, '... with a growing rest');
 	is(served(), 'd1,d2,d4,d5,d6,d7,d8', 'nobody else is concerned');
 	rename "$version.away", $version or die $!;
 	becomes(\&served, join(',', @many), 'it comes when it can', seconds => 20);
