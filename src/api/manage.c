@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "api/args.h"
+#include "db/home.h"
 #include "db/scope.h"
 #include "fmgr.h"
 #include "gateway/gateway.h"

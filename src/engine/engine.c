@@ -92,7 +92,9 @@ engine_unlock(void)
 static void
 reserve_slots(Engine *engine)
 {
-	engine->slots = Min(guc_max_in_flight, http_reserve(guc_max_in_flight));
+	int spare = queue_spare_slots(guc_max_in_flight);
+
+	engine->slots = Max(http_reserve(guc_max_in_flight + spare) - spare, 1);
 	engine->slots_again_at = 0;
 }
 
@@ -161,7 +163,7 @@ time_to_work(const Engine *engine, double now, TimestampTz wall)
 	double wait = chore_time_to_wait(engine, now, wall);
 
 	wait = Min(wait, queue_time_to_wait(engine, now));
-	return Min(wait, lane_time_to_wait(engine, wall));
+	return Min(wait, lane_time_to_wait(engine, now, wall));
 }
 
 /* Milliseconds that the engine may wait for the network or its latch. */
@@ -296,7 +298,8 @@ create(const EngineHost *host)
 	engine->look = true;
 	engine->look_wait = SAFETY_POLL;
 	engine->look_at = now_ms() + engine->look_wait;
-	engine->next_expiry = DT_NOEND;
+	engine->noticed = DT_NOBEGIN;
+	engine->next_due = engine->next_expiry = DT_NOEND;
 	engine->pauses_stale = true;
 	reserve_slots(engine);
 	poll_create(engine);
@@ -321,6 +324,9 @@ destroy(Engine *engine)
 		if (entry->item->transfer != NULL)
 			http_release(entry->item->transfer);
 	}
+	starts_close(engine->starts);
+	if (engine->state == OUTBOX_GONE)
+		starts_remove();
 	running = NULL;
 	event_keep_in(NULL);
 	MemoryContextDelete(engine->context);

@@ -16,6 +16,7 @@
 #include "db/home.h"
 #include "engine/engine.h"
 #include "miscadmin.h"
+#include "outbox/starts.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -203,7 +204,15 @@ find_outbox(void)
 	Oid schema;
 
 	if (!home_find_extension(&extension, &schema, NULL))
+	{
+		/* It may have been dropped while no worker was here. */
+		if (engine_lock(false))
+		{
+			starts_remove();
+			engine_unlock();
+		}
 		return SLOT_END_EMPTY;
+	}
 	if (!slot_count_in())
 		return SLOT_END_BEYOND;
 	prepare_process();
