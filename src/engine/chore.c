@@ -18,8 +18,10 @@
 #include "db/home.h"
 #include "db/sql.h"
 #include "engine/chore.h"
+#include "engine/hurry.h"
 #include "engine/lanes.h"
 #include "engine/orphans.h"
+#include "engine/pauses.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
 #include "miscadmin.h"
@@ -123,9 +125,9 @@ static void
 write_pause(Engine *engine, ChoreState *state)
 {
 	(void) state;
-	engine->pause_written = queue_with_news(engine, engine->pause_written);
+	engine->pause_written = pauses_with_news(engine, engine->pause_written);
 	if (engine->pause_written != NULL)
-		queue_write_pause(engine->pause_written);
+		pauses_write(engine->pause_written);
 }
 
 static void
@@ -133,7 +135,7 @@ pause_was_written(Engine *engine, ChoreState *state)
 {
 	(void) state;
 	if (engine->pause_written != NULL)
-		queue_pause_written(engine->pause_written);
+		pauses_written(engine->pause_written);
 }
 
 static void
@@ -169,6 +171,20 @@ poll_failed(Engine *engine, ChoreState *state)
 {
 	(void) state;
 	poll_aborted(engine);
+}
+
+static void
+hurry(Engine *engine, ChoreState *state)
+{
+	(void) state;
+	hurry_work(engine);
+}
+
+static void
+hurried(Engine *engine, ChoreState *state)
+{
+	if (hurry_committed(engine))
+		go_on(engine, state, state->began);
 }
 
 static void
@@ -288,6 +304,8 @@ static const Chore chores[CHORE_COUNT] = {
 	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, 0, write_pause, pause_was_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, 0, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, 0, poll, polled, poll_failed},
+	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, 0, hurry, hurried,
+					 NULL},
 	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, 0, expire, NULL, NULL},
 	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, 0, match_reports, NULL,
 					   match_reports_again},
@@ -464,9 +482,11 @@ is_called_for(const Engine *engine, int id)
 		case CHORE_PLACE:
 			return home_is_unwritten();
 		case CHORE_PAUSES:
-			return queue_with_news(engine, NULL) != NULL;
+			return pauses_with_news(engine, NULL) != NULL;
 		case CHORE_EVENTS:
 			return event_count() > 0;
+		case CHORE_HURRY:
+			return hurry_called_for(engine);
 		default:
 			return engine->chores[id].wanted || !engine->chores[id].ran;
 	}

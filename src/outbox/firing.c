@@ -91,9 +91,9 @@ is_of_all(int sqlstate)
 	return sqlstate == ERRCODE_DISK_FULL || sqlstate == ERRCODE_OUT_OF_MEMORY || sqlstate == ERRCODE_IO_ERROR;
 }
 
-/* Makes a change that no trigger hears of, unless it is one that is always enabled. */
-static void
-run_unheard(const Change *change)
+/* Makes a change that no trigger hears of, unless it is one that is always enabled; errors are the caller's. */
+void
+firing_run_unheard(const Change *change)
 {
 	int guc_level = NewGUCNestLevel();
 
@@ -139,7 +139,7 @@ make_change(void *arg)
 	if (attempt->with_triggers)
 		sql_run_firing(change->statement, change->values, change->rows, attempt->role);
 	else
-		run_unheard(change);
+		firing_run_unheard(change);
 }
 
 /* How long may a change take?  Without limit, if all that could take long is the server. */
@@ -270,7 +270,7 @@ firing_run(const Change *change, Oid role)
 	if (mode == TRIGGERS_AS_CREATOR && !may_run_triggers(role))
 	{
 		warn_unheard(role);
-		run_unheard(change);
+		firing_run_unheard(change);
 	}
 	else
 		sql_run_firing(change->statement, change->values, change->rows,

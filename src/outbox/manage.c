@@ -16,8 +16,10 @@
 #include "wake/wake.h"
 
 static Statement manage_lock_row = {
-	.sql = "SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
-		   "ELSE content IS NULL END FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
+	.sql =
+		"SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
+		"ELSE content IS NULL END, send_after <= clock_timestamp() AND next_attempt_at > clock_timestamp() "
+		"FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
 	.args = {INT8OID},
 };
 enum
@@ -25,7 +27,16 @@ enum
 	LOCKED_STATUS,
 	LOCKED_CREATED_BY,
 	LOCKED_BLANKED,
+	LOCKED_WAITS, /* to be tried again */
 };
+
+/* A message of somebody's, locked. */
+typedef struct Locked
+{
+	Status status;
+	bool blanked;
+	bool waits; /* queued, and to be tried again later */
+} Locked;
 
 /* clang-format off */
 static Statement manage_end = {
@@ -46,6 +57,12 @@ static Statement manage_requeue = {
 	.args = {INT8OID, TIMESTAMPTZOID},
 };
 
+/* Its attempts are counted on. */
+static Statement manage_hurry = {
+	.sql = "UPDATE @sms_outbox SET next_attempt_at = $2 WHERE id OPERATOR(pg_catalog.=) $1",
+	.args = {INT8OID, TIMESTAMPTZOID},
+};
+
 /* Raises 42501 unless role queued a message or owns the table. */
 void
 manage_check(int64 id, Oid creator, Oid role)
@@ -58,24 +75,26 @@ manage_check(int64 id, Oid creator, Oid role)
 
 /*
  * Locks a message that belongs to role, or that role may manage as the table's
- * owner.  Returns its status, and whether its text was blanked.  Raises 42704 if there is none.
+ * owner.  Returns what is known of it.  Raises 42704 if there is none.
  */
-static Status
-lock_message(int64 id, Oid role, bool *blanked)
+static Locked
+lock_message(int64 id, Oid role)
 {
 	Datum values[] = {Int64GetDatum(id)};
-	Status status;
+	Locked message;
+	bool isnull;
 	Oid creator;
 
 	if (sql_run(&manage_lock_row, values) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));
-	status = sql_status(0, LOCKED_STATUS);
-	*blanked = sql_bool(0, LOCKED_BLANKED);
+	message.status = sql_status(0, LOCKED_STATUS);
+	message.blanked = sql_bool(0, LOCKED_BLANKED);
+	message.waits = DatumGetBool(sql_datum(0, LOCKED_WAITS, &isnull)) && !isnull;
 	creator = sql_role(0, LOCKED_CREATED_BY);
 	sql_done();
 	manage_check(id, creator, role);
-	return status;
+	return message;
 }
 
 static void
@@ -92,9 +111,8 @@ bool
 manage_cancel(int64 id, Oid role)
 {
 	bool on_its_way;
-	bool blanked;
 
-	if (lock_message(id, role, &blanked) != STATUS_QUEUED)
+	if (lock_message(id, role).status != STATUS_QUEUED)
 		return false;
 	lease_last(id, &on_its_way);
 	if (on_its_way)
@@ -104,24 +122,23 @@ manage_cancel(int64 id, Oid role)
 }
 
 /*
- * Queues an ended message again for role, due now; false if it is in another state.  Raises as
- * lock_message(), and 55000 if its text was blanked.
+ * Queues an ended message again for role, due now, or makes one due that waits to be tried again; false if it is in
+ * another state.  Raises as lock_message(), and 55000 if its text was blanked.
  */
 bool
 manage_retry(int64 id, Oid role)
 {
-	bool blanked;
-	Status status = lock_message(id, role, &blanked);
+	Locked message = lock_message(id, role);
+	bool ended = message.status == STATUS_FAILED || message.status == STATUS_EXPIRED ||
+				 message.status == STATUS_CANCELED || message.status == STATUS_UNCERTAIN;
 	bool on_its_way;
 	TimestampTz due;
 	Datum values[2];
-	Change change = {.statement = &manage_requeue, .values = values};
+	Change change = {.statement = ended ? &manage_requeue : &manage_hurry, .values = values};
 
-	if (status != STATUS_FAILED && status != STATUS_EXPIRED && status != STATUS_CANCELED &&
-		status != STATUS_UNCERTAIN)
+	if (!ended && !message.waits)
 		return false;
-
-	if (blanked)
+	if (ended && message.blanked)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("message %lld cannot be sent again: its text was blanked", (long long) id)));
 	/* Past any lease that still names it, or it would look as if on its way. */
@@ -137,9 +154,7 @@ manage_retry(int64 id, Oid role)
 bool
 manage_resolve(int64 id, Status status, Oid role)
 {
-	bool blanked;
-
-	if (lock_message(id, role, &blanked) != STATUS_UNCERTAIN)
+	if (lock_message(id, role).status != STATUS_UNCERTAIN)
 		return false;
 	end_message(id, status, role);
 	return true;

@@ -448,4 +448,60 @@ subtest 'a fast stop ends a worker whose transaction waits' => sub {
 	cmp_ok(took(sub { $stops->stop('fast') }), '<', 5 * slowness(), 'the server stops within 5 s');
 };
 
+# streaming: without any walsender allowed, nobody waits for a standby.
+subtest 'a fast stop beside a synchronous standby that is gone: nothing goes twice, nothing is lost' => sub {
+	my $alone = server('alone', streaming => 1);
+	my $gone = sub {
+		$alone->append_conf('postgresql.conf', "synchronous_standby_names = '$_[0]'");
+		$alone->reload;
+		becomes('SHOW synchronous_standby_names', $_[0], "synchronous standby: '$_[0]'");
+	};
+	my $load = sub {
+		my ($text) = @_;
+		ask("SET synchronous_commit = local;
+			INSERT INTO sms_outbox (gateway, phone, content) SELECT 'cpaas', '0901234567', '$text ' || i
+			FROM generate_series(1, 30) i");
+	};
+	my $waits = "SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type = 'sms_gateway worker' AND wait_event = 'SyncRep'";
+	my $arrived = sub { my ($text) = @_; return scalar grep { $_->{content} =~ /^$text/ } requests($simulator) };
+	gateways($alone, $simulator, cpaas => "max_in_flight '10'");
+	worker_pid($alone);
+
+	$gone->('gone');
+	$load->('claim');
+	becomes($waits, '1', 'the claim waits for the standby');
+	is($arrived->('claim'), 0, '… and nothing is sent before that');
+	cmp_ok(took(sub { $alone->stop('fast') }), '<', 5 * slowness(), 'the server stops within 5 s');
+	is($arrived->('claim'), 0, 'a wait that is cut short is no leave to send');
+	$alone->start;
+	becomes($waits, '1', 'the next worker waits, too');
+	cmp_ok(took(sub { $alone->stop('immediate') }), '<', 5 * slowness(), 'an immediate stop');
+	$alone->start;
+	$gone->('');
+	becomes("SELECT count(*) FROM sms_outbox WHERE status = 'queued'", '0', 'all is done when none is waited for');
+	my $sent = ask("SELECT count(*) FROM sms_outbox WHERE status = 'sent'");
+	is($arrived->('claim'), $sent, "what arrived is sent ($sent of 30), and nothing twice");
+	is(ask("SELECT count(*) FROM sms_outbox WHERE status = 'uncertain'"), 30 - $sent, 'the rest is in doubt');
+
+	fault($simulator, fault => 'latency', value => 1500, match => '/api/vendor');
+	$load->('record');
+	becomes(sub { $arrived->('record') }, '10', 'ten are under way');
+	$gone->('gone');
+	becomes($waits, '1', 'the record waits for the standby');
+	cmp_ok(took(sub { $alone->stop('fast') }), '<', 5 * slowness(), 'the server stops within 5 s');
+	$alone->start;
+	$gone->('');
+	no_faults($simulator);
+	becomes("SELECT count(*) FROM sms_outbox WHERE status = 'queued'", '0', 'all is done in the end');
+	my %times;
+	$times{ $_->{content} }++ for grep { $_->{content} =~ /^record/ } requests($simulator);
+	is(scalar(grep { $_ > 1 } values %times), 0, 'nothing went twice');
+	my %rows = map { split /\|/ } split /\n/,
+		ask("SELECT content, status FROM sms_outbox WHERE content LIKE 'record%'");
+	is(scalar(grep { $rows{$_} eq 'sent' && !$times{$_} } keys %rows), 0, 'what is called sent has arrived');
+	diag(ask("SELECT split_part(content, ' ', 1), status, count(*) FROM sms_outbox GROUP BY 1, 2 ORDER BY 1, 2"));
+	$alone->stop;
+};
+
 done_testing();
