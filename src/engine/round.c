@@ -372,13 +372,18 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 	engine->error_wait = 0;
 	engine->lock_told = false;
 	event_settle(true);
+	if (claimed->items != NIL)
+	{
+		engine->look_wait = SAFETY_POLL;
+		engine->look_at = Min(engine->look_at, began + SAFETY_POLL);
+	}
 	if (engine->full_look)
 	{
 		/*
 		 * Under an old snapshot, a look from the start of the index walks over
 		 * every message sent since: it must not take all the time.
 		 */
-		engine->look_at = now_ms() + Max(SAFETY_POLL, (now_ms() - began) * FULL_LOOK_SHARE);
+		engine->look_at = now_ms() + Max(engine->look_wait, (now_ms() - began) * FULL_LOOK_SHARE);
 		engine->full_look = false;
 	}
 	if (engine->state != OUTBOX_READY)
