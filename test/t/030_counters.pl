@@ -245,6 +245,30 @@ subtest 'a code that failed over is checked through the gateway that was asked f
 	is(ask("SELECT sms_check_otp('0911111116', '$last->{body}{text}', 'shop')"), 't', 'it is right');
 };
 
+subtest 'a fallback and sms_retry are counted' => sub {
+	limits("ADD per_phone '3/hour'");
+	ask("ALTER SERVER cpaas OPTIONS (ADD per_phone '1/hour')");
+	fault($simulator, fault => 'code', text => '104', match => '/MainService');
+	ask("$into VALUES ('shop', '0911111119', 'first')");
+	becomes("SELECT gateway, status FROM sms_outbox WHERE content = 'first'", 'cpaas|sent', 'the fallback sends one');
+	is(ask("SELECT used FROM sms_gateway_usage WHERE gateway = 'cpaas' AND subject = 'phone 84911111119'"), '1',
+		'… and has counted it');
+	ask("$into VALUES ('shop', '0911111119', 'second')");
+	becomes("SELECT gateway, status FROM sms_outbox WHERE content = 'second'", 'shop|failed', 'it takes no other');
+	like(ask("SELECT result_message FROM sms_outbox WHERE content = 'second'"),
+		qr/not moved to "cpaas", the limit per_phone of gateway "cpaas" is reached/, '… which says why');
+	ask("ALTER SERVER cpaas OPTIONS (DROP per_phone)");
+	no_faults($simulator);
+	my $second = "SELECT sms_retry(id) FROM sms_outbox WHERE content = 'second'";
+	is(ask($second), 't', 'it is tried again');
+	becomes("SELECT gateway, status FROM sms_outbox WHERE content = 'second'", 'shop|sent', '… and sent');
+	is(ask(used('phone 84911111119')), '3', '… which is counted');
+	my $id = ask("$into VALUES ('shop', '0911111120', 'third') RETURNING id");
+	becomes("SELECT status FROM sms_outbox WHERE id = $id", 'sent', 'another');
+	ask("UPDATE sms_outbox SET status = 'failed' WHERE id = $id; UPDATE sms_gateway_usage SET used = 3");
+	like(error_of("SELECT sms_retry($id)"), qr/53400: the limit per_phone/, 'beyond a limit nothing is tried again');
+};
+
 subtest 'a check takes as long whether there is a code or not' => sub {
 	ask("ALTER SERVER cpaas OPTIONS (SET otp_per_phone 'off')");
 	my $median = sub {
