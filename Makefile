@@ -65,7 +65,7 @@ test/unit/run_unit: $(wildcard test/unit/*.c) $(PURE) $(HEADERS)
 	$(CC) -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -fsanitize=address,undefined -Isrc -o $@ \
 		test/unit/*.c $(PURE) -lcmocka -ljson-c -lm
 
-FUZZ_TARGETS = answers reports texts phones json dates options scrub
+FUZZ_TARGETS = answers requests reports texts phones json dates options scrub
 FUZZ_SECONDS ?= 600
 test/fuzz/fuzz_%: test/fuzz/fuzz.c $(PURE) $(HEADERS)
 	clang -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -DTARGET=$* -Wno-unused-function \

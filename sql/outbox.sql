@@ -31,6 +31,8 @@ INSERT INTO sms_outbox (phone, content, kind, options) VALUES ('0901234567', '{O
 INSERT INTO sms_outbox (phone, content, kind, options) VALUES ('0901234567', '{OTP}', 'otp', '{"ttl": "3min", "length": 8, "digits_only": false}');
 INSERT INTO sms_outbox (phone, kind) VALUES ('0901234567', 'omni');
 INSERT INTO sms_outbox (phone, kind, template_code, list_param) VALUES ('0901234567', 'omni', 'T', '[1]');
+INSERT INTO sms_outbox (phone, kind, template_code, list_param) VALUES ('0901234567', 'omni', 'T', '{"a": null}');
+INSERT INTO sms_outbox (phone, kind, template_code, list_param) VALUES ('0901234567', 'omni', 'T', '{"a": {"b": 1}}');
 INSERT INTO sms_outbox (phone, kind, template_code, routerule) VALUES ('0901234567', 'omni', 'T', '{4}');
 INSERT INTO sms_outbox (phone, kind, content, gateway) VALUES ('0901234567', 'text', 'x', 'omni');
 INSERT INTO sms_outbox (phone, content, gateway) VALUES ('0901234567', 'x', 'nowhere');

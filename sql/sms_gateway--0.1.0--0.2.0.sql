@@ -21,6 +21,31 @@ COMMENT ON COLUMN sms_gateway_pause.since IS 'when the state began';
 COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused';
 COMMENT ON COLUMN sms_gateway_pause.next_probe_at IS 'when one message is tried; NULL: not by itself';
 
+-- Where the server of an outbox runs; unknown until its worker writes it down.
+ALTER TABLE sms_gateway_identity
+    ADD timeline bigint,
+    ADD place text,
+    ADD machine bigint,
+    ADD filesystem bigint,
+    ADD file bigint,
+    ADD born timestamptz,
+    ADD directory text,
+    ADD citus_group integer,
+    ADD held boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN sms_gateway_identity.timeline IS 'of the server, when it was last at home';
+COMMENT ON COLUMN sms_gateway_identity.place IS 'sms_gateway.place, then';
+COMMENT ON COLUMN sms_gateway_identity.machine IS 'hash of its machine''s id';
+COMMENT ON COLUMN sms_gateway_identity.filesystem IS 'number of the file system of its data directory';
+COMMENT ON COLUMN sms_gateway_identity.file IS 'inode number of PG_VERSION in its data directory';
+COMMENT ON COLUMN sms_gateway_identity.born IS 'when that file was made';
+COMMENT ON COLUMN sms_gateway_identity.directory IS 'path of its data directory';
+COMMENT ON COLUMN sms_gateway_identity.citus_group IS 'its group in a Citus cluster';
+COMMENT ON COLUMN sms_gateway_identity.held IS 'it was found to be a copy of the files, and is held';
+CREATE FUNCTION sms_gateway_held() RETURNS text
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION sms_gateway_held() IS
+    'internal: why nothing is sent from this database; NULL if nothing holds it';
+
 -- Gateways are found by their wrapper's belonging to the extension, not by its name.
 DROP VIEW sms_gateways;
 CREATE VIEW sms_gateways AS
@@ -49,16 +74,7 @@ gateway AS (
     UNION ALL
     SELECT w.name, NULL, NULL FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
-held AS (
-    SELECT CASE
-        WHEN pg_catalog.current_setting('sms_gateway.enabled', true) OPERATOR(pg_catalog.=) 'off'
-            THEN 'sms_gateway.enabled is off'
-        WHEN (SELECT pg_catalog.count(*) OPERATOR(pg_catalog.<>) 1 OR pg_catalog.bool_or(i.database_oid
-                    OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
-                                              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
-                FROM @extschema@.sms_gateway_identity i)
-            THEN 'this database is a copy; see sms_adopt_outbox'
-        END AS why)
+held AS (SELECT @extschema@.sms_gateway_held() AS why)
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'
@@ -116,6 +132,8 @@ SELECT sms_gateway_update_rows();
 DROP FUNCTION sms_gateway_update_rows();
 ALTER TABLE sms_outbox DROP CONSTRAINT queued_has_a_time,
     ADD CONSTRAINT queued_has_a_time CHECK ((status OPERATOR(pg_catalog.=) 'queued') OPERATOR(pg_catalog.=) (next_attempt_at IS NOT NULL));
+CREATE INDEX sms_outbox_next ON sms_outbox (next_attempt_at, gateway, priority)
+    WHERE status OPERATOR(pg_catalog.=) 'queued';
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
 GRANT SELECT (ended_at) ON sms_outbox TO pg_monitor;

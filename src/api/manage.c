@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "api/args.h"
+#include "db/home.h"
 #include "db/scope.h"
 #include "fmgr.h"
 #include "gateway/gateway.h"
@@ -20,6 +21,7 @@ PG_FUNCTION_INFO_V1(sms_resolve);
 PG_FUNCTION_INFO_V1(sms_pause);
 PG_FUNCTION_INFO_V1(sms_resume);
 PG_FUNCTION_INFO_V1(sms_adopt_outbox);
+PG_FUNCTION_INFO_V1(sms_gateway_held);
 PG_FUNCTION_INFO_V1(sms_gateway_created);
 
 Datum
@@ -112,6 +114,18 @@ sms_adopt_outbox(PG_FUNCTION_ARGS)
 	scope_leave(&scope);
 	wake_start_at_commit();
 	PG_RETURN_INT64(adopted);
+}
+
+/* For sms_gateways: why nothing is sent from this database; NULL if nothing holds it. */
+Datum
+sms_gateway_held(PG_FUNCTION_ARGS)
+{
+	const char *why = home_held();
+
+	(void) fcinfo;
+	if (why == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(why));
 }
 
 /* Called once by CREATE EXTENSION. */

@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "outbox/item.h"
 #include "outbox/request_id.h"
+#include "outbox/write.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -91,14 +92,6 @@ verdict_status(Verdict verdict)
 	}
 }
 
-static void
-put_text(Datum *value, bool *isnull, const char *text)
-{
-	*isnull = text == NULL || text[0] == '\0';
-	if (!*isnull)
-		*value = CStringGetTextDatum(from_utf8(text));
-}
-
 /* Columns of sms_result. */
 enum
 {
@@ -126,14 +119,14 @@ result_datum(TupleDesc desc, const Gateway *gateway, const Message *message, con
 	namestrcpy(&name, gateway->name);
 	values[RESULT_GATEWAY] = NameGetDatum(&name);
 	values[RESULT_STATUS] = status_value(verdict_status(answer->verdict), status_type);
-	put_text(&values[RESULT_SMSID], &nulls[RESULT_SMSID], answer->smsid);
-	put_text(&values[RESULT_ID_OMNI_MESS], &nulls[RESULT_ID_OMNI_MESS], answer->id_omni_mess);
-	put_text(&values[RESULT_REFERENT_ID], &nulls[RESULT_REFERENT_ID], answer->referent_id);
-	put_text(&values[RESULT_CODE], &nulls[RESULT_CODE], answer->code);
-	put_text(&values[RESULT_MESSAGE], &nulls[RESULT_MESSAGE], answer->message);
+	write_text(&values[RESULT_SMSID], &nulls[RESULT_SMSID], answer->smsid);
+	write_text(&values[RESULT_ID_OMNI_MESS], &nulls[RESULT_ID_OMNI_MESS], answer->id_omni_mess);
+	write_text(&values[RESULT_REFERENT_ID], &nulls[RESULT_REFERENT_ID], answer->referent_id);
+	write_text(&values[RESULT_CODE], &nulls[RESULT_CODE], answer->code);
+	write_text(&values[RESULT_MESSAGE], &nulls[RESULT_MESSAGE], answer->message);
 	values[RESULT_HTTP_STATUS] = Int32GetDatum(answer->http_status);
 	nulls[RESULT_HTTP_STATUS] = answer->http_status == 0;
-	put_text(&values[RESULT_REQUEST_ID], &nulls[RESULT_REQUEST_ID], message->request_id);
+	write_text(&values[RESULT_REQUEST_ID], &nulls[RESULT_REQUEST_ID], message->request_id);
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/extension.h"
 #include "base/settings.h"
+#include "common/string.h"
 #include "datatype/timestamp.h"
 #include "utils/guc.h"
 
@@ -15,6 +16,7 @@
 bool guc_enabled = true;
 char *guc_databases = NULL;
 char *guc_default_gateway = NULL;
+char *guc_place = NULL;
 int guc_max_in_flight = 1000;
 int guc_batch_size = 500;
 int guc_retry_initial = 1000;
@@ -35,6 +37,18 @@ check_retention(int *value, void **extra, GucSource source)
 	return false;
 }
 
+/* It is written into databases of any encoding. */
+static bool
+check_place(char **value, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (pg_is_ascii(*value))
+		return true;
+	GUC_check_errdetail("It has characters other than ASCII.");
+	return false;
+}
+
 /*
  * Defines all settings; called once, when the library is loaded.  From then on the server refuses
  * others of this prefix.
@@ -44,18 +58,23 @@ settings_define(void)
 {
 	DefineCustomBoolVariable("sms_gateway.enabled",
 							 "Sends messages; off holds them in the outbox and refuses sms_send.",
-							 "Switch it off before a file-level clone of a server is started.", &guc_enabled,
-							 true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							 "Switch it off before a standby is promoted to be a copy.", &guc_enabled, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("sms_gateway.databases", "Databases whose outbox a background worker drains.",
 							   "A comma-separated list; empty: all that have the extension.", &guc_databases,
 							   "", PGC_SIGHUP, GUC_LIST_INPUT, NULL, NULL, NULL);
 	DefineCustomStringVariable("sms_gateway.default_gateway", "Gateway of messages that name none.",
 							   "Empty: the only one that can send the message.", &guc_default_gateway, "",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("sms_gateway.place", "Name of the place where this server runs.",
+							   "A copy of its files has another one, and sends nothing. Empty: the machine "
+							   "and the data directory tell places apart.",
+							   &guc_place, "", PGC_SIGHUP, 0, check_place, NULL, NULL);
 	DefineCustomIntVariable("sms_gateway.max_in_flight",
 							"Requests of a worker that may be under way at once, over all gateways.",
-							"The server option max_in_flight limits each gateway.", &guc_max_in_flight, 1000,
-							1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							"The server option max_in_flight limits each gateway. An eighth more is kept for "
+							"gateways that have few requests under way.",
+							&guc_max_in_flight, 1000, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("sms_gateway.batch_size", "Messages that are claimed at once.", NULL,
 							&guc_batch_size, 500, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(

@@ -8,6 +8,7 @@
 extern bool guc_enabled;          /* off: nothing is sent */
 extern char *guc_databases;       /* a list; empty: all */
 extern char *guc_default_gateway; /* empty: none */
+extern char *guc_place;           /* empty: machine and data directory tell places apart */
 extern int guc_max_in_flight;     /* requests at once, all gateways */
 extern int guc_batch_size;        /* messages claimed at once */
 extern int guc_retry_initial;     /* ms */

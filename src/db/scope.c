@@ -27,7 +27,8 @@ static void
 pin_planner(GucAction action)
 {
 	static const char *const off[] = {
-		"enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_hashjoin", "enable_mergejoin", "jit",
+		"enable_seqscan",  "enable_bitmapscan", "enable_sort", "enable_incremental_sort",
+		"enable_hashjoin", "enable_mergejoin",  "jit",
 	};
 
 	for (int i = 0; i < (int) lengthof(off); i++)
@@ -48,6 +49,18 @@ outbox_owner(Oid schema)
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
+}
+
+/* Tells that the tables here are of another version than the library. */
+static void
+tell_version(int elevel, const char *version)
+{
+	ereport(elevel,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("sms_gateway %s in this database is not served by the library of version %s", version,
+					SMS_GATEWAY_VERSION),
+			 errhint("Update it with ALTER EXTENSION sms_gateway UPDATE; restart the server if the library "
+					 "was replaced.")));
 }
 
 /*
@@ -71,23 +84,13 @@ scope_enter_worker(int elevel)
 		return OUTBOX_GONE;
 	if (strcmp(version, SMS_GATEWAY_VERSION) != 0)
 	{
-		ereport(
-			elevel,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("sms_gateway %s in this database is not served by the library of version %s", version,
-					SMS_GATEWAY_VERSION),
-			 errhint("Update it with ALTER EXTENSION sms_gateway UPDATE; restart the server if the library "
-					 "replaced.")));
+		tell_version(elevel, version);
 		return OUTBOX_HELD;
 	}
 	home_forget(); /* a dump may be loaded while we run: that adds a row, and invalidates nothing */
 	if (!home_is_ours())
 	{
-		ereport(elevel,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the outbox of this database belongs to another one: nothing is sent"),
-				 errdetail("It came with a dump, or with CREATE DATABASE from a template."),
-				 errhint("If this database takes the place of the original, call sms_adopt_outbox().")));
+		home_complain(elevel);
 		return OUTBOX_HELD;
 	}
 	sql_forget_plans(extension, schema);
@@ -110,22 +113,42 @@ scope_leave_worker(void)
 	sql_disconnect();
 }
 
-/* Begins work on behalf of a user; the caller's rights have been checked. */
-void
-scope_enter(OwnerScope *scope)
+/*
+ * Begins work on behalf of a user; the caller's rights have been checked.  Raises 42704 where the extension is not;
+ * where "served" is asked for, also 55000 where it is of another version.
+ */
+static void
+enter(OwnerScope *scope, bool served)
 {
 	Oid extension;
 	Oid schema;
+	char *version;
 
-	if (!home_find_extension(&extension, &schema, NULL))
+	if (!home_find_extension(&extension, &schema, &version))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension sms_gateway is not in this database")));
+	if (served && strcmp(version, SMS_GATEWAY_VERSION) != 0)
+		tell_version(ERROR, version);
 	sql_forget_plans(extension, schema);
 	GetUserIdAndSecContext(&scope->user, &scope->security);
 	SetUserIdAndSecContext(outbox_owner(schema), scope->security | SECURITY_LOCAL_USERID_CHANGE);
 	scope->guc_level = NewGUCNestLevel();
 	pin_planner(GUC_ACTION_SAVE);
 	sql_connect();
+}
+
+/* Begins work on behalf of a user, as enter() says, with tables of this version. */
+void
+scope_enter(OwnerScope *scope)
+{
+	enter(scope, true);
+}
+
+/* The same with tables of any version: for what all have alike. */
+void
+scope_enter_any(OwnerScope *scope)
+{
+	enter(scope, false);
 }
 
 /* Ends what scope_enter() began; after an error the transaction's end does. */

@@ -26,6 +26,7 @@ typedef struct OwnerScope
 extern OutboxState scope_enter_worker(int elevel);
 extern void scope_leave_worker(void);
 extern void scope_enter(OwnerScope *scope);
+extern void scope_enter_any(OwnerScope *scope);
 extern void scope_leave(OwnerScope *scope);
 
 #endif /* SMS_SCOPE_H */

@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "db/home.h"
 #include "db/sql.h"
 #include "executor/executor.h"
@@ -222,6 +223,50 @@ make_params(const Statement *statement, const Datum *values)
 	return params;
 }
 
+/* Do UPDATEs of a table fire any of its triggers? */
+bool
+sql_fires_on_update(const TriggerDesc *triggers)
+{
+	return triggers != NULL &&
+		   (triggers->trig_update_before_row || triggers->trig_update_after_row ||
+			triggers->trig_update_before_statement || triggers->trig_update_after_statement);
+}
+
+/* Does a statement that has started fire triggers? */
+static bool
+fires(const QueryDesc *query)
+{
+	ListCell *cell;
+
+	foreach (cell, query->estate->es_opened_result_relations)
+	{
+		if (sql_fires_on_update(((ResultRelInfo *) lfirst(cell))->ri_TrigDesc))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * From here on triggers run as "runner".  What they leave for the commit (a cursor WITH HOLD, constraints that are
+ * deferred) would run as whoever commits.  Where that is somebody else, nothing is left: deferred
+ * triggers run at once, from here to the end of the transaction, as do those that the caller's own
+ * statements have left, as himself; and the runner is security-restricted, so that PostgreSQL refuses the rest.
+ */
+static void
+become_runner(const QueryDesc *query, Oid runner, int security)
+{
+	Oid caller = GetOuterUserId();
+
+	security |= SECURITY_LOCAL_USERID_CHANGE;
+	if (runner != caller && fires(query))
+	{
+		SetUserIdAndSecContext(caller, security);
+		AfterTriggerSetState(makeNode(ConstraintsSetStmt));
+		security |= SECURITY_RESTRICTED_OPERATION;
+	}
+	SetUserIdAndSecContext(runner, security);
+}
+
 /*
  * Runs a statement that changes messages, and so fires the triggers that users put on the outbox;
  * those run as "role", if one is given.  "rows" are those that the statement is given, or NULL.
@@ -235,11 +280,6 @@ make_params(const Statement *statement, const Datum *values)
  * - Triggers run inside ExecutorRun() (BEFORE, and statements') and ExecutorFinish() (AFTER).  They are
  *   the code of whoever has the TRIGGER privilege; the owner is often a superuser, and would be the
  *   wrong one to run them.  So the user changes in between, and back when the triggers have run.
- *
- * In PostgreSQL 18 an AFTER trigger runs as the user who was current when its event was queued, before 18 as the
- * one who is current when it runs: for triggers that run in here both are "role".  The worker leaves none
- * for later, as scope.c sets all constraints immediate.  In a session a deferred trigger runs at commit, as
- * after any other statement: as "role" in 18, before 18 as whoever commits.
  *
  * Triggers find their objects where they do in any session: search_path is that of a new session.
  * What they SET does not last.  Such statements qualify all their operators, as they are planned
@@ -271,8 +311,7 @@ sql_run_firing(Statement *statement, const Datum *values, const SqlRows *rows, O
 							make_params(statement, values), rows != NULL ? rows->environment : NULL, 0);
 	ExecutorStart(query, 0);
 	GetUserIdAndSecContext(&user, &security);
-	if (OidIsValid(role))
-		SetUserIdAndSecContext(role, security | SECURITY_LOCAL_USERID_CHANGE);
+	become_runner(query, OidIsValid(role) ? role : user, security);
 	compat_executor_run(query);
 	ExecutorFinish(query);
 	SetUserIdAndSecContext(user, security);

@@ -28,9 +28,10 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/queryenvironment.h"
+#include "utils/reltrigger.h"
 #include "utils/tuplestore.h"
 
-#define SQL_MAX_ARGS 8
+#define SQL_MAX_ARGS 10
 
 typedef struct Statement
 {
@@ -82,6 +83,7 @@ extern int64 sql_run_nulls(Statement *statement, const Datum *values, const char
 extern int64 sql_read_latest(Statement *statement, const Datum *values);
 extern bool sql_any(Statement *statement, const Datum *values);
 extern TimestampTz sql_find_time(Statement *statement, const Datum *values);
+extern bool sql_fires_on_update(const TriggerDesc *triggers);
 extern int64 sql_run_firing(Statement *statement, const Datum *values, const SqlRows *rows, Oid role);
 extern ErrorData *sql_try(void (*work)(void *), void *arg);
 extern Datum sql_id_array(const Datum *ids, int n);

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "commands/dbcommands.h"
+#include "db/home.h"
 #include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/lanes.h"
@@ -24,6 +25,7 @@
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
 #include "outbox/event.h"
+#include "outbox/identity.h"
 #include "outbox/report.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -103,6 +105,15 @@ settle_again(Engine *engine, ChoreState *state)
 {
 	(void) engine;
 	state->wanted = true;
+}
+
+static void
+write_place(Engine *engine, ChoreState *state)
+{
+	(void) engine;
+	(void) state;
+	if (home_is_unwritten())
+		identity_write_place();
 }
 
 static void
@@ -246,6 +257,7 @@ delete_old_counters(Engine *engine, ChoreState *state)
 static const Chore chores[CHORE_COUNT] = {
 	[CHORE_ORPHANS] = {"settle messages that were being sent", HUGE_VAL, 0, true, settle_orphans, settled,
 					   settle_again},
+	[CHORE_PLACE] = {"write down where this server runs", HUGE_VAL, 0, true, write_place, NULL, NULL},
 	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, write_pause, pause_was_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, poll, polled, poll_failed},
@@ -421,6 +433,8 @@ is_called_for(const Engine *engine, int id)
 {
 	switch (id)
 	{
+		case CHORE_PLACE:
+			return home_is_unwritten();
 		case CHORE_PAUSES:
 			return queue_with_news(engine, NULL) != NULL;
 		case CHORE_EVENTS:

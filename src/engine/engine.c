@@ -91,7 +91,9 @@ engine_unlock(void)
 static void
 reserve_slots(Engine *engine)
 {
-	engine->slots = Min(guc_max_in_flight, http_reserve(guc_max_in_flight));
+	int spare = queue_spare_slots(guc_max_in_flight);
+
+	engine->slots = Max(http_reserve(guc_max_in_flight + spare) - spare, 1);
 	engine->slots_again_at = 0;
 }
 
@@ -166,7 +168,7 @@ time_to_wait(const Engine *engine, double now, TimestampTz wall)
 		wait = Min(wait, outcome_record_time(engine) - now);
 	wait = Min(wait, chore_time_to_wait(engine, now, wall));
 	wait = Min(wait, queue_time_to_wait(engine, now));
-	wait = Min(wait, lane_time_to_wait(engine, wall));
+	wait = Min(wait, lane_time_to_wait(engine, now, wall));
 	if (engine->retry_at > now)
 		wait = Max(wait, 0) < 1 ? Min(engine->retry_at - now, 50) : Min(wait, engine->retry_at - now);
 	return (long) ceil(Max(wait, 0));
@@ -271,7 +273,8 @@ create(const EngineHost *host)
 	dlist_init(&engine->leases);
 	engine->look = true;
 	engine->look_at = now_ms() + SAFETY_POLL;
-	engine->next_expiry = DT_NOEND;
+	engine->noticed = DT_NOBEGIN;
+	engine->next_due = engine->next_expiry = DT_NOEND;
 	engine->pauses_stale = true;
 	reserve_slots(engine);
 	poll_create(engine);
@@ -296,6 +299,9 @@ destroy(Engine *engine)
 		if (entry->item->transfer != NULL)
 			http_release(entry->item->transfer);
 	}
+	starts_close(engine->starts);
+	if (engine->state == OUTBOX_GONE)
+		starts_remove();
 	running = NULL;
 	event_keep_in(NULL);
 	MemoryContextDelete(engine->context);

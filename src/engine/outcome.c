@@ -42,6 +42,24 @@ outcome_explain(OutboxItem *item, const char *code, const char *message)
 	snprintf(item->answer->message, sizeof(item->answer->message), "%s", message);
 }
 
+/* What a message becomes: its new status, and when it is tried next (0: not). */
+static void
+become(OutboxItem *item, Status status, TimestampTz next_attempt_at)
+{
+	item->new_status = status;
+	item->next_attempt_at = next_attempt_at;
+}
+
+/* Puts a message among those whose outcome is to be recorded. */
+static void
+add(Engine *engine, OutboxItem *item)
+{
+	item->row.recorded = false;
+	dlist_push_tail(&engine->outcomes, &item->row.node);
+	if (engine->noutcomes++ == 0)
+		engine->record_at = now_ms() + RECORD_DELAY;
+}
+
 /*
  * Puts a message among those whose outcome is to be recorded: its new status, and when it is
  * tried next (0: not).
@@ -49,12 +67,8 @@ outcome_explain(OutboxItem *item, const char *code, const char *message)
 void
 outcome_add(Engine *engine, OutboxItem *item, Status status, TimestampTz next_attempt_at)
 {
-	item->new_status = status;
-	item->next_attempt_at = next_attempt_at;
-	item->row.recorded = false;
-	dlist_push_tail(&engine->outcomes, &item->row.node);
-	if (engine->noutcomes++ == 0)
-		engine->record_at = now_ms() + RECORD_DELAY;
+	become(item, status, next_attempt_at);
+	add(engine, item);
 }
 
 /*
@@ -101,7 +115,7 @@ set_details(OutboxItem *item, char *details)
  * false if there is none, or it was tried already.
  */
 static bool
-fall_back(Engine *engine, OutboxItem *item)
+fall_back(OutboxItem *item)
 {
 	const char *fallback = item->gateway->fallback;
 
@@ -112,17 +126,17 @@ fall_back(Engine *engine, OutboxItem *item)
 		return false;
 	item->new_gateway = fallback;
 	item->attempts = 0;
-	outcome_add(engine, item, STATUS_QUEUED, GetCurrentTimestamp());
+	become(item, STATUS_QUEUED, GetCurrentTimestamp());
 	return true;
 }
 
 static void
-fail_item(Engine *engine, OutboxItem *item)
+fail_item(OutboxItem *item)
 {
 	if (item->unsure_since != 0)
-		outcome_add(engine, item, STATUS_UNCERTAIN, 0);
-	else if (item->gateway == NULL || !fall_back(engine, item))
-		outcome_add(engine, item, STATUS_FAILED, 0);
+		become(item, STATUS_UNCERTAIN, 0);
+	else if (item->gateway == NULL || !fall_back(item))
+		become(item, STATUS_FAILED, 0);
 }
 
 /* Is another request for this message harmless, if it is made at a time? */
@@ -140,24 +154,32 @@ outcome_may_repeat(const OutboxItem *item, TimestampTz at)
 }
 
 /* Another attempt, if there is one left; "unsure" if this one may have been accepted. */
-void
-outcome_try_again(Engine *engine, OutboxItem *item, bool unsure)
+static void
+try_again(OutboxItem *item, bool unsure)
 {
 	TimestampTz next = back_off(item->attempts);
 
 	if (unsure && item->unsure_since == 0)
 		item->unsure_since = GetCurrentTimestamp();
 	if (item->attempts >= item->gateway->max_attempts)
-		fail_item(engine, item);
+		fail_item(item);
 	else if (item->unsure_since != 0 && !outcome_may_repeat(item, next))
-		outcome_add(engine, item, STATUS_UNCERTAIN, 0);
+		become(item, STATUS_UNCERTAIN, 0);
 	else
-		outcome_add(engine, item, STATUS_QUEUED, next);
+		become(item, STATUS_QUEUED, next);
 }
 
-/* Decides what becomes of a message that was answered. */
-static void
-judge_message(Engine *engine, OutboxItem *item)
+/* A message whose request could not even be made has another attempt, if there is one left. */
+void
+outcome_try_again(Engine *engine, OutboxItem *item)
+{
+	try_again(item, false);
+	add(engine, item);
+}
+
+/* Decides what becomes of a message that was answered with item->answer; it is not added to the outcomes. */
+void
+outcome_judge(Engine *engine, OutboxItem *item)
 {
 	Answer *answer = item->answer;
 
@@ -170,24 +192,24 @@ judge_message(Engine *engine, OutboxItem *item)
 			item->sent_at = GetCurrentTimestamp();
 			item->unsure_since = 0;
 			item->poll_at = poll_sent(engine, item->gateway, answer);
-			outcome_add(engine, item, STATUS_SENT, 0);
+			become(item, STATUS_SENT, 0);
 			break;
 		case VERDICT_PERMANENT:
 			item->attempts++;
-			fail_item(engine, item);
+			fail_item(item);
 			break;
 		case VERDICT_TRANSIENT:
 			item->attempts++;
-			outcome_try_again(engine, item, false);
+			try_again(item, false);
 			break;
 		case VERDICT_UNCERTAIN:
 			item->attempts++;
-			outcome_try_again(engine, item, true);
+			try_again(item, true);
 			break;
 		case VERDICT_THROTTLED:
 		case VERDICT_GATEWAY:
 			/* It was not the message's fault: its turn stays, and its attempts. */
-			outcome_add(engine, item, STATUS_QUEUED, item->due);
+			become(item, STATUS_QUEUED, item->due);
 			break;
 	}
 }
@@ -218,7 +240,8 @@ outcome_refuse(Engine *engine, OutboxItem *item)
 	else
 	{
 		outcome_explain(item, "refused", refusal->message);
-		fail_item(engine, item);
+		fail_item(item);
+		add(engine, item);
 	}
 }
 
@@ -255,5 +278,6 @@ void
 outcome_decide(Engine *engine, OutboxItem *item)
 {
 	judge_gateway(engine, item->queue, item->answer);
-	judge_message(engine, item);
+	outcome_judge(engine, item);
+	add(engine, item);
 }

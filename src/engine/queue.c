@@ -30,7 +30,7 @@
 #define RATE_SLACK        50.0   /* ms a rate limit may run behind and catch up */
 #define ASIDE_SHARE       0.01   /* of a rate limit, for questions while messages wait */
 #define SLOT_SHARE        4
-#define LAST_SLOTS        16 /* one in so many */
+#define SPARE_SLOTS       8 /* of so many, there is one to spare */
 
 /* Returns the queue of a gateway, which is made if there is none; it lives as long as the engine. */
 GatewayQueue *
@@ -46,6 +46,7 @@ queue_find(Engine *engine, const char *name)
 		namestrcpy(&queue->name, name);
 		dlist_init(&queue->ready);
 		queue->max_in_flight = 1;
+		queue->below = PG_INT16_MIN;
 		queue->next = engine->queues;
 		engine->queues = queue;
 	}
@@ -103,36 +104,77 @@ queue_ready_from(GatewayQueue *queue, int priority)
 	return n;
 }
 
+/* May messages of this gateway be due in the outbox, as far as is known? */
+bool
+queue_has_due(const GatewayQueue *queue)
+{
+	for (int i = 0; i < queue->nlanes; i++)
+	{
+		if (!queue->lanes[i].drained)
+			return true;
+	}
+	return queue->below > PG_INT16_MIN;
+}
+
 /* ------------------------------------------------------------------------
  * Slots
  * ------------------------------------------------------------------------ */
 
 /*
- * Slots go to whoever comes first, but no gateway has more than SLOT_SHARE times what is left free, and the
- * last ones are for gateways that have nothing under way: whatever hangs, one that comes anew finds some.
+ * Slots go to whoever comes first.  A gateway has all of them while nothing waits for another; else no more than
+ * SLOT_SHARE times what is left free.  Some more than there are, the spare ones, are for gateways that have
+ * little under way, and the last half of those for such as have nothing: whatever hangs, one that comes anew
+ * finds some at once.
  */
+
+/* Returns how many transfers there may be beyond so many. */
+int
+queue_spare_slots(int slots)
+{
+	return Max(slots / SPARE_SLOTS, 2);
+}
+
+/* Does no message wait for another gateway? */
+static bool
+is_alone(const Engine *engine, const GatewayQueue *queue)
+{
+	for (const GatewayQueue *other = engine->queues; other != NULL; other = other->next)
+	{
+		if (other != queue &&
+			(other->nready + other->taken > 0 || (other->state == GATEWAY_ACTIVE && queue_has_due(other))))
+			return false;
+	}
+	return true;
+}
 
 /* Returns how many more messages to claim for this gateway, as far as slots go. */
 int
 queue_room(const Engine *engine, const GatewayQueue *queue)
 {
 	int own = queue->in_flight + queue->nready + queue->taken;
-	int left = engine->slots - engine->in_flight - engine->nready - engine->taken;
-	int room = Min((SLOT_SHARE * left - own) / (SLOT_SHARE + 1), left - engine->slots / LAST_SLOTS);
+	int free = engine->slots - engine->in_flight - engine->nready - engine->taken;
+	int spare = queue_spare_slots(engine->slots);
+	int left = free + spare;
+	int room = Min((SLOT_SHARE * left - own) / (SLOT_SHARE + 1), free);
 
-	return Max(room, own == 0 ? 1 : 0);
+	if (room < free && is_alone(engine, queue))
+		room = free;
+	return Max(Max(room, (left - spare / 2 - own) / 2), own == 0 ? 1 : 0);
 }
 
 /* May one more request of this gateway be under way? */
 static bool
 has_slot(const Engine *engine, const GatewayQueue *queue)
 {
-	int left = engine->slots - engine->in_flight;
+	int own = queue->in_flight;
+	int free = engine->slots - engine->in_flight;
+	int spare = queue_spare_slots(engine->slots);
+	int left = free + spare;
 
-	if (queue->in_flight >= queue->max_in_flight || left <= 0)
+	if (own >= queue->max_in_flight || left <= 0)
 		return false;
-	return queue->in_flight == 0 ||
-		   (left > engine->slots / LAST_SLOTS && queue->in_flight < SLOT_SHARE * left);
+	return own == 0 || own < left - spare / 2 ||
+		   (free > 0 && (own < SLOT_SHARE * left || is_alone(engine, queue)));
 }
 
 /* May this gateway's next message start?  Of one in trouble, only one at a time, now and then. */
@@ -167,20 +209,6 @@ queue_count_request(GatewayQueue *queue, double now)
 		queue->next_start = Max(queue->next_start, now - RATE_SLACK) + 1000.0 / queue->rate_limit;
 }
 
-/* Do messages of this gateway wait, here or in the outbox? */
-static bool
-messages_wait(const Engine *engine, const GatewayQueue *queue)
-{
-	if (queue->nready > 0)
-		return true;
-	for (int i = 0; i < engine->nlanes; i++)
-	{
-		if (!engine->lanes[i].drained && strcmp(NameStr(engine->lanes[i].gateway), NameStr(queue->name)) == 0)
-			return true;
-	}
-	return false;
-}
-
 /*
  * May a request that is not a message be made within a gateway's rate limit?  Counts it
  * if so; sets *again to when to ask next.  Such requests get what messages leave, and a hundredth.
@@ -194,7 +222,7 @@ queue_spare_request(Engine *engine, const Gateway *gateway, double now, double *
 	*again = queue->next_start;
 	if (queue->rate_limit <= 0)
 		return true;
-	if (messages_wait(engine, queue))
+	if (queue->nready > 0 || queue_has_due(queue))
 		*again = Max(queue->next_start, queue->next_aside);
 	if (*again > now)
 		return false;

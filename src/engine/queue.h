@@ -11,6 +11,8 @@ extern GatewayQueue *queue_find(Engine *engine, const char *name);
 extern void queue_push(Engine *engine, GatewayQueue *queue, OutboxItem *item);
 extern OutboxItem *queue_pop(Engine *engine, GatewayQueue *queue);
 extern int queue_ready_from(GatewayQueue *queue, int priority);
+extern bool queue_has_due(const GatewayQueue *queue);
+extern int queue_spare_slots(int slots);
 extern int queue_room(const Engine *engine, const GatewayQueue *queue);
 extern bool queue_may_start(const Engine *engine, const GatewayQueue *queue, double now);
 extern void queue_set_rate_limit(GatewayQueue *queue, double limit);

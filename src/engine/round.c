@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "db/home.h"
 #include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/lanes.h"
@@ -20,6 +21,7 @@
 #include "engine/send.h"
 #include "miscadmin.h"
 #include "outbox/event.h"
+#include "outbox/identity.h"
 #include "outbox/lease.h"
 #include "outbox/record.h"
 #include "utils/memutils.h"
@@ -115,15 +117,15 @@ record_news(Engine *engine)
 static void
 claim_messages(Engine *engine, Claimed *claimed)
 {
-	TimestampTz wall;
-
-	if (engine->look)
-		lane_discover(engine);
 	/* A lease is of messages that were due when it was taken: orphans are known by that. */
-	wall = GetCurrentTimestamp();
+	TimestampTz wall = GetCurrentTimestamp();
+
+	lane_discover(engine, wall);
 	claimed->items = lane_claim(engine, claimed->context, wall);
-	if (claimed->items != NIL)
-		claimed->lease = lease_add(claimed->items, wall);
+	if (claimed->items == NIL)
+		return;
+	claimed->lease = lease_add(claimed->items, wall);
+	starts_cover(engine->starts, claimed->items, wall);
 }
 
 /* The work of a round, inside its transaction. */
@@ -199,6 +201,7 @@ forget_items(Engine *engine)
 		dlist_delete(iter.cur);
 		engine->noutcomes--;
 		hash_search(engine->items, &item->row.id, HASH_REMOVE, NULL);
+		starts_release(engine->starts, item);
 		item_free(item);
 	}
 }
@@ -309,7 +312,11 @@ transact(Engine *engine, Claimed *claimed)
 			scope_leave_worker();
 		}
 		else
+		{
+			if (home_is_moved(true))
+				identity_mark_held();
 			PopActiveSnapshot();
+		}
 		host->commit(user, security);
 		committed = true;
 	}
@@ -327,10 +334,14 @@ transact(Engine *engine, Claimed *claimed)
 	return committed;
 }
 
-/* After a round that failed: it is tried again after a while, longer each time. */
+/* After a round that failed: nothing is claimed, and it is tried again after a while, longer each time. */
 static void
-round_failed(Engine *engine)
+round_failed(Engine *engine, const Claimed *claimed)
 {
+	ListCell *lc;
+
+	foreach (lc, claimed->items)
+		starts_release(engine->starts, lfirst(lc));
 	engine->error_wait = Min(Max(engine->error_wait * 2, ERROR_FIRST), engine->error_max);
 	engine->retry_at = now_ms() + engine->error_wait;
 	lane_look_back(engine, DT_NOBEGIN);
@@ -383,7 +394,7 @@ round_run(Engine *engine)
 	if (transact(engine, &claimed))
 		round_committed(engine, &claimed, began);
 	else
-		round_failed(engine);
+		round_failed(engine, &claimed);
 	MemoryContextDelete(claimed.context);
 }
 

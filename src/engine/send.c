@@ -10,6 +10,7 @@
 #include "engine/outcome.h"
 #include "engine/queue.h"
 #include "engine/send.h"
+#include "outbox/starts.h"
 #include "provider/answer.h"
 #include "utils/timestamp.h"
 
@@ -60,7 +61,10 @@ send_take_finished(Engine *engine)
 		if (http.starved)
 			starve(engine, item);
 		else
+		{
+			starts_answered(item);
 			outcome_decide(engine, item);
+		}
 	}
 }
 
@@ -73,6 +77,7 @@ put_on_wire(Engine *engine, OutboxItem *item)
 	HttpRequest request;
 
 	memset(&request, 0, sizeof(request));
+	request.started = starts_flag(item);
 	if (provider->build(item->prepared.settings, message, &request))
 		item->transfer =
 			http_start(&item->gateway->endpoint, &request,
@@ -104,7 +109,7 @@ start_item(Engine *engine, OutboxItem *item)
 	{
 		item->attempts++;
 		outcome_explain(item, "memory", "out of memory");
-		outcome_try_again(engine, item, false);
+		outcome_try_again(engine, item);
 	}
 }
 

@@ -16,9 +16,12 @@
 #include "net/http.h"
 #include "outbox/claim.h"
 #include "outbox/cleanup.h"
+#include "outbox/lease.h"
+#include "outbox/starts.h"
 #include "utils/hsearch.h"
 
 #define SAFETY_POLL 5000.0 /* ms between looks that nobody asked for */
+#define LANES_MAX   64     /* of one gateway */
 
 /* The messages of one claim that are not settled yet. */
 typedef struct Lease
@@ -68,7 +71,13 @@ typedef struct GatewayQueue
 	bool missing;      /* there is no such server, and that is said */
 	int finished;      /* since flow was last measured */
 	double flow_since;
-	double flow; /* messages a second, lately */
+	double flow;           /* messages a second, lately */
+	Lane lanes[LANES_MAX]; /* highest priority first */
+	int nlanes;
+	int turn;          /* in the claim under way: the lane that is next */
+	int below;         /* of priorities below this, messages may be due that no lane is for */
+	double search_at;  /* not before; 0: at once */
+	bool search_again; /* from the start, when that is at its end */
 	struct GatewayQueue *next;
 } GatewayQueue;
 
@@ -96,6 +105,7 @@ typedef struct Poller
 typedef enum ChoreId
 {
 	CHORE_ORPHANS,
+	CHORE_PLACE,
 	CHORE_PAUSES,
 	CHORE_EVENTS,
 	CHORE_POLLS,
@@ -135,12 +145,13 @@ typedef struct Retention
 /* Messages that another engine was sending when it ended, and that are not settled yet. */
 typedef struct Orphans
 {
-	HTAB *ids;    /* NULL: not known yet */
-	int64 up_to;  /* the last lease of that engine */
-	int64 *found; /* as the transaction under way has found them */
-	int nfound;   /* so many */
-	double wait;  /* ms until those that somebody holds are tried again */
-	int nsettled; /* in that transaction */
+	HTAB *ids;     /* NULL: not known yet */
+	int64 up_to;   /* the last lease of that engine */
+	Doubt *found;  /* as the transaction under way has found them */
+	int nfound;    /* so many */
+	int unstarted; /* others of its leases, by the note of starts */
+	double wait;   /* ms until those that somebody holds are tried again */
+	int nsettled;  /* in that transaction */
 } Orphans;
 
 typedef struct Engine
@@ -150,9 +161,8 @@ typedef struct Engine
 	MemoryContext scratch; /* of one turn of the loop */
 	HTAB *items;           /* messages in our hands, by id */
 	GatewayQueue *queues;
-	Lane *lanes;
-	int nlanes;
-	int lanes_size;
+	TimestampTz noticed;  /* what was due by then has its lane, or is searched for */
+	TimestampTz next_due; /* of what was not, the first */
 	dlist_head outcomes;
 	int noutcomes;
 	double record_at; /* when the outcomes at hand are to be recorded */
@@ -166,6 +176,7 @@ typedef struct Engine
 	int slots;             /* transfers that file descriptors allow */
 	int taken;             /* messages claimed in the round under way */
 	double slots_again_at; /* when that is counted again; 0: it is not reduced */
+	Starts *starts;        /* NULL: not opened yet */
 	bool started;          /* orphans are known, and are not claimed */
 	Orphans orphans;
 	bool look;                   /* somebody queued something */

@@ -12,6 +12,7 @@
 #include "provider/option.h"
 #include "provider/support.h"
 #include "provider/table.h"
+#include "text/json.h"
 #include "text/text.h"
 #include "utils/builtins.h"
 
@@ -237,6 +238,10 @@ prepare_template(Preparation *p)
 	if (list != NULL && strlen(list) > MAX_LIST_PARAM)
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
 							"list_param is longer than %d bytes", MAX_LIST_PARAM);
+	if (list != NULL && !json_is_flat(list))
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+							"Each of the template's values is a text, a number, true or false.",
+							"list_param has a value that is null, an object or an array");
 	if (draft->routerule != NULL && !option_is_list(draft->routerule, true))
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
 							"1 is ZNS, 2 an automatic call, 3 SMS; each at most once.",

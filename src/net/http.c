@@ -280,6 +280,7 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 		start_trace(t, request);
 	transfer_set_body(t);
 	transfer_set_repeat(t, endpoint, repeat_safe);
+	t->progress.started = request->started;
 	t->running = ok && curl_multi_add_handle(multi, t->easy) == CURLM_OK;
 	if (t->running)
 	{

@@ -29,11 +29,8 @@ TriggerMode
 firing_mode(void)
 {
 	Relation table = table_open(home_relation("sms_outbox"), AccessShareLock);
-	TriggerDesc *triggers = table->trigdesc;
 	Oid owner = table->rd_rel->relowner;
-	bool any =
-		triggers != NULL && (triggers->trig_update_before_row || triggers->trig_update_after_row ||
-							 triggers->trig_update_before_statement || triggers->trig_update_after_statement);
+	bool any = sql_fires_on_update(table->trigdesc);
 
 	table_close(table, AccessShareLock);
 	if (!any)

@@ -281,7 +281,7 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 	TimestampTz due = row->nulls[COL_SEND_AFTER] ? now : DatumGetTimestampTz(row->values[COL_SEND_AFTER]);
 	Datum parts = row->values[COL_PARTS];
 	bool no_parts = row->nulls[COL_PARTS];
-	TimestampTz first = TIMESTAMP_IS_NOBEGIN(due) ? now : due; /* before all times there is nothing to find */
+	TimestampTz first = Max(due, now); /* the worker need not look for it among what was due long ago */
 
 	for (int i = COL_STATUS; i < COL_COUNT; i++)
 		row->nulls[i] = true;

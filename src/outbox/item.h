@@ -48,6 +48,7 @@ typedef struct OutboxItem
 	char *details; /* JSON, or NULL */
 	Prepared prepared;
 	struct Lease *lease;
+	struct StartSlot *start; /* in the note of starts; NULL: nothing is known there */
 	struct GatewayQueue *queue;
 	HttpTransfer *transfer;
 

@@ -8,6 +8,7 @@
  * below and of its delivery callback.  An answer has HTTP status
  * 200 whatever it says; the verdict is CodeResult.
  */
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,6 +6,7 @@
  * Source: the provider's public documentation of SendMessage and GetStatusOmni.
  * There is no idempotency key: a repeat is a second message.
  */
+#include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -7,6 +7,7 @@
  * callback.  It names neither the values of "code" nor what a repeated requestId does;
  * hence the options success_codes and idempotent.
  */
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

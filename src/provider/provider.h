@@ -86,7 +86,7 @@ typedef struct Message
 	const char *content;
 	TextShape shape; /* of content */
 	const char *template_code;
-	const char *list_param; /* a JSON object */
+	const char *list_param; /* a JSON object, or array, as json_is_flat() has it */
 	const char *routerule;  /* "1,3", or NULL */
 	const char *request_id;
 	int ttl;    /* seconds an OTP lives */

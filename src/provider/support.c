@@ -2,6 +2,7 @@
  * support.c
  *		What several providers need: complaints, settings, requests, answers.
  */
+#include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,6 +3,7 @@
  *		Changes to a message's details, and events.  Pure; results are from malloc,
  *		NULL when memory is out.  "details" is a JSON object or NULL.
  */
+#include <json-c/json.h>
 #include <string.h>
 
 #include "text/details.h"

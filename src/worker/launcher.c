@@ -18,6 +18,7 @@
 #include "base/settings.h"
 #include "base/wait_event.h"
 #include "catalog/pg_database.h"
+#include "db/place.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -271,6 +272,7 @@ sms_gateway_launcher_main(Datum arg)
 	before_shmem_exit(on_launcher_exit, (Datum) 0);
 	pg_atomic_write_u32(&slot_table->launcher, compat_my_proc_number() + 1);
 
+	place_note_promotion();
 	sweep(true);
 	for (;;)
 	{

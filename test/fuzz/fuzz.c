@@ -1,7 +1,7 @@
 /*
  * fuzz.c
  *		libFuzzer targets for all that reads what others wrote: answers and reports of
- *		each provider, texts, phone numbers, JSON, dates, options, libcurl's words.  Built once for each target,
+ *		each provider, messages, texts, phone numbers, JSON, dates, options, libcurl's words.  Built once for each target,
  *		with -DTARGET=answers and so on; "make fuzz" runs them.
  *
  * Beside what the sanitizers find, each target checks what callers rely on.
@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <json-c/json.h>
 
 #include "provider/answer.h"
 #include "provider/option.h"
@@ -104,6 +106,23 @@ answers(const uint8_t *data, size_t len)
 	if (provider->balance != NULL && provider->balance(&http, amount, sizeof(amount)))
 		MUST_BE_CLEAN(amount);
 	free(body);
+}
+
+/* The next piece of the data, up to a zero byte; NULL if it is empty. */
+static char *
+take_text(const uint8_t **data, size_t *len)
+{
+	size_t n = strnlen((const char *) *data, *len);
+	char *text = n > 0 ? copy_text(*data, n) : NULL;
+
+	*data += n;
+	*len -= n;
+	if (*len > 0)
+	{
+		(*data)++;
+		(*len)--;
+	}
+	return text;
 }
 
 static void
@@ -231,6 +250,62 @@ parse_number(const char *value, bool milliseconds, int *time)
 	(void) milliseconds;
 	*time = (int) strtol(value, &end, 10);
 	return end != value && *end == '\0';
+}
+
+/*
+ * What a message that passed the checks becomes.  The first two bytes choose provider and call; pieces up to zero bytes are
+ * the message's parts, then option by option what is set.
+ */
+static void
+requests(const uint8_t *data, size_t len)
+{
+	char *settings[PROVIDER_MAX_OPTIONS] = {0};
+	char *piece[6];
+	const Provider *provider;
+	static const OptionParsers parsers = {.parse_bool = parse_on_off, .parse_time = parse_number};
+	const char *phone = "84901234567";
+	Message message = {.phones = &phone, .nphones = 1, .ttl = 120, .length = 6, .request_id = "sgw-1"};
+	Complaint complaint = {0};
+	HttpRequest request = {0};
+
+	if (len < 2)
+		return;
+	provider = some_provider(data[0]);
+	message.call = (Call) (data[1] % CALL_COUNT);
+	data += 2;
+	len -= 2;
+	for (int i = 0; i < 6; i++)
+		piece[i] = take_text(&data, &len);
+	message.content = piece[0] != NULL ? piece[0] : "";
+	message.template_code = piece[1];
+	message.list_param = piece[2];
+	message.routerule = piece[3] != NULL && option_is_list(piece[3], true) ? piece[3] : NULL;
+	message.code = piece[4] != NULL ? piece[4] : "123456";
+	message.reference = piece[5] != NULL ? piece[5] : "1";
+	for (int i = 0; provider->options[i].name != NULL; i++)
+	{
+		const OptionDef *option = &provider->options[i];
+		char *given = take_text(&data, &len);
+		OptionValue read;
+		const char *value = given != NULL ? option_read(option, given, &parsers, &read) : NULL;
+
+		if (value == NULL)
+			value = (option->where & OPTION_USER) != 0 ? "secret" : option->initial;
+		settings[i] = value != NULL ? strdup(value) : NULL;
+		free(given);
+	}
+	if ((message.list_param == NULL ||
+		 (json_is_flat(message.list_param) && (message.list_param[0] == '{' || provider->ordered_params))) &&
+		(provider->calls & CALL_BIT(message.call)) != 0 &&
+		text_shape(message.content, strlen(message.content), CODING_BY_TEXT, &message.shape) &&
+		(provider->check == NULL || provider->check((const char *const *) settings, &message, &complaint)) &&
+		provider->build((const char *const *) settings, &message, &request))
+		MUST(request.path != NULL && request.nquery <= HTTP_MAX_QUERY);
+	free(request.body);
+	for (int i = 0; i < 6; i++)
+		free(piece[i]);
+	for (int i = 0; i < PROVIDER_MAX_OPTIONS; i++)
+		free(settings[i]);
 }
 
 /* The first two bytes choose provider (3: options of other types) and option; the rest is the value. */

@@ -6,6 +6,7 @@
  * Texts, one-time passwords that are made here, delivery, balance.  Its key goes in a
  * header.  "ref" makes a repeat harmless for a day.
  */
+#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 

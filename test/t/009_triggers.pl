@@ -155,8 +155,36 @@ subtest 'a trigger that fails neither stops its message nor others' => sub {
 		'… is told in the log');
 };
 
+subtest 'what a trigger leaves for the commit does not run as whoever commits' => sub {
+	ask("DROP TRIGGER IF EXISTS fails ON sms_outbox");
+	# It notes as whom it runs, when the commit runs it.
+	as_role('tricky', "CREATE FUNCTION told() RETURNS text LANGUAGE sql VOLATILE
+		AS \$\$ INSERT INTO public.seen VALUES ('kept', 0, '', current_user) RETURNING who::text \$\$;
+		CREATE TABLE mine (n int); GRANT INSERT ON mine TO PUBLIC;
+		CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql
+		AS \$\$ BEGIN PERFORM public.told(); RETURN NULL; END \$\$;
+		CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON mine DEFERRABLE INITIALLY IMMEDIATE
+			FOR EACH ROW EXECUTE FUNCTION at_commit()");
+	my %leaves = (
+		'a cursor' => "EXECUTE 'DECLARE later CURSOR WITH HOLD FOR SELECT public.told()'",
+		'a constraint' => 'SET CONSTRAINTS ALL DEFERRED; INSERT INTO public.mine VALUES (1)',
+	);
+	for my $what (sort keys %leaves)
+	{
+		tricky_makes('leaves', 'AFTER UPDATE ON sms_outbox', $leaves{$what}, "a trigger that leaves $what");
+		sent('app', "by the worker: $what");
+		ask("SELECT sms_pause('shop', 'wait')");
+		queue('app', "canceled by a superuser: $what");
+		error_of("SELECT sms_cancel(id) FROM sms_outbox WHERE content = 'canceled by a superuser: $what'");
+		ask("SELECT sms_resume('shop')");
+		ask('DROP TRIGGER leaves ON sms_outbox; DROP FUNCTION leaves()');
+	}
+	is(ask("SELECT count(*) FROM seen WHERE what = 'kept' AND who <> 'app'"), '0', 'never as another role');
+	ask("DROP TABLE mine");
+};
+
 subtest 'where the owner is no superuser, triggers run as the owner' => sub {
-	ask("DROP TRIGGER fails ON sms_outbox; CREATE ROLE keeper LOGIN; GRANT ALL ON SCHEMA public TO keeper");
+	ask("CREATE ROLE keeper LOGIN; GRANT ALL ON SCHEMA public TO keeper");
 	ask("ALTER TABLE $_ OWNER TO keeper") for qw(sms_outbox sms_gateway_lease sms_gateway_pause sms_gateway_callback
 		sms_gateway_otp sms_gateway_usage sms_gateway_identity);
 	ask("GRANT EXECUTE ON FUNCTION sms_gateway_claimed(bigint)

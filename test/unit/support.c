@@ -2,6 +2,8 @@
  * support.c
  *		What several providers need.
  */
+#include <json-c/json.h>
+
 #include "provider/support.h"
 #include "text/json.h"
 #include "unit.h"
