@@ -7,7 +7,7 @@ EXTENSION_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" sms_gat
 MODULE_big = sms_gateway
 
 # Each folder of src is a floor: see src/README.md.  The pure ones know neither PostgreSQL nor libcurl; unit tests link them alone.
-PURE = $(wildcard src/text/*.c src/provider/*.c) src/net/progress.c src/net/trace.c src/net/url.c
+PURE = $(wildcard src/text/*.c src/provider/*.c) src/net/pace.c src/net/progress.c src/net/trace.c src/net/url.c
 HEADERS = $(wildcard src/*/*.h)
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
@@ -110,6 +110,6 @@ bench-compare:
 soak:
 	@test/setup test
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
-		TESTS="crash soak promotion operations" test/run
+		SMS_LONG_REST=1 TESTS="crash soak promotion operations wire addresses" test/run
 
 .PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare soak simulator unit floors fuzz fuzz-build fuzz-run

@@ -12,13 +12,13 @@ ALTER INDEX sms_gateway_report_unknown RENAME TO sms_gateway_callback_unknown;
 
 -- A gateway's trouble has more states than one.
 ALTER TABLE sms_gateway_pause
-    ADD state text NOT NULL DEFAULT 'paused' CONSTRAINT state_is_known CHECK (state IN ('resting', 'unreachable', 'paused')),
+    ADD state text NOT NULL DEFAULT 'paused' CONSTRAINT state_is_known CHECK (state IN ('resting', 'unreachable', 'paused', 'resumed')),
     ADD next_probe_at timestamptz;
 COMMENT ON TABLE sms_gateway_pause IS 'gateways that are not active, and why; others have no row';
 COMMENT ON COLUMN sms_gateway_pause.reason IS 'why it is not active';
 COMMENT ON COLUMN sms_gateway_pause.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
 COMMENT ON COLUMN sms_gateway_pause.since IS 'when the state began';
-COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused';
+COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
 COMMENT ON COLUMN sms_gateway_pause.next_probe_at IS 'when one message is tried; NULL: not by itself';
 
 -- Where the server of an outbox runs; unknown until its worker writes it down.
@@ -41,12 +41,13 @@ COMMENT ON COLUMN sms_gateway_identity.born IS 'when that file was made';
 COMMENT ON COLUMN sms_gateway_identity.directory IS 'path of its data directory';
 COMMENT ON COLUMN sms_gateway_identity.citus_group IS 'its group in a Citus cluster';
 COMMENT ON COLUMN sms_gateway_identity.held IS 'it was found to be a copy of the files, and is held';
-CREATE FUNCTION sms_gateway_held() RETURNS text
-    AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION sms_gateway_held() IS
-    'internal: why nothing is sent from this database; NULL if nothing holds it';
-
 -- Gateways are found by their wrapper's belonging to the extension, not by its name.
+CREATE FUNCTION sms_gateway_held() RETURNS text
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION sms_gateway_held() IS
+    'internal: why nothing is sent from this database; NULL: it is';
+REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
 DROP VIEW sms_gateways;
 CREATE VIEW sms_gateways AS
 WITH RECURSIVE waiting(name) AS (
@@ -96,7 +97,8 @@ SELECT g.name,
          WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit
   FROM gateway g
  CROSS JOIN held h
-  LEFT JOIN @extschema@.sms_gateway_pause p ON p.gateway OPERATOR(pg_catalog.=) g.name;
+  LEFT JOIN @extschema@.sms_gateway_pause p
+    ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed';
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';
@@ -196,3 +198,10 @@ END;
 SELECT sms_gateway_update_counters();
 DROP FUNCTION sms_gateway_update_counters();
 DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
+
+-- An operator who says that a gateway is well is believed at once.
+COMMENT ON FUNCTION sms_retry(bigint) IS
+    'queues a failed, expired, canceled or uncertain message of yours again, due now, with its request_id; one that waits to be tried again is due now, and its attempts are counted on; false for any other.'
+    ' An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked, 53400 if a limit refuses it';
+COMMENT ON FUNCTION sms_resume(name) IS
+    'tries a gateway now, and its messages that wait to be tried again, whoever paused it; false if it was active. Error 42704 for an unknown gateway';

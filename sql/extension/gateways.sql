@@ -1,9 +1,11 @@
 -- Gateways at a glance.
 
 CREATE FUNCTION sms_gateway_held() RETURNS text
-    AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION sms_gateway_held() IS
-    'internal: why nothing is sent from this database; NULL if nothing holds it';
+    'internal: why nothing is sent from this database; NULL: it is';
+REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
 
 CREATE VIEW sms_gateways AS
 WITH RECURSIVE waiting(name) AS (
@@ -53,7 +55,8 @@ SELECT g.name,
          WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit
   FROM gateway g
  CROSS JOIN held h
-  LEFT JOIN @extschema@.sms_gateway_pause p ON p.gateway OPERATOR(pg_catalog.=) g.name;
+  LEFT JOIN @extschema@.sms_gateway_pause p
+    ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed';
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';

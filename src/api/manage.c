@@ -21,7 +21,6 @@ PG_FUNCTION_INFO_V1(sms_resolve);
 PG_FUNCTION_INFO_V1(sms_pause);
 PG_FUNCTION_INFO_V1(sms_resume);
 PG_FUNCTION_INFO_V1(sms_adopt_outbox);
-PG_FUNCTION_INFO_V1(sms_gateway_held);
 PG_FUNCTION_INFO_V1(sms_gateway_created);
 
 Datum
@@ -97,7 +96,7 @@ sms_resume(PG_FUNCTION_ARGS)
 
 	require_gateway(gateway);
 	scope_enter(&scope);
-	done = pause_end(gateway, true);
+	done = pause_resume(gateway);
 	scope_leave(&scope);
 	wake_at_commit(WAKE_ONLY);
 	PG_RETURN_BOOL(done);
@@ -114,18 +113,6 @@ sms_adopt_outbox(PG_FUNCTION_ARGS)
 	scope_leave(&scope);
 	wake_start_at_commit();
 	PG_RETURN_INT64(adopted);
-}
-
-/* For sms_gateways: why nothing is sent from this database; NULL if nothing holds it. */
-Datum
-sms_gateway_held(PG_FUNCTION_ARGS)
-{
-	const char *why = home_held();
-
-	(void) fcinfo;
-	if (why == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(why));
 }
 
 /* Called once by CREATE EXTENSION. */

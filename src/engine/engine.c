@@ -42,7 +42,7 @@
 PG_FUNCTION_INFO_V1(sms_gateway_claimed);
 
 #define ENGINE_LOCK_KEY 0x736D7367 /* "smsg" */
-#define LEAVE_WITHIN    4500.0     /* ms for requests under way when the server goes down */
+#define LEAVE_WITHIN    4500.0     /* ms for what is under way when the host is told to end */
 
 /*
  * The engine that runs in this process, or NULL.  All that the engine does itself is told
@@ -121,6 +121,21 @@ notice_news(Engine *engine, double now)
 	}
 }
 
+/*
+ * Takes note of it when the host is told to end: from then on nothing is started.  Where requests may take
+ * as long as they have, the time within which all ends counts from the last answer.
+ */
+static bool
+note_leaving(Engine *engine)
+{
+	if (!engine->host->leaving())
+		return false;
+	if (!engine->leaving || (engine->host->awaits_answers && engine->in_flight > 0))
+		engine->leave_at = now_ms() + LEAVE_WITHIN;
+	engine->leaving = true;
+	return true;
+}
+
 /* A turn of the loop: takes what has come in, sends what may go, makes a round if that has work, and does a chore. */
 static void
 turn(Engine *engine)
@@ -138,6 +153,10 @@ turn(Engine *engine)
 		poll_turn(engine, engine->nready > 0);
 	now = now_ms();
 	worked = round_needed(engine, now, GetCurrentTimestamp());
+	if (worked && engine->spaced)
+		http_wait(
+			0, wait_event(engine->host->waits_as)); /* after the round it would go together with the next */
+	engine->spaced = false;
 	if (worked)
 		round_run(engine);
 	if (!chore_run_due(engine) && !worked)
@@ -151,6 +170,7 @@ turn(Engine *engine)
 		InterruptPending = true; /* the postmaster's death sets only the other */
 		CHECK_FOR_INTERRUPTS();
 	}
+	note_leaving(engine);
 	send_start_ready(engine);
 }
 
@@ -200,22 +220,15 @@ nothing_left(Engine *engine)
 }
 
 /*
- * Was this process told to end, and has nothing under way any more, or no more time
+ * Was the host told to end, and has nothing under way any more, or no more time
  * for it?  What is under way then is settled by the next engine.
  */
 static bool
 may_leave(Engine *engine)
 {
-	double now = now_ms();
-
-	if (!engine->host->leaving())
+	if (!note_leaving(engine))
 		return false;
-	if (!engine->leaving)
-	{
-		engine->leaving = true;
-		engine->leave_at = now + LEAVE_WITHIN;
-	}
-	return engine->host->must_hurry() || now >= engine->leave_at || !engine->started ||
+	return engine->host->must_hurry() || now_ms() >= engine->leave_at || !engine->started ||
 		   (engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0 && engine->nheld == 0 &&
 			chore_idle(engine));
 }

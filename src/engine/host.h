@@ -20,6 +20,9 @@ typedef struct EngineHost
 	/* Does the engine end when nothing is due or on its way? */
 	bool ends_when_done;
 
+	/* When it is leaving, may requests under way take as long as they have?  Else all ends within some seconds. */
+	bool awaits_answers;
+
 	/* What it waits for, as pg_stat_activity tells it. */
 	WaitReason waits_as;
 
@@ -44,7 +47,7 @@ typedef struct EngineHost
 	/* Reads the configuration if it changed, and there is no other chance to; true if so. */
 	bool (*reload)(void);
 
-	/* Was this process told to end?  Then nothing new is started, and what is under way may end. */
+	/* Was it told to end?  Then nothing new is started, and what is under way may end. */
 	bool (*leaving)(void);
 
 	/* Asked only when leaving: does somebody wait for it, so that it ends at once? */

@@ -324,7 +324,7 @@ lane_limit(const Engine *engine, GatewayQueue *queue, const Lane *lane, double n
 	int ready = queue_ready_from(queue, lane->priority) + queue->taken;
 	int limit;
 
-	if (queue->state != GATEWAY_ACTIVE)
+	if (queue->state > GATEWAY_RESTING)
 		return !queue->by_user && queue->probe_at <= now &&
 			   queue->nready + queue->taken + queue->in_flight == 0;
 	if (queue->held_until > now)
@@ -333,7 +333,11 @@ lane_limit(const Engine *engine, GatewayQueue *queue, const Lane *lane, double n
 	limit = queue->max_in_flight - queue->in_flight + (int) Max(ahead, 1) - ready;
 	limit = Min(limit, queue_room(engine, queue) + (int) Max(ahead, 1));
 	if (queue->rate_limit > 0)
-		limit = Min(limit, (int) ceil(queue->rate_limit / 10) - ready);
+	{
+		int worth = (int) ceil(queue->rate_limit / 10);
+
+		limit = ready > worth / 2 ? 0 : Min(limit, worth - ready);
+	}
 	else if (limit < Max(ahead, queue->max_in_flight) / 2 && queue->nready > queue->max_in_flight)
 		return 0; /* not worth a commit yet */
 	return Max(Min(limit, guc_batch_size), 0);

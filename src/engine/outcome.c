@@ -14,6 +14,7 @@
 #include "engine/outcome.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
+#include "outbox/starts.h"
 #include "text/details.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -21,6 +22,7 @@
 #define RECORD_DELAY      4.0   /* ms that an outcome may wait for company … */
 #define RECORD_DELAY_BUSY 25.0  /* … while there is more to send anyway */
 #define HELD_RETRY        60000 /* ms until a message without credentials is tried again */
+#define PROBE_LATER       1000  /* ms that a message which may be at fault waits longer than its gateway */
 #define REPEAT_MARGIN     600   /* s before the end of a repeat window */
 
 /* Returns an answer that tells nothing yet; it lives as long as its message. */
@@ -169,6 +171,27 @@ try_again(OutboxItem *item, bool unsure)
 		become(item, STATUS_QUEUED, next);
 }
 
+/*
+ * A message that the gateway did not take: if that was not its fault, its turn stays, and its attempts.  If it
+ * may have been, another one is the next that is tried.
+ */
+static void
+put_back(OutboxItem *item)
+{
+	const GatewayQueue *queue = item->queue;
+
+	if (!item->suspect)
+		become(item, STATUS_QUEUED, item->due);
+	else if (queue->state == GATEWAY_PAUSED && !queue->by_user)
+		become(item, STATUS_QUEUED,
+			   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), queue->probe_wait + PROBE_LATER));
+	else
+	{
+		item->attempts++;
+		try_again(item, false);
+	}
+}
+
 /* A message whose request could not even be made has another attempt, if there is one left. */
 void
 outcome_try_again(Engine *engine, OutboxItem *item)
@@ -208,17 +231,16 @@ outcome_judge(Engine *engine, OutboxItem *item)
 			break;
 		case VERDICT_THROTTLED:
 		case VERDICT_GATEWAY:
-			/* It was not the message's fault: its turn stays, and its attempts. */
-			become(item, STATUS_QUEUED, item->due);
+			put_back(item);
 			break;
 	}
 }
 
-/* Gives a message back to the outbox as it is: only its lease ends. */
+/* Gives a message back to the outbox as it is: only its lease ends; but what it was answered is noted. */
 void
 outcome_hand_back(Engine *engine, OutboxItem *item)
 {
-	item->row.unchanged = true;
+	item->row.unchanged = item->answer == NULL;
 	outcome_add(engine, item, STATUS_QUEUED, item->due);
 }
 
@@ -257,19 +279,32 @@ is_out_of_reach(const Answer *answer)
 		   (answer->http_status == 0 || answer->http_status >= 500);
 }
 
+/* May an answer that refuses all be to one message alone?  Firewalls dislike texts. */
+static bool
+is_suspect(const Answer *answer)
+{
+	return answer->http_status == 403 || answer->http_status == 404 || answer->http_status == 405;
+}
+
 /* Learns about the gateway from an answer. */
 static void
-judge_gateway(Engine *engine, GatewayQueue *queue, const Answer *answer)
+judge_gateway(Engine *engine, OutboxItem *item)
 {
+	GatewayQueue *queue = item->queue;
+	const Answer *answer = item->answer;
+
+	item->suspect = answer->verdict == VERDICT_GATEWAY && is_suspect(answer);
 	if (queue->by_user)
 		return;
-	if (answer->verdict == VERDICT_GATEWAY)
+	if (item->suspect)
+		queue_suspect(queue, item->row.id, answer);
+	else if (answer->verdict == VERDICT_GATEWAY)
 		queue_pause(queue, answer);
 	else if (answer->verdict == VERDICT_THROTTLED)
-		queue_rest(queue, answer);
+		queue_rest(queue, answer, item->started_at);
 	else if (is_out_of_reach(answer))
 		queue_unreachable(queue, answer);
-	else if (queue_recovered(queue))
+	else if (queue_recovered(queue, item->started_at))
 		lane_look_back(engine, DT_NOEND);
 }
 
@@ -277,7 +312,14 @@ judge_gateway(Engine *engine, GatewayQueue *queue, const Answer *answer)
 void
 outcome_decide(Engine *engine, OutboxItem *item)
 {
-	judge_gateway(engine, item->queue, item->answer);
+	judge_gateway(engine, item);
+	if (item->answer->verdict == VERDICT_THROTTLED)
+	{
+		/* It goes before all others, and need not go by way of the outbox. */
+		starts_again(item);
+		queue_push_again(engine, item->queue, item);
+		return;
+	}
 	outcome_judge(engine, item);
 	add(engine, item);
 }

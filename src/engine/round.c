@@ -16,6 +16,7 @@
 #include "engine/lanes.h"
 #include "engine/orphans.h"
 #include "engine/outcome.h"
+#include "engine/pauses.h"
 #include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/send.h"
@@ -134,7 +135,7 @@ do_round(Engine *engine, Claimed *claimed)
 {
 	record_news(engine);
 	/* The first round claims nothing: what is in doubt is known when it has committed. */
-	if (!guc_enabled || engine->leaving || !engine->started || !queue_read_pauses(engine))
+	if (!guc_enabled || engine->leaving || !engine->started || !pauses_read(engine))
 		return;
 	engine->pauses_known = true;
 	claim_messages(engine, claimed);

@@ -84,6 +84,7 @@ put_on_wire(Engine *engine, OutboxItem *item)
 					   provider->repeat_safe(item->prepared.settings, message), &engine->finished, item);
 	if (item->transfer == NULL)
 		return false;
+	item->started_at = now_ms();
 	item->queue->in_flight++;
 	engine->in_flight++;
 	return true;
@@ -142,6 +143,7 @@ start_next(Engine *engine, GatewayQueue *queue, double now)
 		return;
 	}
 	queue_count_request(queue, now);
+	engine->spaced = engine->spaced || queue->rate_limit > 0;
 	start_item(engine, item);
 }
 

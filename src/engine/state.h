@@ -14,8 +14,10 @@
 #include "engine/host.h"
 #include "lib/ilist.h"
 #include "net/http.h"
+#include "net/pace.h"
 #include "outbox/claim.h"
 #include "outbox/cleanup.h"
+#include "outbox/due.h"
 #include "outbox/lease.h"
 #include "outbox/starts.h"
 #include "utils/hsearch.h"
@@ -33,11 +35,11 @@ typedef struct Lease
 	dlist_node node;
 } Lease;
 
-/* Does a gateway take messages?  If not, one message is tried now and then; see queue.c. */
+/* Does a gateway take messages?  Beyond resting it does not: one message is tried now and then; see queue.c. */
 typedef enum GatewayState
 {
 	GATEWAY_ACTIVE,
-	GATEWAY_RESTING,     /* as it asked for */
+	GATEWAY_RESTING,     /* it takes some, as fast as it wants them, or after a rest that it asked for */
 	GATEWAY_UNREACHABLE, /* nothing answers, or only that it is broken */
 	GATEWAY_PAUSED,      /* by the user, or it takes nothing from us */
 } GatewayState;
@@ -51,13 +53,17 @@ typedef struct GatewayQueue
 	int taken; /* claimed in the round under way */
 	int in_flight;
 	int max_in_flight;
-	bool repeat_safe; /* as of the message claimed last */
-	double rate_limit;
-	double next_start; /* when the rate limit allows the next request */
+	bool repeat_safe;  /* as of the message claimed last */
+	double option;     /* requests a second that its options allow; 0: no limit */
+	Pace pace;         /* what it takes, as its answers say */
+	double rate_limit; /* the lower of the two; 0: no limit */
+	double next_start; /* when that allows the next request */
 	double next_aside; /* … and, while messages wait, one that is not a message */
-	double held_until; /* a short rest */
-	int rests;         /* in a row */
+	double held_until; /* a rest */
+	double calm_at;    /* resting: when that is over, if it asks for no other rest */
 	int failures;      /* to reach it, in a row */
+	int64 suspects[2]; /* messages whose fault a refusal may be, without a success since */
+	int nsuspects;
 	GatewayState state;
 	bool by_user;      /* paused by sms_pause */
 	TimestampTz since; /* when the state began */
@@ -69,7 +75,12 @@ typedef struct GatewayQueue
 	bool change;       /* … and told: the state is another */
 	bool listed;       /* by the table, when it was read */
 	bool missing;      /* there is no such server, and that is said */
-	int finished;      /* since flow was last measured */
+	bool seen;         /* its fingerprint is taken */
+	uint64 fingerprint;
+	TimestampTz resumed_at; /* by sms_resume, last */
+	bool hurry;             /* messages that wait to be tried again become due … */
+	HurryPlace due;         /* … and did so up to here */
+	int finished;           /* since flow was last measured */
 	double flow_since;
 	double flow;           /* messages a second, lately */
 	Lane lanes[LANES_MAX]; /* highest priority first */
@@ -109,6 +120,7 @@ typedef enum ChoreId
 	CHORE_PAUSES,
 	CHORE_EVENTS,
 	CHORE_POLLS,
+	CHORE_HURRY,
 	CHORE_EXPIRY,
 	CHORE_REPORTS,
 	CHORE_RETENTION,
@@ -140,7 +152,19 @@ typedef struct Retention
 	PurgePlace after; /* what was looked at last; all zero: nothing */
 	PurgePlace tried; /* the end of the page under way */
 	int page;         /* messages at once */
+	int late;         /* messages in a row that took too long */
+	bool skipped;     /* some could not be deleted, since the look from the start */
+	double rest;      /* ms until the next look from the start, after such a one */
 } Retention;
+
+/* What hurry.c is at. */
+typedef struct Hurry
+{
+	uint64 changes;             /* of the catalogs, as of its last look */
+	struct GatewayQueue *tried; /* in the transaction under way */
+	HurryPlace next;            /* where that comes to */
+	bool more;
+} Hurry;
 
 /* Messages that another engine was sending when it ended, and that are not settled yet. */
 typedef struct Orphans
@@ -173,6 +197,7 @@ typedef struct Engine
 	HttpQueue finished;
 	int nready;
 	int in_flight;
+	bool spaced;           /* a request was made that has its time */
 	int slots;             /* transfers that file descriptors allow */
 	int taken;             /* messages claimed in the round under way */
 	double slots_again_at; /* when that is counted again; 0: it is not reduced */
@@ -190,6 +215,7 @@ typedef struct Engine
 	bool reports_for_answers; /* answers were recorded since reports were matched last */
 	ChoreState chores[CHORE_COUNT];
 	Retention retention;
+	Hurry hurry;
 	double retry_at; /* after an error */
 	double error_wait;
 	double error_max;

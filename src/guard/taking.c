@@ -188,7 +188,7 @@ needs_settling(void)
 static void
 settle(void)
 {
-	ErrorData *error = needs_settling() ? sql_try(settle_now, NULL) : NULL;
+	ErrorData *error = needs_settling() ? sql_try(settle_now, NULL, 0) : NULL;
 
 	if (error != NULL)
 		FreeErrorData(error);

@@ -51,6 +51,7 @@ typedef struct OutboxItem
 	struct StartSlot *start; /* in the note of starts; NULL: nothing is known there */
 	struct GatewayQueue *queue;
 	HttpTransfer *transfer;
+	double started_at; /* when its request was made; monotonic ms */
 
 	/* the outcome, to be recorded */
 	Status new_status;
@@ -58,6 +59,7 @@ typedef struct OutboxItem
 	TimestampTz next_attempt_at; /* while new_status is queued */
 	TimestampTz sent_at;         /* 0: NULL */
 	TimestampTz poll_at;         /* when to ask whether it was delivered; 0: not */
+	bool suspect;                /* the answer may be to this message alone */
 	Answer *answer;              /* NULL only where the row is unchanged */
 	char *new_details;           /* JSON, or NULL */
 	TransactionId granted_in;    /* the transaction in which the limits of new_gateway took it, if any */

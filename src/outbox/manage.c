@@ -19,8 +19,10 @@
 #include "wake/wake.h"
 
 static Statement manage_lock_row = {
-	.sql = "SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
-		   "ELSE content IS NULL END, gateway, kind, phone FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
+	.sql =
+		"SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
+		"ELSE content IS NULL END, send_after <= clock_timestamp() AND next_attempt_at > clock_timestamp(), "
+		"gateway, kind, phone FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
 	.args = {INT8OID},
 };
 enum
@@ -28,16 +30,18 @@ enum
 	LOCKED_STATUS,
 	LOCKED_CREATED_BY,
 	LOCKED_BLANKED,
+	LOCKED_WAITS, /* to be tried again */
 	LOCKED_GATEWAY,
 	LOCKED_KIND,
 	LOCKED_PHONE,
 };
 
-/* What is known of a message that is locked. */
+/* A message of somebody's, locked. */
 typedef struct Locked
 {
 	Status status;
 	bool blanked; /* its text is gone */
+	bool waits;   /* queued, and to be tried again later */
 	Oid creator;
 	const char *gateway;
 	char *kind;
@@ -63,6 +67,12 @@ static Statement manage_requeue = {
 	.args = {INT8OID, TIMESTAMPTZOID},
 };
 
+/* Its attempts are counted on. */
+static Statement manage_hurry = {
+	.sql = "UPDATE @sms_outbox SET next_attempt_at = $2 WHERE id OPERATOR(pg_catalog.=) $1",
+	.args = {INT8OID, TIMESTAMPTZOID},
+};
+
 /* Raises 42501 unless role queued a message or owns the table. */
 void
 manage_check(int64 id, Oid creator, Oid role)
@@ -82,12 +92,14 @@ lock_message(int64 id, Oid role)
 {
 	Datum values[] = {Int64GetDatum(id)};
 	Locked locked;
+	bool isnull;
 
 	if (sql_run(&manage_lock_row, values) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));
 	locked.status = sql_status(0, LOCKED_STATUS);
 	locked.blanked = sql_bool(0, LOCKED_BLANKED);
+	locked.waits = DatumGetBool(sql_datum(0, LOCKED_WAITS, &isnull)) && !isnull;
 	locked.creator = sql_role(0, LOCKED_CREATED_BY);
 	locked.gateway = pstrdup(sql_name(0, LOCKED_GATEWAY));
 	locked.kind = sql_text(0, LOCKED_KIND);
@@ -138,27 +150,28 @@ manage_cancel(int64 id, Oid role)
 }
 
 /*
- * Queues an ended message again for role, due now; false if it is in another state.  Raises as
- * lock_message(), 55000 if its text was blanked, and 53400 if a limit refuses it.
+ * Queues an ended message again for role, due now, or makes one due that waits to be tried again; false if it is in
+ * another state.  Raises as lock_message(), 55000 if its text was
+ * blanked, and 53400 if a limit refuses it.
  */
 bool
 manage_retry(int64 id, Oid role)
 {
-	Locked locked = lock_message(id, role);
-	Status status = locked.status;
+	Locked message = lock_message(id, role);
+	bool ended = message.status == STATUS_FAILED || message.status == STATUS_EXPIRED ||
+				 message.status == STATUS_CANCELED || message.status == STATUS_UNCERTAIN;
 	bool on_its_way;
 	TimestampTz due;
 	Datum values[2];
-	Change change = {.statement = &manage_requeue, .values = values};
+	Change change = {.statement = ended ? &manage_requeue : &manage_hurry, .values = values};
 
-	if (status != STATUS_FAILED && status != STATUS_EXPIRED && status != STATUS_CANCELED &&
-		status != STATUS_UNCERTAIN)
+	if (!ended && !message.waits)
 		return false;
-
-	if (locked.blanked)
+	if (ended && message.blanked)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("message %lld cannot be sent again: its text was blanked", (long long) id)));
-	take_again(&locked);
+	if (ended)
+		take_again(&message);
 	/* Past any lease that still names it, or it would look as if on its way. */
 	due = Max(lease_last(id, &on_its_way) + 1, GetCurrentTimestamp());
 	values[0] = Int64GetDatum(id);

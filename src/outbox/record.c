@@ -159,7 +159,7 @@ take_from_fallbacks(dlist_head *outcomes)
 			(TransactionIdIsValid(item->granted_in) && TransactionIdDidCommit(item->granted_in)))
 			continue;
 		/* Where counting is held up, a message goes rather than stays. */
-		error = sql_try(take_from_fallback, item);
+		error = sql_try(take_from_fallback, item, 0);
 		if (error != NULL)
 			FreeErrorData(error);
 		else

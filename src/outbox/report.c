@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "base/clock.h"
 #include "base/encoding.h"
 #include "catalog/pg_type.h"
 #include "db/home.h"
@@ -23,6 +24,7 @@
 #define UNKNOWN_BLOCKS  8192 /* of 8 kB: unknown reports are kept up to this size */
 #define UNKNOWN_AT_ONCE 500
 #define UNKNOWN_DAYS    7
+#define MATCH_TIME      200.0 /* ms within which those are begun to be matched, at once */
 
 /* The provider's id of a message "o": there is an index on it. */
 #define REFERENCE "coalesce(o.id_omni_mess, o.smsid, o.referent_id)"
@@ -344,11 +346,12 @@ match_report(UnknownReport *unknown)
 
 /*
  * Matches reports that came before their message's answer, now that it may be there: of the last days
- * if answers have just been recorded, else of the last minute.
+ * if answers have just been recorded, else of the last minute.  Returns true if time was up before all were done.
  */
-void
+bool
 report_match(bool answered)
 {
+	double end = now_ms() + MATCH_TIME;
 	TimestampTz now = GetCurrentTimestamp();
 	Datum values[] = {
 		TimestampTzGetDatum(answered ? now - UNKNOWN_DAYS * USECS_PER_DAY : now - USECS_PER_MINUTE),
@@ -365,5 +368,10 @@ report_match(bool answered)
 	}
 	sql_done();
 	for (int i = 0; i < n; i++)
+	{
+		if (now_ms() > end)
+			return true;
 		match_report(&unknown[i]);
+	}
+	return false;
 }

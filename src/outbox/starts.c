@@ -612,6 +612,17 @@ starts_answered(const OutboxItem *item)
 	slot->answered = ANSWERED;
 }
 
+/* A message was not taken, for certain, and is to be started again without another claim. */
+void
+starts_again(const OutboxItem *item)
+{
+	if (item->start == NULL)
+		return;
+	item->start->started = NOT_STARTED;
+	pg_write_barrier();
+	item->start->answered = 0;
+}
+
 /* After commit of a message's outcome, or when its claim has failed: nothing is to be known of it any more. */
 void
 starts_release(Starts *starts, OutboxItem *item)

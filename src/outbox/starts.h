@@ -29,6 +29,7 @@ extern void starts_forget(Starts *starts, bool keep_answers);
 extern void starts_cover(Starts *starts, List *items, TimestampTz claimed_at);
 extern volatile unsigned char *starts_flag(const OutboxItem *item);
 extern void starts_answered(const OutboxItem *item);
+extern void starts_again(const OutboxItem *item);
 extern void starts_release(Starts *starts, OutboxItem *item);
 
 #endif /* SMS_STARTS_H */
