@@ -18,6 +18,8 @@
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -146,6 +148,13 @@ compat_holds_relation(Oid relation, LOCKMODE mode)
 	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL)
 #endif
 
+/* How a row is frozen.  16 gave that another name. */
+#if PG_VERSION_NUM >= 160000
+typedef HeapTupleFreeze CompatFreeze;
+#else
+typedef xl_heap_freeze_tuple CompatFreeze;
+#endif
+
 /*
  * Freezes a row that this transaction has inserted, with the WAL record that VACUUM writes: it stays
  * whatever becomes of the transaction.  The caller has the buffer locked exclusively.  Nobody on a standby can
@@ -156,11 +165,7 @@ compat_freeze_row(Relation table, Buffer buffer, OffsetNumber offset)
 {
 	HeapTupleHeader row =
 		(HeapTupleHeader) PageGetItem(BufferGetPage(buffer), PageGetItemId(BufferGetPage(buffer), offset));
-#if PG_VERSION_NUM >= 160000
-	HeapTupleFreeze frozen = {
-#else
-	xl_heap_freeze_tuple frozen = {
-#endif
+	CompatFreeze frozen = {
 		.xmax = InvalidTransactionId,
 		.t_infomask2 = row->t_infomask2,
 		.t_infomask = row->t_infomask | HEAP_XMIN_FROZEN | HEAP_XMAX_INVALID,
@@ -178,14 +183,27 @@ compat_freeze_row(Relation table, Buffer buffer, OffsetNumber offset)
 #elif PG_VERSION_NUM >= 160000
 	heap_freeze_execute_prepared(table, buffer, InvalidTransactionId, &frozen, 1);
 #else
-START_CRIT_SECTION();
-heap_execute_freeze_tuple(row, &frozen);
-MarkBufferDirty(buffer);
-if (RelationNeedsWAL(table))
-	PageSetLSN(BufferGetPage(buffer),
-			   log_heap_freeze(table, buffer, table->rd_rel->relfrozenxid, &frozen, 1));
-END_CRIT_SECTION();
+	START_CRIT_SECTION();
+	heap_execute_freeze_tuple(row, &frozen);
+	MarkBufferDirty(buffer);
+	if (RelationNeedsWAL(table))
+		PageSetLSN(BufferGetPage(buffer),
+				   log_heap_freeze(table, buffer, table->rd_rel->relfrozenxid, &frozen, 1));
+	END_CRIT_SECTION();
 #endif
+}
+
+/* The process of a virtual transaction; 0: it has none, or is over. */
+static inline int
+compat_pid_of(VirtualTransactionId transaction)
+{
+#if PG_VERSION_NUM >= 170000
+	PGPROC *proc = ProcNumberGetProc(transaction.procNumber);
+#else
+	PGPROC *proc = BackendIdGetProc(transaction.backendId);
+#endif
+
+	return proc != NULL ? proc->pid : 0;
 }
 
 #endif /* SMS_COMPAT_H */

@@ -32,6 +32,7 @@
 #include "engine/send.h"
 #include "fmgr.h"
 #include "outbox/event.h"
+#include "outbox/notefile.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
@@ -314,7 +315,7 @@ destroy(Engine *engine)
 	}
 	starts_close(engine->starts);
 	if (engine->state == OUTBOX_GONE)
-		starts_remove();
+		notefile_remove();
 	running = NULL;
 	event_keep_in(NULL);
 	MemoryContextDelete(engine->context);

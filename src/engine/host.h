@@ -38,7 +38,10 @@ typedef struct EngineHost
 	 */
 	void (*failed)(void);
 
-	/* In a PG_CATCH block: the commit has failed, and that is told already.  Aborts the transaction. */
+	/*
+	 * In a PG_CATCH block: the commit has failed, or in a worker the transaction, and that is told already.
+	 * Aborts the transaction.
+	 */
 	void (*commit_failed)(void);
 
 	/* The transaction is over, one way or the other. */

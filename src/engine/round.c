@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "db/home.h"
+#include "db/lock.h"
 #include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/lanes.h"
@@ -33,7 +34,7 @@
 #define FULL_LOOK_SHARE 50.0   /* a look from the start may take 1/50 of the time */
 #define ERROR_FIRST     250.0  /* ms until a round that failed is tried again … */
 #define ERROR_MAX       5000.0
-#define LOCKED_MAX      1000.0
+#define LOCKED_MAX      300.0
 
 /* What a round claimed; the items are in contexts below "context" until they are adopted. */
 typedef struct Claimed
@@ -129,10 +130,22 @@ claim_messages(Engine *engine, Claimed *claimed)
 	starts_cover(engine->starts, claimed->items, wall);
 }
 
+/* What a round cannot do without, before it does anything: so nothing is half done when somebody has it. */
+static void
+lock_tables(void)
+{
+	static const char *const tables[] = {"sms_outbox", "sms_gateway_lease"};
+
+	for (int i = 0; i < (int) lengthof(tables); i++)
+		lock_table(home_relation(tables[i]), tables[i], RowExclusiveLock);
+}
+
 /* The work of a round, inside its transaction. */
 static void
 do_round(Engine *engine, Claimed *claimed)
 {
+	engine->identity = home_relation("sms_gateway_identity");
+	lock_tables();
 	record_news(engine);
 	/* The first round claims nothing: what is in doubt is known when it has committed. */
 	if (!guc_enabled || engine->leaving || !engine->started || !pauses_read(engine))
@@ -302,6 +315,7 @@ transact(Engine *engine, Claimed *claimed)
 	PG_TRY();
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
+		chore_lock_identity(engine);
 		engine->state = scope_enter_worker(host->held_level);
 		if (engine->state == OUTBOX_READY)
 		{
@@ -327,7 +341,7 @@ transact(Engine *engine, Claimed *claimed)
 		event_settle(false);
 		/* Whoever has locked a table lets go of it some time: that is looked for more often. */
 		engine->error_max = geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE ? LOCKED_MAX : ERROR_MAX;
-		host->failed();
+		chore_take_error(engine);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(engine->scratch);
@@ -355,6 +369,7 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 	bool first;
 
 	engine->error_wait = 0;
+	engine->lock_told = false;
 	event_settle(true);
 	if (engine->full_look)
 	{

@@ -219,6 +219,8 @@ typedef struct Engine
 	double retry_at; /* after an error */
 	double error_wait;
 	double error_max;
+	bool lock_told;    /* that somebody has locked a table, and no round has succeeded since */
+	Oid identity;      /* the table sms_gateway_identity, as the last round found it */
 	OutboxState state; /* as the last round found it */
 	bool leaving;      /* this process was told to end: nothing new is started … */
 	double leave_at;   /* … and what is under way has until then */

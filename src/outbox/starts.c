@@ -10,68 +10,26 @@
  * It is a file that the engine has mapped: a mark costs some nanoseconds and no system call, and what is
  * stored stays in the kernel's page cache, whichever process dies, be it the postmaster.  Shared memory of
  * PostgreSQL would not do, which is made anew after a crash; nor a table, where a mark is WAL and a flush.
- * Nothing is ever synced: a note tells of processes that died, not of a machine that did.  So it holds only if
- * its header is, byte for byte, what this server would write now: the same boot of the machine, cluster,
- * timeline and database, and the very same file, by device and inode, which a copy of the data directory
- * does not have.  Otherwise the note says nothing, and all that was claimed counts as possibly started.
- *
- * The file is in pg_stat_tmp, which is there for files of extensions that no base backup or pg_rewind is to
- * take along, and which may be a memory file system.  Only the engine of a database, of which there is one
- * at a time, touches it.
- *
- * A store into a mapped file has no way to fail but SIGBUS.  So space is allocated before anything is
- * mapped, and only file systems are trusted on which that is enough: those that write in place.
+ * Nothing is ever synced: a note tells of processes that died, not of a machine that did.  Where it does not
+ * hold (notefile.c) it says nothing, and all that was claimed counts as possibly started.  Only the engine of a
+ * database, of which there is one at a time, touches it.
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <linux/magic.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
-#include <unistd.h>
-
-#include "access/xlog.h"
 #include "base/clock.h"
-#include "catalog/pg_database.h"
-#include "miscadmin.h"
+#include "outbox/notefile.h"
 #include "outbox/starts.h"
-#include "pgstat.h"
 #include "port/atomics.h"
 #include "port/pg_crc32c.h"
-#include "storage/fd.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#ifndef XFS_SUPER_MAGIC
-#define XFS_SUPER_MAGIC 0x58465342
-#endif
-
-#define MAGIC         "smsnote1"
-#define FILE_NAME     PG_STAT_TMP_DIR "/sms_gateway.%u.starts" /* of the database's oid */
-#define HEADER_SIZE   4096
-#define SLOT_SIZE     1280
-#define SLOTS_AT_ONCE 256     /* that the file grows by */
-#define MOST_SLOTS    16384   /* a message beyond them has none, and may have been started */
-#define RETRY         60000.0 /* ms until a file that could not be made, or grow, is tried again */
+#define RETRY 60000.0 /* ms until a file that could not be made, or grow, is tried again */
 
 /* Values of a slot's bytes that no damage brings about easily. */
 #define NOT_STARTED 0x5A
 #define ANSWERED    0xA5
-
-typedef struct Header
-{
-	char magic[8];
-	char boot[40]; /* which boot of the machine: /proc/sys/kernel/random/boot_id */
-	uint64 system_identifier;
-	uint64 device;
-	uint64 inode;
-	uint32 timeline;
-	uint32 database;
-	uint32 slot_size;
-} Header;
 
 /* A message in the note, known by its id and when its lease was taken. */
 typedef struct SlotKey
@@ -98,16 +56,13 @@ typedef struct StartSlot
 	} answer;
 } StartSlot;
 
-StaticAssertDecl(sizeof(StartSlot) <= SLOT_SIZE, "a slot has room");
-StaticAssertDecl(sizeof(Header) <= HEADER_SIZE, "the header has room");
+StaticAssertDecl(sizeof(StartSlot) <= NOTEFILE_SLOT_SIZE, "a slot has room");
 
 struct Starts
 {
 	MemoryContext context;
-	int fd;
-	char *map; /* MAP_FAILED: there is no note */
-	int nslots;
-	int *spare; /* slots that are free */
+	NoteFile file;
+	int *spare; /* slots that are free; a message for which there is none may have been started */
 	int nspare;
 	HTAB *old;       /* of another engine: its messages' slots; NULL: none */
 	double retry_at; /* not before that is the file made, or made longer */
@@ -135,163 +90,10 @@ typedef struct OldSlot
 	int slot; /* -1: there are several */
 } OldSlot;
 
-/* ------------------------------------------------------------------------
- * The file
- * ------------------------------------------------------------------------ */
-
-static size_t
-size_of(int nslots)
-{
-	return HEADER_SIZE + (size_t) nslots * SLOT_SIZE;
-}
-
 static StartSlot *
 slot_at(const Starts *starts, int i)
 {
-	return (StartSlot *) (starts->map + size_of(i));
-}
-
-/* The path of a database's note, in a buffer of MAXPGPATH. */
-static void
-make_path(char *path, Oid database)
-{
-	snprintf(path, MAXPGPATH, FILE_NAME, database);
-}
-
-/* Reads which boot of the machine this is; false, and errno, if it does not tell. */
-static bool
-read_boot(char *boot, size_t size)
-{
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, boot, size - 1) : -1;
-
-	if (fd >= 0)
-		close(fd);
-	if (n == 0)
-		errno = ENODATA;
-	return n > 0;
-}
-
-/* Fills in what the header of an open file has to be; false, and errno, if that cannot be known. */
-static bool
-make_header(int fd, Header *header)
-{
-	struct stat file;
-
-	memset(header, 0, sizeof(*header));
-	if (fstat(fd, &file) < 0 || !read_boot(header->boot, sizeof(header->boot)))
-		return false;
-	memcpy(header->magic, MAGIC, sizeof(header->magic));
-	header->system_identifier = GetSystemIdentifier();
-	header->device = file.st_dev;
-	header->inode = file.st_ino;
-	header->timeline = GetWALInsertionTimeLine();
-	header->database = MyDatabaseId;
-	header->slot_size = SLOT_SIZE;
-	return true;
-}
-
-/* Can no store into allocated space of this file fail?  On one that copies on write it needs new space. */
-static bool
-stores_in_place(int fd)
-{
-	struct statfs system;
-
-	if (fstatfs(fd, &system) < 0)
-		return false;
-	switch ((uint32) system.f_type)
-	{
-		case EXT4_SUPER_MAGIC: /* and 2 and 3 */
-		case XFS_SUPER_MAGIC:
-		case TMPFS_MAGIC:
-		case OVERLAYFS_SUPER_MAGIC: /* over one of these, as containers have it */
-			return true;
-		default:
-			errno = EOPNOTSUPP;
-			return false;
-	}
-}
-
-/* Allocates all space for so many slots; false, and errno, if there is too little. */
-static bool
-allocate(int fd, int nslots)
-{
-	int error;
-
-	do
-		error = posix_fallocate(fd, 0, size_of(nslots));
-	while (error == EINTR);
-	errno = error;
-	return error == 0;
-}
-
-/* Maps the file, far beyond its end, so that it can grow in place. */
-static bool
-map_file(Starts *starts, int fd, int nslots)
-{
-	starts->map = mmap(NULL, size_of(MOST_SLOTS), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (starts->map == MAP_FAILED)
-		return false;
-	starts->fd = fd;
-	starts->nslots = nslots;
-	ReserveExternalFD();
-	return true;
-}
-
-/* Closes a file that is not to be used. */
-static void
-drop_file(int fd)
-{
-	int save_errno = errno;
-
-	close(fd);
-	errno = save_errno;
-}
-
-/* Takes over a note that another engine has left, if it holds. */
-static bool
-take_old_file(Starts *starts, const char *path)
-{
-	int fd = BasicOpenFile(path, O_RDWR | O_CLOEXEC | PG_BINARY);
-	Header header;
-	Header found;
-	struct stat file;
-	int nslots;
-
-	if (fd < 0)
-		return false;
-	if (fstat(fd, &file) == 0 && file.st_size >= (off_t) size_of(1) && make_header(fd, &header) &&
-		pread(fd, &found, sizeof(found), 0) == sizeof(found) &&
-		memcmp(&found, &header, sizeof(header)) == 0 && stores_in_place(fd))
-	{
-		nslots = (int) Min((file.st_size - HEADER_SIZE) / SLOT_SIZE, MOST_SLOTS);
-		if (allocate(fd, nslots) && map_file(starts, fd, nslots))
-			return true;
-	}
-	close(fd);
-	return false;
-}
-
-/* Makes a new note, with the server's mode of files; false, and errno, if that is not possible. */
-static bool
-make_file(Starts *starts, const char *path)
-{
-	Header header;
-	int fd;
-
-	if (unlink(path) < 0 && errno != ENOENT)
-		return false;
-	fd = BasicOpenFile(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | PG_BINARY);
-	if (fd < 0)
-		return false;
-	if (!stores_in_place(fd) || !make_header(fd, &header) || !allocate(fd, SLOTS_AT_ONCE) ||
-		!map_file(starts, fd, SLOTS_AT_ONCE))
-	{
-		drop_file(fd);
-		return false;
-	}
-	memcpy(starts->map, &header, sizeof(header));
-	return true;
+	return notefile_slot(&starts->file, i);
 }
 
 /* There is no note, or not for all: says so, once, with errno. */
@@ -302,33 +104,9 @@ warn(Starts *starts)
 	if (starts->warned)
 		return;
 	starts->warned = true;
-	ereport(WARNING,
-			(errcode_for_file_access(),
-			 errmsg("could not keep a note in %s of which messages are started: %m", PG_STAT_TMP_DIR),
-			 errdetail("After a crash, messages that were only claimed are in doubt as well.")));
-}
-
-/* Removes the notes of databases that are no more. */
-static void
-remove_stale(void)
-{
-	DIR *dir = AllocateDir(PG_STAT_TMP_DIR);
-	struct dirent *entry;
-
-	if (dir == NULL)
-		return;
-	while ((entry = ReadDirExtended(dir, PG_STAT_TMP_DIR, LOG)) != NULL)
-	{
-		char path[MAXPGPATH];
-		Oid database;
-
-		if (sscanf(entry->d_name, "sms_gateway.%u.starts", &database) != 1 ||
-			SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
-			continue;
-		make_path(path, database);
-		unlink(path);
-	}
-	FreeDir(dir);
+	ereport(WARNING, (errcode_for_file_access(),
+					  errmsg("could not keep a note in %s of which messages are started: %m", NOTEFILE_DIR),
+					  errdetail("After a crash, messages that were only claimed are in doubt as well.")));
 }
 
 /* ------------------------------------------------------------------------
@@ -353,8 +131,8 @@ read_old(Starts *starts)
 	HASHCTL info = {.keysize = sizeof(SlotKey), .entrysize = sizeof(OldSlot), .hcxt = starts->context};
 
 	starts->old =
-		hash_create("sms_gateway starts", starts->nslots, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = starts->nslots - 1; i >= 0; i--)
+		hash_create("sms_gateway starts", starts->file.nslots, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = starts->file.nslots - 1; i >= 0; i--)
 	{
 		const StartSlot *slot = slot_at(starts, i);
 		OldSlot *old;
@@ -467,24 +245,28 @@ starts_forget(Starts *starts, bool keep_answers)
  * What this engine does
  * ------------------------------------------------------------------------ */
 
+/* The last slots of the file, so many, are new, and free. */
+static void
+add_slots(Starts *starts, int n)
+{
+	for (int i = starts->file.nslots - 1; n > 0; i--, n--)
+		starts->spare[starts->nspare++] = i;
+}
+
 /* Makes the file, if it is not there yet; false if there is no note. */
 static bool
 have_file(Starts *starts)
 {
-	char path[MAXPGPATH];
-
-	if (starts->map != MAP_FAILED)
+	if (starts->file.map != NULL)
 		return true;
 	if (now_ms() < starts->retry_at)
 		return false;
-	make_path(path, MyDatabaseId);
-	if (!make_file(starts, path))
+	if (!notefile_make(&starts->file))
 	{
 		warn(starts);
 		return false;
 	}
-	for (int i = SLOTS_AT_ONCE - 1; i >= 0; i--)
-		starts->spare[starts->nspare++] = i;
+	add_slots(starts, starts->file.nslots);
 	return true;
 }
 
@@ -497,15 +279,12 @@ Starts *
 starts_open(MemoryContext context)
 {
 	Starts *starts = MemoryContextAllocZero(context, sizeof(Starts));
-	char path[MAXPGPATH];
 
 	starts->context = context;
-	starts->map = MAP_FAILED;
-	starts->spare = MemoryContextAlloc(context, MOST_SLOTS * sizeof(int));
-	make_path(path, MyDatabaseId);
-	if (take_old_file(starts, path))
+	starts->spare = MemoryContextAlloc(context, NOTEFILE_MOST_SLOTS * sizeof(int));
+	if (notefile_take(&starts->file))
 		read_old(starts);
-	remove_stale();
+	notefile_remove_stale();
 	return starts;
 }
 
@@ -513,41 +292,23 @@ starts_open(MemoryContext context)
 void
 starts_close(Starts *starts)
 {
-	if (starts == NULL || starts->map == MAP_FAILED)
-		return;
-	munmap(starts->map, size_of(MOST_SLOTS));
-	close(starts->fd);
-	ReleaseExternalFD();
-	starts->map = MAP_FAILED;
-}
-
-/* Removes the note of this database, which has no outbox any more. */
-void
-starts_remove(void)
-{
-	char path[MAXPGPATH];
-
-	make_path(path, MyDatabaseId);
-	unlink(path);
+	if (starts != NULL)
+		notefile_close(&starts->file);
 }
 
 /* Has the file grow; false if it cannot. */
 static bool
 grow(Starts *starts)
 {
-	int more = Min(SLOTS_AT_ONCE, MOST_SLOTS - starts->nslots);
+	int more;
 
-	if (more == 0 || now_ms() < starts->retry_at)
+	if (starts->file.nslots == NOTEFILE_MOST_SLOTS || now_ms() < starts->retry_at)
 		return false;
-	if (!allocate(starts->fd, starts->nslots + more))
-	{
+	more = notefile_grow(&starts->file);
+	if (more == 0)
 		warn(starts);
-		return false;
-	}
-	for (int i = starts->nslots + more - 1; i >= starts->nslots; i--)
-		starts->spare[starts->nspare++] = i;
-	starts->nslots += more;
-	return true;
+	add_slots(starts, more);
+	return more > 0;
 }
 
 /* Puts a message into a free slot; what is read before all of it is there has a wrong checksum. */
@@ -629,6 +390,6 @@ starts_release(Starts *starts, OutboxItem *item)
 {
 	if (item->start == NULL)
 		return;
-	free_slot(starts, (int) (((char *) item->start - starts->map - HEADER_SIZE) / SLOT_SIZE));
+	free_slot(starts, notefile_number(&starts->file, item->start));
 	item->start = NULL;
 }

@@ -22,7 +22,6 @@ typedef enum StartState
 
 extern Starts *starts_open(MemoryContext context);
 extern void starts_close(Starts *starts);
-extern void starts_remove(void);
 extern StartState starts_find(const Starts *starts, int64 id, TimestampTz claimed_at);
 extern TimestampTz starts_read_answer(const Starts *starts, int64 id, TimestampTz claimed_at, Answer *answer);
 extern void starts_forget(Starts *starts, bool keep_answers);
