@@ -16,7 +16,7 @@
 #include "db/home.h"
 #include "engine/engine.h"
 #include "miscadmin.h"
-#include "outbox/starts.h"
+#include "outbox/notefile.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -208,7 +208,7 @@ find_outbox(void)
 		/* It may have been dropped while no worker was here. */
 		if (engine_lock(false))
 		{
-			starts_remove();
+			notefile_remove();
 			engine_unlock();
 		}
 		return SLOT_END_EMPTY;
