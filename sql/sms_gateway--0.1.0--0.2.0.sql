@@ -141,12 +141,67 @@ COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sen
 GRANT SELECT (ended_at) ON sms_outbox TO pg_monitor;
 COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
 
--- Without a key it could not be purged while it is published (FOR ALL TABLES), which stopped the worker.
-ALTER TABLE sms_gateway_otp ADD PRIMARY KEY (id);
+-- One-time passwords are counted in sms_gateway_usage now, whoever made them.  What was counted and made goes on; the
+-- tables are made anew, as counters stand in fixed columns.
+ALTER TABLE sms_gateway_otp RENAME TO sms_gateway_otp_0_1;
+ALTER INDEX sms_gateway_otp_phone RENAME TO sms_gateway_otp_0_1_phone;
+ALTER SEQUENCE sms_gateway_otp_id_seq RENAME TO sms_gateway_otp_0_1_id_seq;
+ALTER TABLE sms_gateway_usage RENAME TO sms_gateway_usage_0_1;
+ALTER INDEX sms_gateway_usage_pkey RENAME TO sms_gateway_usage_0_1_pkey;
+CREATE TABLE sms_gateway_otp (
+    expires_at timestamptz NOT NULL,
+    -- A table without a key could not be purged while it is published.
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    gateway name NOT NULL,
+    sent_by name NOT NULL,
+    phone text NOT NULL,
+    salt bytea,
+    hash bytea,
+    CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
+CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
+COMMENT ON TABLE sms_gateway_otp IS
+    'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone is the one that counts';
+COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
+COMMENT ON COLUMN sms_gateway_otp.id IS 'in the order in which they were made';
+COMMENT ON COLUMN sms_gateway_otp.gateway IS 'the foreign server that was asked for it, and is when it is checked';
+COMMENT ON COLUMN sms_gateway_otp.sent_by IS 'the foreign server it was sent through: that one, or a fallback';
+COMMENT ON COLUMN sms_gateway_otp.phone IS 'receiver';
+COMMENT ON COLUMN sms_gateway_otp.salt IS 'random; NULL: the provider made the code and checks it';
+COMMENT ON COLUMN sms_gateway_otp.hash IS 'HMAC-SHA-256 of salt, gateway, phone and code, with this database''s secret as key';
+
+-- Its first columns are changed in place, outside of transactions (counter.c): they have a fixed position and width.
+CREATE TABLE sms_gateway_usage (
+    used bigint NOT NULL,
+    window_end timestamptz NOT NULL,
+    code bigint NOT NULL,
+    tries bigint NOT NULL,
+    gateway name,
+    subject text,
+    PRIMARY KEY (gateway, subject));
+COMMENT ON TABLE sms_gateway_usage IS
+    'messages counted towards the server options otp_per_phone, per_phone, per_role and daily_budget, and checks of one-time passwords; each is counted whatever becomes of its transaction';
+COMMENT ON COLUMN sms_gateway_usage.used IS 'messages, or checks, in the window';
+COMMENT ON COLUMN sms_gateway_usage.window_end IS 'then counting starts anew';
+COMMENT ON COLUMN sms_gateway_usage.code IS 'of checks: the one-time password that tries are counted for';
+COMMENT ON COLUMN sms_gateway_usage.tries IS 'of checks: how often that one was tried';
+COMMENT ON COLUMN sms_gateway_usage.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone, role or check, with which; or day';
+
+REVOKE ALL ON sms_gateway_otp, sms_gateway_usage FROM PUBLIC;
+CREATE FUNCTION sms_gateway_update_counters() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash)
+SELECT o.expires_at, o.gateway, o.gateway, o.phone, o.salt, o.hash FROM sms_gateway_otp_0_1 o
+ WHERE o.tries OPERATOR(pg_catalog.<) 5 ORDER BY o.id;
+INSERT INTO sms_gateway_usage SELECT u.used, u.window_end, 0, 0, u.gateway, u.subject FROM sms_gateway_usage_0_1 u;
+END;
+SELECT sms_gateway_update_counters();
+DROP FUNCTION sms_gateway_update_counters();
+DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
 
 -- An operator who says that a gateway is well is believed at once.
 COMMENT ON FUNCTION sms_retry(bigint) IS
     'queues a failed, expired, canceled or uncertain message of yours again, due now, with its request_id; one that waits to be tried again is due now, and its attempts are counted on; false for any other.'
-    ' An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked';
+    ' An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked, 53400 if a limit refuses it';
 COMMENT ON FUNCTION sms_resume(name) IS
     'tries a gateway now, and its messages that wait to be tried again, whoever paused it; false if it was active. Error 42704 for an unknown gateway';

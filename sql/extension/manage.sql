@@ -8,7 +8,7 @@ CREATE FUNCTION sms_retry(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_retry(bigint) IS
     'queues a failed, expired, canceled or uncertain message of yours again, due now, with its request_id; one that waits to be tried again is due now, and its attempts are counted on; false for any other.'
-    ' An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked';
+    ' An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked, 53400 if a limit refuses it';
 CREATE FUNCTION sms_resolve(id bigint, status sms_status) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_resolve(bigint, sms_status) IS

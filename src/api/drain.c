@@ -208,6 +208,13 @@ never(void)
 	return false;
 }
 
+static bool
+stays(bool idle)
+{
+	(void) idle;
+	return false;
+}
+
 static const EngineHost session_host = {
 	.held_level = ERROR,
 	.ends_when_done = true,
@@ -220,6 +227,7 @@ static const EngineHost session_host = {
 	.ended = pin_timers,
 	.reload = never,
 	.leaving = is_told_to_end,
+	.yields = stays,
 	.must_hurry = never,
 };
 

@@ -10,11 +10,14 @@
 #include "base/settings.h"
 #include "common/string.h"
 #include "datatype/timestamp.h"
+#include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
 /* Initial values are those of the definitions below, as the server wants it; texts may be NULL. */
 bool guc_enabled = true;
 char *guc_databases = NULL;
+int guc_max_databases = 128;
 char *guc_default_gateway = NULL;
 char *guc_place = NULL;
 int guc_max_in_flight = 1000;
@@ -35,6 +38,49 @@ check_retention(int *value, void **extra, GucSource source)
 	GUC_check_errdetail("It is at least one hour.");
 	GUC_check_errhint("Give it a unit, as in 30d; without one it is in seconds. 0 keeps messages for good.");
 	return false;
+}
+
+/* Splits a list of names, each as it is written, in double quotes where a comma or blank is in it; NIL: all. */
+static bool
+split_databases(const char *value, List **names)
+{
+	return SplitGUCList(pstrdup(value != NULL ? value : ""), ',', names);
+}
+
+/*
+ * While the server starts, a value that is refused is replaced by the default, and the default is all
+ * databases.  So it is taken then, and serves none.
+ */
+static bool
+check_databases(char **value, void **extra, GucSource source)
+{
+	List *names;
+
+	(void) extra;
+	(void) source;
+	if (split_databases(*value, &names))
+		return true;
+	if (process_shared_preload_libraries_in_progress)
+	{
+		ereport(WARNING, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						  errmsg("sms_gateway.databases is no list of names: no outbox is drained"),
+						  errdetail("The value is \"%s\".", *value),
+						  errhint("Separate names by commas, and reload.")));
+		return true;
+	}
+	GUC_check_errdetail("It is no list of names.");
+	GUC_check_errhint("Separate names by commas; put one that holds a comma or a blank into double quotes.");
+	return false;
+}
+
+/*
+ * Returns the names of sms_gateway.databases, exactly as they are meant, NIL for all databases; false,
+ * for none, if that is no list.
+ */
+bool
+settings_databases(List **names)
+{
+	return split_databases(guc_databases, names);
 }
 
 /* It is written into databases of any encoding. */
@@ -62,7 +108,13 @@ settings_define(void)
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("sms_gateway.databases", "Databases whose outbox a background worker drains.",
 							   "A comma-separated list; empty: all that have the extension.", &guc_databases,
-							   "", PGC_SIGHUP, GUC_LIST_INPUT, NULL, NULL, NULL);
+							   "", PGC_SIGHUP, GUC_LIST_INPUT, check_databases, NULL, NULL);
+	/* Where the library is not preloaded, no memory is shared, and nothing depends on this. */
+	DefineCustomIntVariable("sms_gateway.max_databases", "Databases whose outbox may have a worker.",
+							"Workers take turns where max_worker_processes has no room for all.",
+							&guc_max_databases, 128, 1, 10000,
+							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 	DefineCustomStringVariable("sms_gateway.default_gateway", "Gateway of messages that name none.",
 							   "Empty: the only one that can send the message.", &guc_default_gateway, "",
 							   PGC_USERSET, 0, NULL, NULL, NULL);

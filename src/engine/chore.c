@@ -15,12 +15,12 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "commands/dbcommands.h"
-#include "db/lock.h"
 #include "db/home.h"
 #include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/hurry.h"
 #include "engine/lanes.h"
+#include "engine/locked.h"
 #include "engine/orphans.h"
 #include "engine/pauses.h"
 #include "engine/poll.h"
@@ -32,7 +32,6 @@
 #include "outbox/report.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define LOCK_WAIT      "20ms" /* for what cannot skip a lock: so long all sending stands still */
@@ -388,31 +387,6 @@ take_commit_error(Run *run)
 	warn(run, error);
 }
 
-/* In a transaction, before it enters the worker's scope, which reads this table: raises 55P03 if somebody has locked it. */
-void
-chore_lock_identity(const Engine *engine)
-{
-	if (OidIsValid(engine->identity) && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(engine->identity)))
-		lock_table(engine->identity, "sms_gateway_identity", AccessShareLock);
-}
-
-/*
- * In a PG_CATCH block: a transaction of the engine has met an error.  That somebody has locked a table is told by a
- * worker once, until a round succeeds.
- */
-void
-chore_take_error(Engine *engine)
-{
-	bool locked = geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE;
-	bool told = locked && engine->lock_told;
-
-	engine->lock_told = locked;
-	if (told && !engine->host->ends_when_done)
-		engine->host->commit_failed();
-	else
-		engine->host->failed();
-}
-
 /* Runs a chore in a transaction of the host's; false if it failed. */
 static bool
 transact_chore(Run *run)
@@ -431,7 +405,7 @@ transact_chore(Run *run)
 		bool done = false;
 
 		PushActiveSnapshot(GetTransactionSnapshot());
-		chore_lock_identity(engine);
+		locked_check(engine);
 		if (scope_enter_worker(host->held_level) == OUTBOX_READY)
 		{
 			MemoryContextSwitchTo(engine->scratch);
@@ -455,7 +429,7 @@ transact_chore(Run *run)
 		if (committing)
 			take_commit_error(run);
 		else
-			chore_take_error(engine);
+			locked_take_error(engine);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(engine->scratch);

@@ -7,8 +7,6 @@
 
 #include "engine/state.h"
 
-extern void chore_lock_identity(const Engine *engine);
-extern void chore_take_error(Engine *engine);
 extern bool chore_run_due(Engine *engine);
 extern void chore_want_after_round(Engine *engine);
 extern double chore_time_to_wait(const Engine *engine, double now, TimestampTz wall);

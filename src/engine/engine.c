@@ -43,6 +43,7 @@
 PG_FUNCTION_INFO_V1(sms_gateway_claimed);
 
 #define ENGINE_LOCK_KEY 0x736D7367 /* "smsg" */
+#define WORTH_LEAVING   200.0      /* ms with nothing to do for which another database may have the process */
 #define LEAVE_WITHIN    4500.0     /* ms for what is under way when the host is told to end */
 
 /*
@@ -111,7 +112,8 @@ notice_news(Engine *engine, double now)
 		lane_look_back(engine, DT_NOBEGIN);
 		engine->full_look = true;
 		engine->pauses_stale = true;
-		engine->look_at = now + SAFETY_POLL;
+		engine->look_wait = Min(engine->look_wait * 2, SAFETY_POLL_MAX);
+		engine->look_at = now + engine->look_wait;
 	}
 	if (engine->slots_again_at != 0 && now >= engine->slots_again_at)
 		reserve_slots(engine);
@@ -131,7 +133,7 @@ note_leaving(Engine *engine)
 {
 	if (!engine->host->leaving())
 		return false;
-	if (!engine->leaving || (engine->host->awaits_answers && engine->in_flight > 0))
+	if (engine->leave_at == 0 || (engine->host->awaits_answers && engine->in_flight > 0))
 		engine->leave_at = now_ms() + LEAVE_WITHIN;
 	engine->leaving = true;
 	return true;
@@ -175,6 +177,16 @@ turn(Engine *engine)
 	send_start_ready(engine);
 }
 
+/* Milliseconds until messages, questions or chores have something to do; infinite if that is not known. */
+static double
+time_to_work(const Engine *engine, double now, TimestampTz wall)
+{
+	double wait = chore_time_to_wait(engine, now, wall);
+
+	wait = Min(wait, queue_time_to_wait(engine, now));
+	return Min(wait, lane_time_to_wait(engine, now, wall));
+}
+
 /* Milliseconds that the engine may wait for the network or its latch. */
 static long
 time_to_wait(const Engine *engine, double now, TimestampTz wall)
@@ -187,9 +199,7 @@ time_to_wait(const Engine *engine, double now, TimestampTz wall)
 		return engine->noutcomes > 0 ? (long) ceil(Max(outcome_record_time(engine) - now, 0)) : 100;
 	if (engine->noutcomes > 0)
 		wait = Min(wait, outcome_record_time(engine) - now);
-	wait = Min(wait, chore_time_to_wait(engine, now, wall));
-	wait = Min(wait, queue_time_to_wait(engine, now));
-	wait = Min(wait, lane_time_to_wait(engine, now, wall));
+	wait = Min(wait, time_to_work(engine, now, wall));
 	if (engine->retry_at > now)
 		wait = Max(wait, 0) < 1 ? Min(engine->retry_at - now, 50) : Min(wait, engine->retry_at - now);
 	return (long) ceil(Max(wait, 0));
@@ -212,10 +222,10 @@ wait_for_work(Engine *engine)
 static bool
 nothing_left(Engine *engine)
 {
-	if (guc_enabled && !poll_idle(engine, GetCurrentTimestamp()) && engine->chores[CHORE_POLLS].wait == 0)
-		return false;
 	if (engine->noutcomes > 0 || engine->nheld > 0 || engine->in_flight > 0 || engine->nready > 0 ||
 		!engine->started || engine->look)
+		return false;
+	if (guc_enabled && !poll_idle(engine, GetCurrentTimestamp()) && engine->chores[CHORE_POLLS].wait == 0)
 		return false;
 	return chore_idle(engine) && (!guc_enabled || lane_all_drained(engine));
 }
@@ -234,12 +244,32 @@ may_leave(Engine *engine)
 			chore_idle(engine));
 }
 
+/*
+ * Does the host end?  It yields its process only when nothing is under way: all answers have come, and
+ * are recorded.  An answer whose row somebody holds may take long, and meanwhile messages go.
+ */
+static bool
+host_ends(Engine *engine)
+{
+	bool idle;
+	bool stops;
+
+	if (may_leave(engine))
+		return true;
+	if (engine->leave_at != 0)
+		return false;
+	idle = nothing_left(engine) && time_to_work(engine, now_ms(), GetCurrentTimestamp()) >= WORTH_LEAVING;
+	stops = engine->leaving && engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0;
+	engine->leaving = engine->host->yields(idle) && engine->nheld == 0;
+	return engine->leaving && (idle || stops);
+}
+
 /* Does the engine end now? */
 static bool
 is_done(Engine *engine)
 {
 	return engine->state != OUTBOX_READY || (engine->host->ends_when_done && nothing_left(engine)) ||
-		   may_leave(engine);
+		   host_ends(engine);
 }
 
 /* ------------------------------------------------------------------------
@@ -286,7 +316,8 @@ create(const EngineHost *host)
 	dlist_init(&engine->held);
 	dlist_init(&engine->leases);
 	engine->look = true;
-	engine->look_at = now_ms() + SAFETY_POLL;
+	engine->look_wait = SAFETY_POLL;
+	engine->look_at = now_ms() + engine->look_wait;
 	engine->noticed = DT_NOBEGIN;
 	engine->next_due = engine->next_expiry = DT_NOEND;
 	engine->pauses_stale = true;
@@ -321,17 +352,32 @@ destroy(Engine *engine)
 	MemoryContextDelete(engine->context);
 }
 
+/* How an engine ends that is destroyed next. */
+static EngineEnd
+take_stock(Engine *engine)
+{
+	EngineEnd end = {.outbox = engine->state, .next_due = DT_NOEND};
+	TimestampTz wall = GetCurrentTimestamp();
+	double wait;
+
+	engine->leaving = false; /* as the next engine will see it */
+	wait = engine->look || lane_any_due(engine, now_ms(), wall) ? 0 : time_to_work(engine, now_ms(), wall);
+	if (wait < HUGE_VAL)
+		end.next_due = TimestampTzPlusMilliseconds(wall, (int64) Max(ceil(wait), 0));
+	return end;
+}
+
 /*
  * Drains the outbox for a host, which holds engine_lock(); no transaction has to be open
- * but a host's own.  Returns when the extension is not here, the outbox is held (and only
- * then true), or the host ends.  Raises what host->failed() throws again.
+ * but a host's own.  Returns when the extension is not here, the outbox is held, or the host
+ * ends.  Raises what host->failed() throws again.
  */
-bool
+EngineEnd
 engine_run(const EngineHost *host)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Engine *engine = create(host);
-	volatile bool held = false;
+	EngineEnd end;
 
 	PG_TRY();
 	{
@@ -341,7 +387,7 @@ engine_run(const EngineHost *host)
 			wait_for_work(engine);
 			turn(engine);
 		}
-		held = engine->state == OUTBOX_HELD;
+		end = take_stock(engine);
 	}
 	PG_FINALLY();
 	{
@@ -349,7 +395,7 @@ engine_run(const EngineHost *host)
 		destroy(engine);
 	}
 	PG_END_TRY();
-	return held;
+	return end;
 }
 
 /* SQL filter of a claim: is this message in the hands of this process's engine, or in doubt? */

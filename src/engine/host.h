@@ -53,6 +53,12 @@ typedef struct EngineHost
 	/* Was it told to end?  Then nothing new is started, and what is under way may end. */
 	bool (*leaving)(void);
 
+	/*
+	 * Asked before each wait, and told whether the engine is idle: is this process to go because another
+	 * database needs it?  If the engine is not idle, it lets what is under way come to its end first.
+	 */
+	bool (*yields)(bool idle);
+
 	/* Asked only when leaving: does somebody wait for it, so that it ends at once? */
 	bool (*must_hurry)(void);
 } EngineHost;

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "wake/slot.h"
 
 #define PROBE_FIRST       5000.0   /* ms until a paused gateway is tried again … */
 #define PROBE_MAX         900000.0 /* … doubling up to this */
@@ -472,8 +473,8 @@ queue_inherit(GatewayQueue *queue, GatewayState state, TimestampTz since, double
 	queue->probe_wait = state == GATEWAY_UNREACHABLE ? UNREACHABLE_FIRST : PROBE_FIRST;
 	if (state == GATEWAY_RESTING)
 		queue->held_until = now + Min(wait, guc_retry_max);
-	else
-		queue->probe_at = now + Max(queue->probe_wait, wait);
+	else /* one that crashes again and again is not to ask each time; one that had yielded goes on */
+		queue->probe_at = now + Max(slot_goes_on() ? 0 : queue->probe_wait, wait);
 }
 
 /* Makes the messages of a gateway due that wait to be tried again. */

@@ -15,6 +15,7 @@
 #include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/lanes.h"
+#include "engine/locked.h"
 #include "engine/orphans.h"
 #include "engine/outcome.h"
 #include "engine/pauses.h"
@@ -315,7 +316,7 @@ transact(Engine *engine, Claimed *claimed)
 	PG_TRY();
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
-		chore_lock_identity(engine);
+		locked_check(engine);
 		engine->state = scope_enter_worker(host->held_level);
 		if (engine->state == OUTBOX_READY)
 		{
@@ -341,7 +342,7 @@ transact(Engine *engine, Claimed *claimed)
 		event_settle(false);
 		/* Whoever has locked a table lets go of it some time: that is looked for more often. */
 		engine->error_max = geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE ? LOCKED_MAX : ERROR_MAX;
-		chore_take_error(engine);
+		locked_take_error(engine);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(engine->scratch);
@@ -371,13 +372,18 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 	engine->error_wait = 0;
 	engine->lock_told = false;
 	event_settle(true);
+	if (claimed->items != NIL)
+	{
+		engine->look_wait = SAFETY_POLL;
+		engine->look_at = Min(engine->look_at, began + SAFETY_POLL);
+	}
 	if (engine->full_look)
 	{
 		/*
 		 * Under an old snapshot, a look from the start of the index walks over
 		 * every message sent since: it must not take all the time.
 		 */
-		engine->look_at = now_ms() + Max(SAFETY_POLL, (now_ms() - began) * FULL_LOOK_SHARE);
+		engine->look_at = now_ms() + Max(engine->look_wait, (now_ms() - began) * FULL_LOOK_SHARE);
 		engine->full_look = false;
 	}
 	if (engine->state != OUTBOX_READY)

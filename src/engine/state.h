@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include <math.h>
+
 #include "db/scope.h"
 #include "engine/host.h"
 #include "lib/ilist.h"
@@ -22,8 +24,9 @@
 #include "outbox/starts.h"
 #include "utils/hsearch.h"
 
-#define SAFETY_POLL 5000.0 /* ms between looks that nobody asked for */
-#define LANES_MAX   64     /* of one gateway */
+#define SAFETY_POLL     5000.0  /* ms between looks that nobody asked for, … */
+#define SAFETY_POLL_MAX 15000.0 /* … which grow to this while there is nothing to do */
+#define LANES_MAX       64      /* of one gateway */
 
 /* The messages of one claim that are not settled yet. */
 typedef struct Lease
@@ -206,6 +209,7 @@ typedef struct Engine
 	Orphans orphans;
 	bool look;                   /* somebody queued something */
 	double look_at;              /* next safety poll */
+	double look_wait;            /* and how long after the last */
 	bool full_look;              /* the next round is one from the start of every lane */
 	bool pauses_stale;           /* the table of pauses may have changed */
 	bool pauses_known;           /* it has been read */
@@ -222,16 +226,16 @@ typedef struct Engine
 	bool lock_told;    /* that somebody has locked a table, and no round has succeeded since */
 	Oid identity;      /* the table sms_gateway_identity, as the last round found it */
 	OutboxState state; /* as the last round found it */
-	bool leaving;      /* this process was told to end: nothing new is started … */
-	double leave_at;   /* … and what is under way has until then */
+	bool leaving;      /* this process was told to end, or is to yield: nothing new is started … */
+	double leave_at;   /* … and what is under way has until then; 0: it was not told to end */
 	Poller poller;
 } Engine;
 
-/* Milliseconds until a time; those of a safety poll if that is never. */
+/* Milliseconds until a time; infinite if that is never. */
 static inline double
 ms_until(TimestampTz time, TimestampTz wall)
 {
-	return time == DT_NOEND ? SAFETY_POLL : Max((time - wall) / 1000.0, 0);
+	return time == DT_NOEND ? HUGE_VAL : Max((time - wall) / 1000.0, 0);
 }
 
 #endif /* SMS_ENGINE_STATE_H */

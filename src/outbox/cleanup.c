@@ -12,6 +12,8 @@
 #include "outbox/event.h"
 #include "outbox/item.h"
 #include "outbox/write.h"
+#include "utils/array.h"
+#include "utils/datum.h"
 #include "utils/timestamp.h"
 
 #define REPORT_DAYS    7
@@ -90,13 +92,19 @@ static Statement cleanup_delete_otp = {
 	.args = {TIMESTAMPTZOID},
 };
 
-static Statement cleanup_delete_usage = {
-	.sql = "WITH page AS MATERIALIZED (SELECT c.gateway, c.subject FROM @sms_gateway_usage c "
-		   "WHERE c.window_end < $1 AND (c.subject ^@ 'otp ' OR c.subject ^@ 'phone ') "
-		   "LIMIT " CppAsString2(PURGE_AT_ONCE) " FOR UPDATE SKIP LOCKED) "
-												"DELETE FROM @sms_gateway_usage c USING page p "
-												"WHERE c.gateway = p.gateway AND c.subject = p.subject",
+/*
+ * Counters change in place, which no snapshot shows and no lock of a row that is taken later: rows are locked
+ * first, which counting waits for, and then looked at again.
+ */
+static Statement cleanup_lock_usage = {
+	.sql = "SELECT c.ctid FROM @sms_gateway_usage c WHERE c.window_end < $1 "
+		   "LIMIT " CppAsString2(PURGE_AT_ONCE) " FOR UPDATE SKIP LOCKED",
 	.args = {TIMESTAMPTZOID},
+};
+
+static Statement cleanup_delete_usage = {
+	.sql = "DELETE FROM @sms_gateway_usage c WHERE c.ctid = ANY ($2) AND c.window_end < $1",
+	.args = {TIMESTAMPTZOID, TIDARRAYOID},
 };
 
 /* A message whose time has passed. */
@@ -229,9 +237,23 @@ cleanup_purge_codes(void)
 	return purge_page(&cleanup_delete_otp, GetCurrentTimestamp());
 }
 
-/* The same of counters of limits. */
+/* The same of counters, a day after their windows: no one-time password that they count for lives as long. */
 bool
 cleanup_purge_counters(void)
 {
-	return purge_page(&cleanup_delete_usage, GetCurrentTimestamp() - USECS_PER_DAY);
+	TimestampTz before = GetCurrentTimestamp() - USECS_PER_DAY;
+	Datum values[] = {TimestampTzGetDatum(before), (Datum) 0};
+	int n = (int) sql_run(&cleanup_lock_usage, values);
+	Datum *places = palloc(sizeof(Datum) * (n + 1));
+	bool isnull;
+
+	for (int i = 0; i < n; i++)
+		places[i] = datumCopy(sql_datum(i, 0, &isnull), false, sizeof(ItemPointerData));
+	sql_done();
+	if (n == 0)
+		return false;
+	values[1] =
+		PointerGetDatum(construct_array(places, n, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT));
+	sql_run(&cleanup_delete_usage, values);
+	return n == PURGE_AT_ONCE;
 }

@@ -9,6 +9,7 @@
 #include "guard/mac.h"
 #include "guard/otp.h"
 #include "outbox/item.h"
+#include "text/details.h"
 #include "provider/table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -87,10 +88,16 @@ complete_item(OutboxItem *item)
 		mac_token(item->row.id, prepared->token, sizeof(prepared->token));
 		prepared->message.token = prepared->token;
 	}
-	if (prepared->message.call == CALL_OTP && provider->otp_is_local)
+	if (prepared->message.call == CALL_OTP)
 	{
-		prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
-		otp_keep(item->gateway->name, prepared->phone, prepared->message.code, prepared->message.ttl);
+		char asked[NAMEDATALEN];
+
+		/* Whoever asked for it checks it through the gateway that he asked. */
+		if (!details_first_gateway(item->details, asked, sizeof(asked)))
+			strlcpy(asked, item->gateway->name, sizeof(asked));
+		if (provider->otp_is_local)
+			prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
+		otp_keep(asked, item->gateway->name, prepared->phone, prepared->message.code, prepared->message.ttl);
 	}
 }
 

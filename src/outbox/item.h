@@ -62,6 +62,7 @@ typedef struct OutboxItem
 	bool suspect;                /* the answer may be to this message alone */
 	Answer *answer;              /* NULL only where the row is unchanged */
 	char *new_details;           /* JSON, or NULL */
+	TransactionId granted_in;    /* the transaction in which the limits of new_gateway took it, if any */
 } OutboxItem;
 
 /* The columns of a message "o" that item_read_all() takes, and their positions in a SELECT that begins with them. */

@@ -8,18 +8,21 @@
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/sql.h"
+#include "gateway/gateway.h"
+#include "guard/limits.h"
 #include "outbox/firing.h"
 #include "outbox/lease.h"
 #include "outbox/manage.h"
 #include "outbox/write.h"
+#include "provider/table.h"
 #include "utils/timestamp.h"
 #include "wake/wake.h"
 
 static Statement manage_lock_row = {
 	.sql =
 		"SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
-		"ELSE content IS NULL END, send_after <= clock_timestamp() AND next_attempt_at > clock_timestamp() "
-		"FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
+		"ELSE content IS NULL END, send_after <= clock_timestamp() AND next_attempt_at > clock_timestamp(), "
+		"gateway, kind, phone FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
 	.args = {INT8OID},
 };
 enum
@@ -28,14 +31,21 @@ enum
 	LOCKED_CREATED_BY,
 	LOCKED_BLANKED,
 	LOCKED_WAITS, /* to be tried again */
+	LOCKED_GATEWAY,
+	LOCKED_KIND,
+	LOCKED_PHONE,
 };
 
 /* A message of somebody's, locked. */
 typedef struct Locked
 {
 	Status status;
-	bool blanked;
-	bool waits; /* queued, and to be tried again later */
+	bool blanked; /* its text is gone */
+	bool waits;   /* queued, and to be tried again later */
+	Oid creator;
+	const char *gateway;
+	char *kind;
+	char *phone; /* or NULL */
 } Locked;
 
 /* clang-format off */
@@ -81,20 +91,38 @@ static Locked
 lock_message(int64 id, Oid role)
 {
 	Datum values[] = {Int64GetDatum(id)};
-	Locked message;
+	Locked locked;
 	bool isnull;
-	Oid creator;
 
 	if (sql_run(&manage_lock_row, values) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));
-	message.status = sql_status(0, LOCKED_STATUS);
-	message.blanked = sql_bool(0, LOCKED_BLANKED);
-	message.waits = DatumGetBool(sql_datum(0, LOCKED_WAITS, &isnull)) && !isnull;
-	creator = sql_role(0, LOCKED_CREATED_BY);
+	locked.status = sql_status(0, LOCKED_STATUS);
+	locked.blanked = sql_bool(0, LOCKED_BLANKED);
+	locked.waits = DatumGetBool(sql_datum(0, LOCKED_WAITS, &isnull)) && !isnull;
+	locked.creator = sql_role(0, LOCKED_CREATED_BY);
+	locked.gateway = pstrdup(sql_name(0, LOCKED_GATEWAY));
+	locked.kind = sql_text(0, LOCKED_KIND);
+	locked.phone = sql_text(0, LOCKED_PHONE);
 	sql_done();
-	manage_check(id, creator, role);
-	return message;
+	manage_check(id, locked.creator, role);
+	return locked;
+}
+
+/* Takes a message that is sent again from the limits of its gateway; raises 53400 if one refuses. */
+static void
+take_again(const Locked *locked)
+{
+	Message message = {.phones = (const char **) &locked->phone, .nphones = 1};
+	const Gateway *gateway;
+	Refusal refusal;
+
+	/* What cannot be sent says so when it is tried. */
+	if (!OidIsValid(locked->creator) || locked->phone == NULL || !kind_from_name(locked->kind, &message.call))
+		return;
+	gateway = gateway_get(locked->gateway, locked->creator, &refusal);
+	if (gateway != NULL && !limits_grant(gateway, &message, locked->creator, &refusal))
+		refusal_raise(&refusal);
 }
 
 static void
@@ -123,7 +151,8 @@ manage_cancel(int64 id, Oid role)
 
 /*
  * Queues an ended message again for role, due now, or makes one due that waits to be tried again; false if it is in
- * another state.  Raises as lock_message(), and 55000 if its text was blanked.
+ * another state.  Raises as lock_message(), 55000 if its text was
+ * blanked, and 53400 if a limit refuses it.
  */
 bool
 manage_retry(int64 id, Oid role)
@@ -141,6 +170,8 @@ manage_retry(int64 id, Oid role)
 	if (ended && message.blanked)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("message %lld cannot be sent again: its text was blanked", (long long) id)));
+	if (ended)
+		take_again(&message);
 	/* Past any lease that still names it, or it would look as if on its way. */
 	due = Max(lease_last(id, &on_its_way) + 1, GetCurrentTimestamp());
 	values[0] = Int64GetDatum(id);

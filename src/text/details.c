@@ -64,6 +64,19 @@ details_with_failure(const char *details, const char *gateway, const char *code,
 	return json_write(object);
 }
 
+/* Takes the details of a message (or NULL); finds the first gateway that failed with it; false if none has. */
+bool
+details_first_gateway(const char *details, char *gateway, size_t size)
+{
+	struct json_object *object = read_details(details);
+	struct json_object *tried = json_field(object, "failed_over");
+	bool found = json_object_is_type(tried, json_type_array) && json_object_array_length(tried) > 0 &&
+				 json_text(json_object_array_get_idx(tried, 0), "gateway", gateway, size);
+
+	json_object_put(object);
+	return found;
+}
+
 /* Adds a text that is not empty. */
 static void
 put_if_told(struct json_object *object, const char *name, const char *value)

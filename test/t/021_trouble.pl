@@ -70,8 +70,8 @@ sub new_worker
 
 subtest 'a publication of all tables: change data capture' => sub {
 	ask("CREATE PUBLICATION everything FOR ALL TABLES");
-	ask("INSERT INTO sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash)
-		SELECT 0, now() - interval '1 day', 'omni', '84901234567', '', '' FROM generate_series(1, 1500)");
+	ask("INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash)
+		SELECT now() - interval '1 day', 'omni', 'omni', '84901234567', '', '' FROM generate_series(1, 1500)");
 	restart();
 	goes_on('published');
 	becomes("SELECT count(*) FROM sms_gateway_otp", '0', 'old one-time passwords are deleted');
@@ -79,8 +79,8 @@ subtest 'a publication of all tables: change data capture' => sub {
 };
 
 subtest 'a check of a one-time password that stays open beyond the life of the code' => sub {
-	ask("INSERT INTO sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash)
-		SELECT 0, now() - interval '1 day', 'omni', '84901234567', '', '' FROM generate_series(1, 3)");
+	ask("INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash)
+		SELECT now() - interval '1 day', 'omni', 'omni', '84901234567', '', '' FROM generate_series(1, 3)");
 	my $open = open_transaction("DELETE FROM sms_gateway_otp WHERE id = (SELECT min(id) FROM sms_gateway_otp)");
 	mark();
 	new_worker();

@@ -74,7 +74,7 @@ my $start = time;
 while (!$followed && time - $start < 100)
 {
 	queue_text('shop', 'steady');
-	sleep 0.1;
+	sleep 0.1; # time itself: the pace of ordinary messages
 	my ($old, $new) = seen();
 	if (!$changed && $old >= 20)
 	{
