@@ -175,20 +175,6 @@ poll_failed(Engine *engine, ChoreState *state)
 }
 
 static void
-hurry(Engine *engine, ChoreState *state)
-{
-	(void) state;
-	hurry_work(engine);
-}
-
-static void
-hurried(Engine *engine, ChoreState *state)
-{
-	if (hurry_committed(engine))
-		go_on(engine, state, state->began);
-}
-
-static void
 expire(Engine *engine, ChoreState *state)
 {
 	double began = now_ms();
@@ -305,8 +291,8 @@ static const Chore chores[CHORE_COUNT] = {
 	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, 0, write_pause, pause_was_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, 0, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, 0, poll, polled, poll_failed},
-	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, 0, hurry, hurried,
-					 NULL},
+	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, 0, hurry_work,
+					 hurry_committed, NULL},
 	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, 0, expire, NULL, NULL},
 	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, 0, match_reports, NULL,
 					   match_reports_again},

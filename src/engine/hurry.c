@@ -7,11 +7,14 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "engine/hurry.h"
 #include "engine/lanes.h"
 #include "engine/queue.h"
 #include "outbox/pause.h"
 #include "utils/timestamp.h"
+
+#define BUSY_SHARE 4.0 /* how much longer than it takes a page waits for the next, while messages go */
 
 static GatewayQueue *
 queue_in_hurry(const Engine *engine)
@@ -63,10 +66,11 @@ look_at_gateways(Engine *engine)
 
 /* The work of a chore, inside its transaction: a page of the messages of one gateway. */
 void
-hurry_work(Engine *engine)
+hurry_work(Engine *engine, ChoreState *state)
 {
 	Hurry *hurry = &engine->hurry;
 
+	(void) state;
 	if (has_news(engine))
 		look_at_gateways(engine);
 	hurry->tried = queue_in_hurry(engine);
@@ -78,11 +82,12 @@ hurry_work(Engine *engine)
 		pause_forget_resumed(NameStr(hurry->tried->name), hurry->tried->resumed_at);
 }
 
-/* It committed.  Returns whether there is more to do. */
-bool
-hurry_committed(Engine *engine)
+/* It committed.  If there is more to do, messages under way come first. */
+void
+hurry_committed(Engine *engine, ChoreState *state)
 {
 	Hurry *hurry = &engine->hurry;
+	double now = now_ms();
 
 	if (hurry->tried != NULL)
 	{
@@ -90,5 +95,6 @@ hurry_committed(Engine *engine)
 		hurry->tried->due = hurry->next;
 		lane_look_back(engine, hurry->more ? DT_NOEND : DT_NOBEGIN);
 	}
-	return queue_in_hurry(engine) != NULL;
+	if (queue_in_hurry(engine) != NULL)
+		state->next_at = now + (engine->in_flight > 0 ? (now - state->began) * BUSY_SHARE : 0);
 }

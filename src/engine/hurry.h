@@ -8,7 +8,7 @@
 #include "engine/state.h"
 
 extern bool hurry_called_for(const Engine *engine);
-extern void hurry_work(Engine *engine);
-extern bool hurry_committed(Engine *engine);
+extern void hurry_work(Engine *engine, ChoreState *state);
+extern void hurry_committed(Engine *engine, ChoreState *state);
 
 #endif /* SMS_ENGINE_HURRY_H */
