@@ -22,6 +22,7 @@
 #include "base/settings.h"
 #include "base/wait_event.h"
 #include "engine/chore.h"
+#include "engine/credentials.h"
 #include "engine/engine.h"
 #include "engine/lanes.h"
 #include "engine/orphans.h"
@@ -323,6 +324,7 @@ create(const EngineHost *host)
 	engine->pauses_stale = true;
 	reserve_slots(engine);
 	poll_create(engine);
+	credentials_create(engine);
 	watch_pauses();
 	MemoryContextSetParent(context, TopMemoryContext);
 	event_keep_in(context);

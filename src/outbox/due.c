@@ -14,6 +14,7 @@
 #include "outbox/due.h"
 #include "outbox/firing.h"
 #include "outbox/item.h"
+#include "utils/array.h"
 #include "utils/timestamp.h"
 
 #define PAGE       500
@@ -26,11 +27,12 @@ static Statement due_next_priority = {
 };
 
 static Statement due_find_page = {
-	.sql = "SELECT o.id, o.next_attempt_at, o.send_after <= $6 AND o.origin = $5 FROM @sms_outbox o "
+	.sql = "SELECT o.id, o.next_attempt_at, o.send_after <= $6 AND o.origin = $5 "
+		   "AND ($7 = '' OR o.created_by = $7) AND o.created_by <> ALL ($8) FROM @sms_outbox o "
 		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
 		   "AND (o.next_attempt_at, o.id) > ($3, $4) "
 		   "ORDER BY o.next_attempt_at, o.id LIMIT " CppAsString2(PAGE),
-	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, INT8OID, TIMESTAMPTZOID},
+	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, INT8OID, TIMESTAMPTZOID, NAMEOID, NAMEARRAYOID},
 };
 enum
 {
@@ -68,14 +70,32 @@ next_priority_of(const char *gateway, HurryPlace *place, TimestampTz now)
 	return found;
 }
 
+/* Names as an array, palloc'd; "names" is a list of Name. */
+static Datum
+name_array(const List *names)
+{
+	Datum *values = palloc(sizeof(Datum) * Max(list_length(names), 1));
+	ListCell *lc;
+	int n = 0;
+
+	foreach (lc, names)
+		values[n++] = NameGetDatum((Name) lfirst(lc));
+	return PointerGetDatum(construct_array(values, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+}
+
 /* Reads a page of a priority: those that wait to be tried again into *ids; returns how many it has read. */
 static int
-read_page(const char *gateway, HurryPlace *place, TimestampTz now, Datum *ids, int *n)
+read_page(const char *gateway, const Datum *roles, HurryPlace *place, TimestampTz now, Datum *ids, int *n)
 {
 	NameData name;
-	Datum values[] = {
-		NameGetDatum(&name),      Int16GetDatum(place->priority), TimestampTzGetDatum(place->next_attempt_at),
-		Int64GetDatum(place->id), Int64GetDatum(home_origin()),   TimestampTzGetDatum(now)};
+	Datum values[] = {NameGetDatum(&name),
+					  Int16GetDatum(place->priority),
+					  TimestampTzGetDatum(place->next_attempt_at),
+					  Int64GetDatum(place->id),
+					  Int64GetDatum(home_origin()),
+					  TimestampTzGetDatum(now),
+					  roles[0],
+					  roles[1]};
 	int read;
 
 	namestrcpy(&name, gateway);
@@ -93,12 +113,14 @@ read_page(const char *gateway, HurryPlace *place, TimestampTz now, Datum *ids, i
 }
 
 /*
- * Makes a page of those messages of a gateway due that wait to be tried again, and moves the place behind it.
+ * Makes a page of those messages of a gateway due that wait to be tried again, and moves the place behind it; only a
+ * role's, unless that is the empty name, and not those of others, a list of Name.
  * Returns false when there are no more.
  */
 bool
-due_page(const char *gateway, HurryPlace *place)
+due_page(const char *gateway, const NameData *role, const List *but, HurryPlace *place)
 {
+	Datum roles[] = {NameGetDatum(role), name_array(but)};
 	TimestampTz now = GetCurrentTimestamp();
 	Datum ids[PAGE];
 	int n = 0;
@@ -110,7 +132,7 @@ due_page(const char *gateway, HurryPlace *place)
 			return true;
 		if (!place->inside && !next_priority_of(gateway, place, now))
 			return false;
-		read = read_page(gateway, place, now, ids, &n);
+		read = read_page(gateway, roles, place, now, ids, &n);
 	}
 	if (n > 0)
 	{

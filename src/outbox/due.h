@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 
 /* How far a gateway's messages were looked at, by the index of due messages. */
 typedef struct HurryPlace
@@ -20,6 +21,6 @@ typedef struct HurryPlace
 
 #define HURRY_START ((HurryPlace){.priority = PG_INT16_MIN - 1})
 
-extern bool due_page(const char *gateway, HurryPlace *place);
+extern bool due_page(const char *gateway, const NameData *role, const List *but, HurryPlace *place);
 
 #endif /* SMS_DUE_H */
