@@ -18,12 +18,17 @@
 #include "engine/credentials.h"
 #include "engine/queue.h"
 #include "gateway/gateway.h"
+#include "miscadmin.h"
+#include "outbox/event.h"
+#include "outbox/refused.h"
+#include "text/details.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define TRY_FIRST       5000.0   /* ms until a message is tried again … */
 #define TRY_MAX         900000.0 /* … doubling up to this */
 #define TRY_SUSPECT_MAX 60000.0  /* … or this, if it may be that only some messages are refused */
+#define WRITTEN         50       /* at once */
 #define EARLY           10       /* so many messages are due by then: one of them may be canceled meanwhile */
 #define LATE            900000.0 /* ms that the others wait, up to twice as long: so they do not come back together */
 
@@ -64,6 +69,16 @@ hurry_outcomes(const Credentials *known, dlist_head *outcomes)
 	}
 }
 
+/* Credentials are not in trouble any more: that is still to be written. */
+static void
+end_trouble(Credentials *known)
+{
+	known->change = known->change != known->troubled; /* whose beginning was not told has no end either */
+	known->troubled = false;
+	known->news = true;
+	known->nsuspects = 0;
+}
+
 /* Forgets credentials; if they were refused, the log tells that they are tried from now on. */
 static void
 drop(Engine *engine, Credentials *known)
@@ -77,7 +92,13 @@ drop(Engine *engine, Credentials *known)
 							 NameStr(known->key.queue->name), NameStr(known->role_name),
 							 (GetCurrentTimestamp() - known->since) / 1e6, known->lost)));
 	}
-	hash_search(engine->credentials, &known->key, HASH_REMOVE, NULL);
+	if (known->troubled || known->news)
+	{
+		end_trouble(known);
+		engine->credentials_news = true;
+	}
+	else
+		hash_search(engine->credentials, &known->key, HASH_REMOVE, NULL);
 }
 
 /* Returns the entry of the credentials that a message goes with, if they are refused; else NULL. */
@@ -91,7 +112,7 @@ credentials_refused(Engine *engine, const OutboxItem *item)
 
 /* Is this message the one that is tried now? */
 bool
-credentials_may_try(Credentials *refused, int64 id)
+credentials_may_try(Engine *engine, Credentials *refused, int64 id)
 {
 	double now = now_ms();
 
@@ -103,6 +124,7 @@ credentials_may_try(Credentials *refused, int64 id)
 	refused->probe = id;
 	refused->probe_at = now + refused->probe_wait;
 	refused->early = 0;
+	refused->news = engine->credentials_news = true;
 	return true;
 }
 
@@ -120,7 +142,7 @@ credentials_wait(Credentials *refused)
 static void
 begin_trouble(Credentials *known, const Answer *answer)
 {
-	known->troubled = true;
+	known->troubled = known->news = known->change = true;
 	known->since = GetCurrentTimestamp();
 	known->began = now_ms();
 	known->probe_at = 0;
@@ -190,6 +212,8 @@ credentials_refuse(Engine *engine, const OutboxItem *item)
 	{
 		key.print = item->gateway->credentials;
 		namestrcpy(&key.role_name, item->gateway->role_name);
+		key.news = found && (known->news || known->troubled);
+		key.change = found && known->change != known->troubled;
 		*known = key;
 	}
 	known->lost++;
@@ -203,6 +227,7 @@ credentials_refuse(Engine *engine, const OutboxItem *item)
 	known->probe_wait = Min(Max(known->probe_wait * 2, TRY_FIRST), item->suspect ? TRY_SUSPECT_MAX : TRY_MAX);
 	known->probe_at = now + known->probe_wait;
 	known->early = 0;
+	known->news = engine->credentials_news = true;
 	return true;
 }
 
@@ -265,4 +290,128 @@ credentials_roles(Engine *engine, const GatewayQueue *queue)
 			roles = lappend(roles, &known->role_name);
 	}
 	return roles;
+}
+
+/* ------------------------------------------------------------------------
+ * The table of refused credentials
+ * ------------------------------------------------------------------------ */
+
+/* Takes over what another engine has written of a role's credentials, if they are still the same. */
+static void
+inherit(Engine *engine, const Refused *row)
+{
+	GatewayQueue *queue = queue_find(engine, NameStr(row->gateway));
+	char *role_name = GetUserNameFromId(row->role, true);
+	double wait = ms_until(row->next_probe_at, GetCurrentTimestamp());
+	Credentials key = {.key = {queue, row->role}, .print = row->credentials, .since = row->since};
+	bool found;
+	Credentials *known = hash_search(engine->credentials, &key.key, HASH_ENTER, &found);
+
+	if (found)
+		return;
+	*known = key;
+	if (role_name != NULL)
+		namestrcpy(&known->role_name, role_name);
+	strlcpy(known->reason, to_utf8(row->reason, "reason"), sizeof(known->reason));
+	known->began = now_ms();
+	known->probe_wait = Max(wait, TRY_FIRST);
+	known->probe_at = known->began + wait;
+	known->troubled = true;
+	if (role_name != NULL && gateway_credentials(NameStr(row->gateway), row->role) == row->credentials)
+		return;
+	drop(engine, known);
+	queue_hurry(queue, &known->role_name);
+}
+
+/* In a round, the first: takes over what another engine has written; false if somebody has locked the table. */
+bool
+credentials_inherit(Engine *engine)
+{
+	List *all;
+	ListCell *lc;
+
+	if (!refused_list(&all))
+		return false;
+	foreach (lc, all)
+		inherit(engine, lfirst(lc));
+	return true;
+}
+
+/* Tells those who listen that a role's credentials are refused, or are so no more; but not why: that is the role's. */
+static void
+tell(const Credentials *known)
+{
+	const char *gateway = NameStr(known->key.queue->name);
+	char *text;
+
+	if (gateway_events(gateway) == EVENTS_OFF)
+		return;
+	text = credentials_text(gateway, NameStr(known->role_name), known->troubled ? "refused" : "accepted");
+	if (text == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	event_say(pstrdup(text));
+	free(text);
+}
+
+/* Writes one entry into the table. */
+static void
+write_down(const Credentials *known)
+{
+	double wait = known->probe_at - now_ms();
+	Refused row = {.gateway = known->key.queue->name,
+				   .role = (Oid) known->key.role,
+				   .credentials = known->print,
+				   .reason = from_utf8(known->reason),
+				   .since = known->since,
+				   .next_probe_at = GetCurrentTimestamp() + (TimestampTz) (wait * 1000)};
+
+	if (known->troubled)
+		refused_note(&row);
+	else
+		refused_end(NameStr(row.gateway), row.role);
+	if (known->change)
+		tell(known);
+}
+
+/* The work of a chore, inside its transaction: writes down what is new, some of it. */
+void
+credentials_write(Engine *engine, ChoreState *state)
+{
+	HASH_SEQ_STATUS status;
+	Credentials *known;
+	int n = 0;
+
+	(void) state;
+	hash_seq_init(&status, engine->credentials);
+	while ((known = hash_seq_search(&status)) != NULL)
+	{
+		known->writing = known->news && n < WRITTEN;
+		if (!known->writing)
+			continue;
+		n++;
+		write_down(known);
+	}
+}
+
+/* It committed: what was written is no news any more. */
+void
+credentials_written(Engine *engine, ChoreState *state)
+{
+	HASH_SEQ_STATUS status;
+	Credentials *known;
+
+	(void) state;
+	engine->credentials_news = false;
+	hash_seq_init(&status, engine->credentials);
+	while ((known = hash_seq_search(&status)) != NULL)
+	{
+		if (!known->writing)
+		{
+			engine->credentials_news |= known->news;
+			continue;
+		}
+		known->writing = known->news = known->change = false;
+		if (!known->troubled && known->nsuspects == 0)
+			drop(engine, known); /* for good */
+	}
 }

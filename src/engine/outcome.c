@@ -257,7 +257,7 @@ outcome_await_credentials(Engine *engine, OutboxItem *item)
 	Credentials *refused = credentials_refused(engine, item);
 	size_t length;
 
-	if (refused == NULL || credentials_may_try(refused, item->row.id))
+	if (refused == NULL || credentials_may_try(engine, refused, item->row.id))
 		return false;
 	outcome_explain(item, "held", "the credentials of its role are refused: ");
 	length = strlen(item->answer->message);

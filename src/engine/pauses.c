@@ -129,7 +129,7 @@ pauses_read(Engine *engine)
 
 	if (!engine->pauses_stale)
 		return true;
-	if (!pause_list(&pauses))
+	if ((!engine->pauses_known && !credentials_inherit(engine)) || !pause_list(&pauses))
 		return engine->pauses_known;
 	engine->pauses_stale = false;
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)

@@ -124,6 +124,7 @@ typedef enum ChoreId
 	CHORE_ORPHANS,
 	CHORE_PLACE,
 	CHORE_PAUSES,
+	CHORE_CREDENTIALS,
 	CHORE_EVENTS,
 	CHORE_POLLS,
 	CHORE_HURRY,
@@ -191,9 +192,10 @@ typedef struct Engine
 	MemoryContext scratch; /* of one turn of the loop */
 	HTAB *items;           /* messages in our hands, by id */
 	GatewayQueue *queues;
-	HTAB *credentials;    /* that gateways refuse; credentials.c's */
-	TimestampTz noticed;  /* what was due by then has its lane, or is searched for */
-	TimestampTz next_due; /* of what was not, the first */
+	HTAB *credentials;     /* that gateways refuse; credentials.c's */
+	bool credentials_news; /* to be written down */
+	TimestampTz noticed;   /* what was due by then has its lane, or is searched for */
+	TimestampTz next_due;  /* of what was not, the first */
 	dlist_head outcomes;
 	int noutcomes;
 	double record_at; /* when the outcomes at hand are to be recorded */

@@ -70,7 +70,9 @@ subtest 'a tenant\'s wrong mapping: his messages wait, those of others go on' =>
 	cmp_ok($slowest, '<', 0.5 * slowness(), 'a role with credentials of its own');
 	queue_text('shop', "of PUBLIC's");
 	becomes(sub { status_of("of PUBLIC's") }, 'sent', "and PUBLIC's", seconds => 2);
-	is(ask(state_of('shop')), 'active', 'the gateway is active');
+	is(ask("SELECT state, reason FROM sms_gateways WHERE name = 'shop'"),
+		'active|the credentials of role "tenant" are refused: 101: Authorize Failed',
+		'the gateway is active, and names the role');
 	is(ask("SELECT sum(attempts) FROM sms_outbox WHERE content LIKE 'refused %'"), '0', 'no attempt is spent');
 	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'refused %' AND next_attempt_at > now()
 		AND result_code IN ('101', 'held')", '300', 'all wait, and say why');
@@ -80,9 +82,28 @@ subtest 'a tenant\'s wrong mapping: his messages wait, those of others go on' =>
 	unlike(slurp_file($node->logfile), qr/refuses.*wrong/, '… without the credentials');
 };
 
+subtest 'a restart does not forget whose credentials are refused' => sub {
+	$node->restart;
+	worker_pid($node);
+	my $before = requests_now();
+	queue_as('tenant', 'shop', 'refused', 50);
+	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'refused %' AND result_code IS NULL", '0',
+		'the messages wait');
+	cmp_ok(requests_now() - $before, '<=', 1, 'one at most was tried');
+};
+
+subtest 'somebody else\'s ALTER USER MAPPING does not make them due' => sub {
+	my $before = requests_now();
+	my $late = "SELECT count(*) FROM sms_outbox WHERE content LIKE 'refused %' AND next_attempt_at > now() + '5 min'";
+	my $waiting = ask($late);
+	set_secret('other', 'demo');
+	stays(sub { ask($late) >= $waiting && requests_now() - $before <= 2 }, 1, 3, 'they go on waiting');
+};
+
 subtest 'ALTER USER MAPPING: all are tried at once' => sub {
 	set_secret('tenant', 'demo');
-	becomes(count_of('refused', 'sent'), '300', 'they go', seconds => 10);
+	becomes(count_of('refused', 'sent'), '350', 'they go', seconds => 10);
+	becomes("SELECT reason IS NULL FROM sms_gateways WHERE name = 'shop'", 't', 'the role is named no more');
 	is(said('LOG:  gateway "shop" is sent messages of role "tenant" again after \d+ s: \d+ requests had failed'), 1,
 		'a LOG');
 };
@@ -96,13 +117,18 @@ subtest 'the account is mended at the provider: a try passes, and all go' => sub
 	becomes(count_of('unpaid', 'sent'), '100', 'they go', seconds => 15);
 };
 
-subtest 'sms_resume: tried at once' => sub {
+subtest 'sms_resume: tried at once; and who listens hears of it' => sub {
 	fault($simulator, fault => 'http', value => 401, phrase => 'resumed');
 	queue_as('tenant', 'cpaas', 'resumed', 100);
 	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'resumed %' AND next_attempt_at > now()
 		AND result_code IN ('401', 'held')", '100', 'all wait');
 	no_faults($simulator);
-	ask("SELECT sms_resume('cpaas')");
+	like(ask("LISTEN sms_gateway; SELECT sms_resume('cpaas');
+			DO \$\$ BEGIN FOR i IN 1 .. 50 LOOP
+				EXIT WHEN NOT EXISTS (SELECT FROM sms_gateway_refused);
+				PERFORM pg_sleep(0.1);
+			END LOOP; END \$\$; SELECT pg_sleep(0.5)"),
+		qr/^t\n.*"event": ?"credentials", ?"gateway": ?"cpaas", ?"role": ?"tenant", ?"state": ?"accepted"/s, 'an event');
 	becomes(count_of('resumed', 'sent'), '100', 'they go', seconds => 3);
 };
 
