@@ -128,7 +128,7 @@ subtest 'sms_resume: tried at once; and who listens hears of it' => sub {
 				EXIT WHEN NOT EXISTS (SELECT FROM sms_gateway_refused);
 				PERFORM pg_sleep(0.1);
 			END LOOP; END \$\$; SELECT pg_sleep(0.5)"),
-		qr/^t\n.*"event": ?"credentials", ?"gateway": ?"cpaas", ?"role": ?"tenant", ?"state": ?"accepted"/s, 'an event');
+		qr/^t\n.*"credentials", ?"gateway": ?"cpaas", ?"role": ?"tenant", ?"state": ?"accepted"/s, 'an event');
 	becomes(count_of('resumed', 'sent'), '100', 'they go', seconds => 3);
 };
 
