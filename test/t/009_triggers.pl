@@ -183,6 +183,15 @@ subtest 'what a trigger leaves for the commit does not run as whoever commits' =
 	ask("DROP TABLE mine");
 };
 
+subtest 'a trigger does not give the lock of the engine away' => sub {
+	my $worker = worker_pid($node);
+	tricky_makes('unlocks', 'AFTER UPDATE ON sms_outbox', 'PERFORM pg_advisory_unlock_all()', 'a trigger that unlocks all');
+	sent('app', $_) for 'unlocks', 'unlocks again';
+	is(ask("SELECT string_agg(DISTINCT pid::text, ' ') FROM pg_locks
+		WHERE locktype = 'advisory' AND classid = x'736D7367'::int AND mode = 'ExclusiveLock' AND granted"), $worker, 'the worker has it still');
+	ask('DROP TRIGGER unlocks ON sms_outbox');
+};
+
 subtest 'a trigger that cannot be stopped ends the worker, and is not called again' => sub {
 	tricky_makes('deaf', 'AFTER UPDATE ON sms_outbox', "IF new.content = 'deaf' THEN
 		LOOP BEGIN PERFORM pg_sleep(10); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END IF",
