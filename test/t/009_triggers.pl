@@ -185,7 +185,8 @@ subtest 'what a trigger leaves for the commit does not run as whoever commits' =
 
 subtest 'a trigger does not give the lock of the engine away' => sub {
 	my $worker = worker_pid($node);
-	tricky_makes('unlocks', 'AFTER UPDATE ON sms_outbox', 'PERFORM pg_advisory_unlock_all()', 'a trigger that unlocks all');
+	tricky_makes('unlocks', 'AFTER UPDATE ON sms_outbox', 'PERFORM pg_advisory_unlock_all()',
+		'a trigger that unlocks all');
 	sent('app', $_) for 'unlocks', 'unlocks again';
 	is(ask("SELECT string_agg(DISTINCT pid::text, ' ') FROM pg_locks
 		WHERE locktype = 'advisory' AND classid = x'736D7367'::int AND mode = 'ExclusiveLock' AND granted"), $worker,
