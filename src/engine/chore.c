@@ -25,6 +25,7 @@
 #include "engine/orphans.h"
 #include "engine/pauses.h"
 #include "engine/poll.h"
+#include "engine/sole.h"
 #include "engine/queue.h"
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
@@ -407,6 +408,7 @@ transact_chore(Run *run)
 	{
 		bool done = false;
 
+		engine_lock_in_transaction();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		locked_check(engine);
 		if (scope_enter_worker(host->held_level) == OUTBOX_READY)
@@ -422,6 +424,7 @@ transact_chore(Run *run)
 			engine->look = true; /* the next round takes note of it */
 		}
 		committing = true;
+		engine_lock_again();
 		host->commit(user, security);
 		ok = done;
 		event_settle(done);
@@ -435,6 +438,7 @@ transact_chore(Run *run)
 			locked_take_error(engine);
 	}
 	PG_END_TRY();
+	engine_lock_again();
 	MemoryContextSwitchTo(engine->scratch);
 	host->ended();
 	return ok;

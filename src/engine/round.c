@@ -22,6 +22,7 @@
 #include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/send.h"
+#include "engine/sole.h"
 #include "miscadmin.h"
 #include "outbox/event.h"
 #include "outbox/identity.h"
@@ -315,6 +316,7 @@ transact(Engine *engine, Claimed *claimed)
 	host->begin();
 	PG_TRY();
 	{
+		engine_lock_in_transaction();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		locked_check(engine);
 		engine->state = scope_enter_worker(host->held_level);
@@ -333,6 +335,7 @@ transact(Engine *engine, Claimed *claimed)
 				identity_mark_held();
 			PopActiveSnapshot();
 		}
+		engine_lock_again();
 		host->commit(user, security);
 		committed = true;
 	}
@@ -345,6 +348,7 @@ transact(Engine *engine, Claimed *claimed)
 		locked_take_error(engine);
 	}
 	PG_END_TRY();
+	engine_lock_again();
 	MemoryContextSwitchTo(engine->scratch);
 	host->ended();
 	return committed;

@@ -183,6 +183,17 @@ subtest 'what a trigger leaves for the commit does not run as whoever commits' =
 	ask("DROP TABLE mine");
 };
 
+subtest 'a trigger does not give the lock of the engine away' => sub {
+	my $worker = worker_pid($node);
+	tricky_makes('unlocks', 'AFTER UPDATE ON sms_outbox', 'PERFORM pg_advisory_unlock_all()',
+		'a trigger that unlocks all');
+	sent('app', $_) for 'unlocks', 'unlocks again';
+	is(ask("SELECT string_agg(DISTINCT pid::text, ' ') FROM pg_locks
+		WHERE locktype = 'advisory' AND classid = x'736D7367'::int AND mode = 'ExclusiveLock' AND granted"), $worker,
+		'the worker has it still');
+	ask('DROP TRIGGER unlocks ON sms_outbox');
+};
+
 subtest 'a trigger that cannot be stopped ends the worker, and is not called again' => sub {
 	tricky_makes('deaf', 'AFTER UPDATE ON sms_outbox', "IF new.content = 'deaf' THEN
 		LOOP BEGIN PERFORM pg_sleep(10); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END IF",
@@ -193,14 +204,16 @@ subtest 'a trigger that cannot be stopped ends the worker, and is not called aga
 		'messages go on', seconds => 20);
 	my $times = grep { $_->{content} eq 'deaf' } requests($simulator);
 	is($times, 1, '… and each once');
-	like(slurp_file($node->logfile), qr/WARNING:  triggers on sms_outbox are passed over until/, '… and the log says so');
+	like(slurp_file($node->logfile), qr/WARNING:  triggers on sms_outbox are passed over until/,
+		'… and the log says so');
 	ask('DROP TRIGGER deaf ON sms_outbox');
 	$node->restart;
 	worker_pid($node);
 };
 
 subtest 'retention deletes with triggers as the creator, or without' => sub {
-	ask("CREATE ROLE other LOGIN; GRANT INSERT, SELECT ON sms_outbox TO other; GRANT USAGE ON FOREIGN SERVER shop TO other");
+	ask("CREATE ROLE other LOGIN; GRANT INSERT, SELECT ON sms_outbox TO other;
+		GRANT USAGE ON FOREIGN SERVER shop TO other");
 	my %ids = map { $_ => sent($_, "old of $_") } qw(app other), ask('SELECT current_user');
 	ask("GRANT INSERT ON seen TO tricky");
 	as_role('tricky', q{CREATE FUNCTION deletes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
