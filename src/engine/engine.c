@@ -44,7 +44,6 @@ PG_FUNCTION_INFO_V1(sms_gateway_claimed);
 
 #define ENGINE_LOCK_KEY 0x736D7367 /* "smsg" */
 #define WORTH_LEAVING   200.0      /* ms with nothing to do for which another database may have the process */
-#define LEAVE_WITHIN    4500.0     /* ms for what is under way when the host is told to end */
 
 /*
  * The engine that runs in this process, or NULL.  All that the engine does itself is told
@@ -131,10 +130,16 @@ notice_news(Engine *engine, double now)
 static bool
 note_leaving(Engine *engine)
 {
+	double end;
+
 	if (!engine->host->leaving())
 		return false;
+	end = now_ms() + engine->host->leave_within();
+	if (engine->leave_at == 0)
+		send_take_back(engine);
 	if (engine->leave_at == 0 || (engine->host->awaits_answers && engine->in_flight > 0))
-		engine->leave_at = now_ms() + LEAVE_WITHIN;
+		engine->leave_at = end;
+	engine->leave_at = Min(engine->leave_at, end);
 	engine->leaving = true;
 	return true;
 }
@@ -195,11 +200,9 @@ time_to_wait(const Engine *engine, double now, TimestampTz wall)
 
 	if (engine->nheld > 0)
 		wait = Min(wait, Max(engine->held_at - now, 0));
-	if (engine->leaving)
-		return engine->noutcomes > 0 ? (long) ceil(Max(outcome_record_time(engine) - now, 0)) : 100;
 	if (engine->noutcomes > 0)
 		wait = Min(wait, outcome_record_time(engine) - now);
-	wait = Min(wait, time_to_work(engine, now, wall));
+	wait = Min(wait, engine->leaving ? 100 : time_to_work(engine, now, wall));
 	if (engine->retry_at > now)
 		wait = Max(wait, 0) < 1 ? Min(engine->retry_at - now, 50) : Min(wait, engine->retry_at - now);
 	return (long) ceil(Max(wait, 0));

@@ -222,8 +222,7 @@ typedef struct Engine
 	Hurry hurry;
 	double retry_at; /* after an error */
 	double error_wait;
-	double error_max;
-	bool lock_told;    /* that somebody has locked a table, and no round has succeeded since */
+	bool locked;       /* somebody has locked a table, that is told, and no round has succeeded since */
 	Oid identity;      /* the table sms_gateway_identity, as the last round found it */
 	OutboxState state; /* as the last round found it */
 	bool leaving;      /* this process was told to end, or is to yield: nothing new is started … */
