@@ -35,6 +35,7 @@
 #include "outbox/notefile.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "text/details.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -98,6 +99,25 @@ reserve_slots(Engine *engine)
 	engine->slots_again_at = 0;
 }
 
+/* Tells, in the log and those who listen, that sms_gateway.enabled has been switched. */
+static void
+tell_switch(Engine *engine)
+{
+	char *text;
+
+	if (engine->switched_on == guc_enabled)
+		return;
+	engine->switched_on = guc_enabled;
+	ereport(LOG, (guc_enabled ? errmsg("the outbox is drained again: sms_gateway.enabled is on")
+							  : errmsg("the outbox is held: sms_gateway.enabled is off")));
+	text = guc_enabled ? outbox_text("active", NULL) : outbox_text("held", "sms_gateway.enabled is off");
+	if (text == NULL)
+		return;
+	event_say(text);
+	event_settle(true); /* no transaction has to commit for that */
+	free(text);
+}
+
 /* Looks for reasons to look into the outbox. */
 static void
 notice_news(Engine *engine, double now)
@@ -120,6 +140,7 @@ notice_news(Engine *engine, double now)
 	{
 		engine->look = true;
 		reserve_slots(engine);
+		tell_switch(engine);
 	}
 }
 
@@ -324,6 +345,7 @@ create(const EngineHost *host)
 	engine->noticed = DT_NOBEGIN;
 	engine->next_due = engine->next_expiry = DT_NOEND;
 	engine->pauses_stale = true;
+	engine->switched_on = guc_enabled;
 	reserve_slots(engine);
 	poll_create(engine);
 	watch_pauses();
