@@ -92,7 +92,9 @@ settled(Engine *engine, ChoreState *state)
 	orphans_found(engine);
 	if (orphans->nsettled > 0)
 	{
-		ereport(LOG, (errmsg("%d messages were being sent when the last worker stopped", orphans->nsettled)));
+		ereport(LOG, (errmsg_plural("%d message was being sent when the last worker stopped",
+									"%d messages were being sent when the last worker stopped",
+									(unsigned long) orphans->nsettled, orphans->nsettled)));
 		lane_look_back(engine, DT_NOBEGIN); /* some of them are due again */
 	}
 	if (orphans->nfound == 0)

@@ -417,8 +417,10 @@ queue_begin_anew(GatewayQueue *queue)
 static void
 recover(GatewayQueue *queue)
 {
-	ereport(LOG, (errmsg("gateway \"%s\" sends again after %.0f s: %d requests had failed",
-						 NameStr(queue->name), (GetCurrentTimestamp() - queue->since) / 1e6, queue->lost)));
+	ereport(LOG, (errmsg_plural("gateway \"%s\" sends again after %.0f s: %d request had failed",
+								"gateway \"%s\" sends again after %.0f s: %d requests had failed",
+								(unsigned long) queue->lost, NameStr(queue->name),
+								(GetCurrentTimestamp() - queue->since) / 1e6, queue->lost)));
 	queue_begin_anew(queue);
 	queue->news = queue->change = true;
 }

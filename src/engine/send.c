@@ -29,8 +29,9 @@ starve(Engine *engine, OutboxItem *item)
 
 	if (room < engine->slots)
 		ereport(WARNING, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-						  errmsg("file descriptors are out: %d messages at once for now, instead of %d", room,
-								 engine->slots),
+						  errmsg_plural("out of file descriptors: %d message at once for now, instead of %d",
+										"out of file descriptors: %d messages at once for now, instead of %d",
+										(unsigned long) room, room, engine->slots),
 						  errhint("Raise the limit of open files (LimitNOFILE, ulimit -n), or lower "
 								  "sms_gateway.max_in_flight.")));
 	engine->slots = Min(engine->slots, room);
