@@ -43,9 +43,10 @@ subtest 'switched off' => sub {
 	set('sms_gateway.enabled', 'on');
 	becomes($held, 'active|', 'and active again');
 	becomes($hear, qr/"event":"outbox","state":"active"/, 'who listens is told');
-	is(() = $told =~ /"event"/g, 2, '… no more than that');
+	is(scalar(() = $told =~ /"event"/g), 2, '… no more than that');
 	is(ask("SELECT since FROM sms_gateways WHERE name = 'shop'"), '', 'since: no time');
-	is(() = slurp_file($node->logfile, $log) =~ /LOG:  the outbox is (held|drained again): /g, 2, 'a line in the log each');
+	my @lines = slurp_file($node->logfile, $log) =~ /LOG:  the outbox is (?:held|drained again): /g;
+	is(scalar(@lines), 2, 'a line in the log each');
 	$listener->quit;
 };
 
