@@ -16,6 +16,7 @@
 #include "db/scope.h"
 #include "db/sql.h"
 #include "engine/engine.h"
+#include "engine/sole.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "outbox/claim.h"

@@ -24,6 +24,7 @@
 #include "engine/orphans.h"
 #include "engine/pauses.h"
 #include "engine/poll.h"
+#include "engine/sole.h"
 #include "engine/queue.h"
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
@@ -425,10 +426,12 @@ transact_chore(Run *run)
 	{
 		bool done;
 
+		engine_lock_in_transaction();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		done = locked_try(engine, run_inside, run) && run->done;
 		PopActiveSnapshot();
 		committing = true;
+		engine_lock_again();
 		host->commit(user, security);
 		ok = done;
 		event_settle(done);
@@ -442,6 +445,7 @@ transact_chore(Run *run)
 			locked_take_error(engine);
 	}
 	PG_END_TRY();
+	engine_lock_again();
 	MemoryContextSwitchTo(engine->scratch);
 	host->ended();
 	return ok;

@@ -43,8 +43,7 @@
 
 PG_FUNCTION_INFO_V1(sms_gateway_claimed);
 
-#define ENGINE_LOCK_KEY 0x736D7367 /* "smsg" */
-#define WORTH_LEAVING   200.0      /* ms with nothing to do for which another database may have the process */
+#define WORTH_LEAVING 200.0 /* ms with nothing to do for which another database may have the process */
 
 /*
  * The engine that runs in this process, or NULL.  All that the engine does itself is told
@@ -52,39 +51,6 @@ PG_FUNCTION_INFO_V1(sms_gateway_claimed);
  * and mark_pauses_stale() by the server: nobody can hand it to those.
  */
 static Engine *running = NULL;
-
-/* ------------------------------------------------------------------------
- * One engine for a database
- * ------------------------------------------------------------------------ */
-
-static void
-set_engine_lock_tag(LOCKTAG *tag)
-{
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, ENGINE_LOCK_KEY, 1, OUR_LOCK_CLASS);
-}
-
-/*
- * Takes the lock of this database's engine, in a transaction but beyond its end, until
- * engine_unlock().  Returns false if another process has it, and it is not to be waited for.
- */
-bool
-engine_lock(bool wait)
-{
-	LOCKTAG tag;
-
-	set_engine_lock_tag(&tag);
-	return LockAcquire(&tag, ExclusiveLock, true, !wait) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-/* Releases what engine_lock() took. */
-void
-engine_unlock(void)
-{
-	LOCKTAG tag;
-
-	set_engine_lock_tag(&tag);
-	LockRelease(&tag, ExclusiveLock, true);
-}
 
 /* ------------------------------------------------------------------------
  * The loop

@@ -417,10 +417,11 @@ queue_begin_anew(GatewayQueue *queue)
 static void
 recover(GatewayQueue *queue)
 {
-	ereport(LOG, (errmsg_plural("gateway \"%s\" sends again after %.0f s: %d request had failed",
-								"gateway \"%s\" sends again after %.0f s: %d requests had failed",
-								(unsigned long) queue->lost, NameStr(queue->name),
-								(GetCurrentTimestamp() - queue->since) / 1e6, queue->lost)));
+	ereport(LOG,
+			(errmsg_plural("gateway \"%s\" sends again after %.0f s: %d request of this process had failed",
+						   "gateway \"%s\" sends again after %.0f s: %d requests of this process had failed",
+						   queue->lost, NameStr(queue->name), (GetCurrentTimestamp() - queue->since) / 1e6,
+						   queue->lost)));
 	queue_begin_anew(queue);
 	queue->news = queue->change = true;
 }
@@ -477,6 +478,8 @@ queue_inherit(GatewayQueue *queue, GatewayState state, TimestampTz since, double
 		queue->held_until = now + Min(wait, guc_retry_max);
 	else /* one that crashes again and again is not to ask each time; one that had yielded goes on */
 		queue->probe_at = now + Max(slot_goes_on() ? 0 : queue->probe_wait, wait);
+	/* The table says when it is tried. */
+	queue->news = state != GATEWAY_RESTING && queue->probe_at > now + wait + 1;
 }
 
 /* Makes the messages of a gateway due that wait to be tried again. */

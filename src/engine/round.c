@@ -22,6 +22,7 @@
 #include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/send.h"
+#include "engine/sole.h"
 #include "miscadmin.h"
 #include "outbox/event.h"
 #include "outbox/identity.h"
@@ -347,10 +348,12 @@ transact(Engine *engine, Claimed *claimed)
 	{
 		bool done;
 
+		engine_lock_in_transaction();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		done = locked_try(engine, work, &round);
 		PopActiveSnapshot();
 		committing = true;
+		engine_lock_again();
 		host->commit(user, security);
 		committed = done;
 	}
@@ -362,6 +365,7 @@ transact(Engine *engine, Claimed *claimed)
 			locked_take_error(engine);
 	}
 	PG_END_TRY();
+	engine_lock_again();
 	MemoryContextSwitchTo(engine->scratch);
 	if (!committed)
 	{

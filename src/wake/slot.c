@@ -63,6 +63,7 @@ init_slot(WorkerSlot *slot)
 	pg_atomic_init_u64(&slot->next_due, (uint64) DT_NOEND);
 	pg_atomic_init_u64(&slot->hurry, 0);
 	pg_atomic_init_u64(&slot->not_before, 0);
+	pg_atomic_init_u64(&slot->deaf_until, 0);
 	slot->pid = 0;
 	slot->counted = false;
 }
@@ -153,6 +154,7 @@ slot_of(Oid database)
 		pg_atomic_write_u64(&slot->next_due, (uint64) DT_NOEND);
 		pg_atomic_write_u64(&slot->hurry, 0);
 		pg_atomic_write_u64(&slot->not_before, 0);
+		pg_atomic_write_u64(&slot->deaf_until, 0);
 		slot->counted = false;
 		pg_atomic_write_u32(&slot->database, database);
 	}

@@ -60,8 +60,10 @@ typedef struct WorkerSlot
 	pg_atomic_uint64 next_due;   /* a worker that yielded has something to do then */
 	pg_atomic_uint64 hurry;      /* until then: somebody wants the database alone, and waits */
 	pg_atomic_uint64 not_before; /* no worker is started until then */
-	int pid;                     /* of its worker, for as long as that may be signalled */
-	bool counted;                /* the extension is here: it is one of sms_gateway.max_databases */
+	pg_atomic_uint64
+		deaf_until; /* until then no triggers of users' are called: one of them could not be stopped */
+	int pid;        /* of its worker, for as long as that may be signalled */
+	bool counted;   /* the extension is here: it is one of sms_gateway.max_databases */
 } WorkerSlot;
 
 typedef struct SlotTable

@@ -15,6 +15,7 @@
 #include "commands/dbcommands.h"
 #include "db/home.h"
 #include "engine/engine.h"
+#include "engine/sole.h"
 #include "miscadmin.h"
 #include "outbox/notefile.h"
 #include "pgstat.h"
