@@ -66,6 +66,17 @@ sub drain_five
 	return $session;
 }
 
+subtest 'it ends when nothing is due, whatever is to be asked about later' => sub {
+	load(0);
+	ask("ALTER SERVER shop OPTIONS (SET poll_delivery 'true'); DELETE FROM sms_outbox;
+		INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'asked about')");
+	cmp_ok(took(sub { ask('CALL sms_drain()') }), '<', 3, 'it does not wait for the first question about delivery');
+	is(ask("SELECT status, poll_at > now() FROM sms_outbox"), 'sent|t', '… which is to be asked');
+	ask("UPDATE sms_outbox SET status = 'failed', poll_at = now() - interval '1 minute'");
+	cmp_ok(took(sub { ask('CALL sms_drain()') }), '<', 3, 'nor for one that somebody has ended by hand');
+	ask("ALTER SERVER shop OPTIONS (SET poll_delivery 'false')");
+};
+
 subtest 'one cancel: what is under way comes to its end' => sub {
 	my $timeout = 500 * patience();
 	load(1.5 * patience());
