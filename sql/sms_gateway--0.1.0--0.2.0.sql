@@ -42,10 +42,10 @@ COMMENT ON COLUMN sms_gateway_identity.directory IS 'path of its data directory'
 COMMENT ON COLUMN sms_gateway_identity.citus_group IS 'its group in a Citus cluster';
 COMMENT ON COLUMN sms_gateway_identity.held IS 'it was found to be a copy of the files, and is held';
 -- Gateways are found by their wrapper's belonging to the extension, not by its name.
-CREATE FUNCTION sms_gateway_held() RETURNS text
+CREATE FUNCTION sms_gateway_held(OUT why text, OUT since timestamptz)
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION sms_gateway_held() IS
-    'internal: why nothing is sent from this database; NULL: it is';
+    'internal: why nothing is sent from this database, and since when, if that is known; NULL: it is';
 REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
 DROP VIEW sms_gateways;
@@ -75,7 +75,7 @@ gateway AS (
     UNION ALL
     SELECT w.name, NULL, NULL FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
-held AS (SELECT @extschema@.sms_gateway_held() AS why)
+held AS (SELECT h.why, h.since FROM @extschema@.sms_gateway_held() h)
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'
@@ -83,7 +83,9 @@ SELECT g.name,
             ELSE coalesce(p.state, 'active') END AS state,
        CASE WHEN g.provider IS NULL THEN 'there is no such server'
             ELSE coalesce(h.why, p.reason) END AS reason,
-       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.since END AS since,
+       CASE WHEN g.provider IS NULL THEN NULL
+            WHEN h.why IS NOT NULL THEN h.since
+            ELSE p.since END AS since,
        CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at,
        (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox o
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
@@ -104,7 +106,7 @@ COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';
 COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database) or missing';
 COMMENT ON COLUMN sms_gateways.reason IS 'why it is not active';
-COMMENT ON COLUMN sms_gateways.since IS 'when this state began; NULL: active, held or missing';
+COMMENT ON COLUMN sms_gateways.since IS 'when this state began, or, if it is held, was noticed last; NULL: active or missing, or nobody knows';
 COMMENT ON COLUMN sms_gateways.next_probe_at IS 'when one message is tried; NULL: not by itself';
 COMMENT ON COLUMN sms_gateways.queued IS 'messages that wait, or are on their way';
 COMMENT ON COLUMN sms_gateways.in_flight IS 'messages on their way';

@@ -93,7 +93,9 @@ settled(Engine *engine, ChoreState *state)
 	orphans_found(engine);
 	if (orphans->nsettled > 0)
 	{
-		ereport(LOG, (errmsg("%d messages were being sent when the last worker stopped", orphans->nsettled)));
+		ereport(LOG, (errmsg_plural("%d message was being sent when the last worker stopped",
+									"%d messages were being sent when the last worker stopped",
+									(unsigned long) orphans->nsettled, orphans->nsettled)));
 		lane_look_back(engine, DT_NOBEGIN); /* some of them are due again */
 	}
 	if (orphans->nfound == 0)
@@ -313,6 +315,7 @@ typedef struct Run
 	Engine *engine;
 	const Chore *chore;
 	ChoreState *state;
+	bool done;
 	char database[NAMEDATALEN];
 } Run;
 
@@ -376,6 +379,24 @@ work_inside(Run *run)
 	return false;
 }
 
+/* What is done in a chore's transaction. */
+static void
+run_inside(void *arg)
+{
+	Run *run = arg;
+	Engine *engine = run->engine;
+
+	locked_check(engine);
+	if (scope_enter_worker(engine->host->held_level) == OUTBOX_READY)
+	{
+		MemoryContextSwitchTo(engine->scratch);
+		run->done = work_inside(run);
+		scope_leave_worker();
+	}
+	else
+		engine->look = true; /* the next round takes note of it */
+}
+
 /* The commit failed, as it does when the queue of NOTIFY is full: that is the chore's trouble as well. */
 static void
 take_commit_error(Run *run)
@@ -403,23 +424,12 @@ transact_chore(Run *run)
 	host->begin();
 	PG_TRY();
 	{
-		bool done = false;
+		bool done;
 
 		engine_lock_in_transaction();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		locked_check(engine);
-		if (scope_enter_worker(host->held_level) == OUTBOX_READY)
-		{
-			MemoryContextSwitchTo(engine->scratch);
-			done = work_inside(run);
-			PopActiveSnapshot();
-			scope_leave_worker();
-		}
-		else
-		{
-			PopActiveSnapshot();
-			engine->look = true; /* the next round takes note of it */
-		}
+		done = locked_try(engine, run_inside, run) && run->done;
+		PopActiveSnapshot();
 		committing = true;
 		engine_lock_again();
 		host->commit(user, security);

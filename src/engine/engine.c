@@ -35,6 +35,7 @@
 #include "outbox/notefile.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "text/details.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -42,8 +43,7 @@
 
 PG_FUNCTION_INFO_V1(sms_gateway_claimed);
 
-#define WORTH_LEAVING 200.0  /* ms with nothing to do for which another database may have the process */
-#define LEAVE_WITHIN  4500.0 /* ms for what is under way when the host is told to end */
+#define WORTH_LEAVING 200.0 /* ms with nothing to do for which another database may have the process */
 
 /*
  * The engine that runs in this process, or NULL.  All that the engine does itself is told
@@ -63,6 +63,25 @@ reserve_slots(Engine *engine)
 
 	engine->slots = Max(http_reserve(guc_max_in_flight + spare) - spare, 1);
 	engine->slots_again_at = 0;
+}
+
+/* Tells, in the log and those who listen, that sms_gateway.enabled has been switched. */
+static void
+tell_switch(Engine *engine)
+{
+	char *text;
+
+	if (engine->switched_on == guc_enabled)
+		return;
+	engine->switched_on = guc_enabled;
+	ereport(LOG, (guc_enabled ? errmsg("the outbox is drained again: sms_gateway.enabled is on")
+							  : errmsg("the outbox is held: sms_gateway.enabled is off")));
+	text = guc_enabled ? outbox_text("active", NULL) : outbox_text("held", "sms_gateway.enabled is off");
+	if (text == NULL)
+		return;
+	event_say(text);
+	event_settle(true); /* no transaction has to commit for that */
+	free(text);
 }
 
 /* Looks for reasons to look into the outbox. */
@@ -87,6 +106,7 @@ notice_news(Engine *engine, double now)
 	{
 		engine->look = true;
 		reserve_slots(engine);
+		tell_switch(engine);
 	}
 }
 
@@ -97,10 +117,16 @@ notice_news(Engine *engine, double now)
 static bool
 note_leaving(Engine *engine)
 {
+	double end;
+
 	if (!engine->host->leaving())
 		return false;
+	end = now_ms() + engine->host->leave_within();
+	if (engine->leave_at == 0)
+		send_take_back(engine);
 	if (engine->leave_at == 0 || (engine->host->awaits_answers && engine->in_flight > 0))
-		engine->leave_at = now_ms() + LEAVE_WITHIN;
+		engine->leave_at = end;
+	engine->leave_at = Min(engine->leave_at, end);
 	engine->leaving = true;
 	return true;
 }
@@ -161,11 +187,9 @@ time_to_wait(const Engine *engine, double now, TimestampTz wall)
 
 	if (engine->nheld > 0)
 		wait = Min(wait, Max(engine->held_at - now, 0));
-	if (engine->leaving)
-		return engine->noutcomes > 0 ? (long) ceil(Max(outcome_record_time(engine) - now, 0)) : 100;
 	if (engine->noutcomes > 0)
 		wait = Min(wait, outcome_record_time(engine) - now);
-	wait = Min(wait, time_to_work(engine, now, wall));
+	wait = Min(wait, engine->leaving ? 100 : time_to_work(engine, now, wall));
 	if (engine->retry_at > now)
 		wait = Max(wait, 0) < 1 ? Min(engine->retry_at - now, 50) : Min(wait, engine->retry_at - now);
 	return (long) ceil(Max(wait, 0));
@@ -287,6 +311,7 @@ create(const EngineHost *host)
 	engine->noticed = DT_NOBEGIN;
 	engine->next_due = engine->next_expiry = DT_NOEND;
 	engine->pauses_stale = true;
+	engine->switched_on = guc_enabled;
 	reserve_slots(engine);
 	poll_create(engine);
 	watch_pauses();

@@ -222,10 +222,10 @@ typedef struct Engine
 	Hurry hurry;
 	double retry_at; /* after an error */
 	double error_wait;
-	double error_max;
-	bool lock_told;    /* that somebody has locked a table, and no round has succeeded since */
+	bool locked;       /* somebody has locked a table, that is told, and no round has succeeded since */
 	Oid identity;      /* the table sms_gateway_identity, as the last round found it */
 	OutboxState state; /* as the last round found it */
+	bool switched_on;  /* sms_gateway.enabled, as it was told last */
 	bool leaving;      /* this process was told to end, or is to yield: nothing new is started … */
 	double leave_at;   /* … and what is under way has until then; 0: it was not told to end */
 	Poller poller;

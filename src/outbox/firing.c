@@ -191,11 +191,11 @@ static void
 warn_unheard(Oid role)
 {
 	ereport(WARNING,
-			(OidIsValid(role) ? errmsg("triggers on sms_outbox are passed over for messages of role \"%s\"",
-									   GetUserNameFromId(role, false))
-							  : errmsg("triggers on sms_outbox are passed over for messages of a role that "
-									   "does not exist"),
-			 errdetail("They would run as a superuser, and not all of their functions belong to one.")));
+			(OidIsValid(role)
+				 ? errmsg("skipping triggers on \"sms_outbox\" for messages of role \"%s\"",
+						  GetUserNameFromId(role, false))
+				 : errmsg("skipping triggers on \"sms_outbox\" for messages of a role that does not exist"),
+			 errdetail("They would run as a superuser, but not all of their functions are owned by one.")));
 }
 
 /* A change that is tried. */

@@ -97,7 +97,7 @@ subtest 'in a batch with rows of two creators, each row runs triggers as its own
 subtest "on superusers' rows only superusers' triggers run" => sub {
 	my $of_superuser = sent(ask('SELECT current_user'), 'of the superuser');
 	is(seen($of_superuser), '', "a superuser's row runs nobody else's trigger");
-	like(slurp_file($node->logfile), qr/WARNING:  triggers on sms_outbox are passed over for messages of role/,
+	like(slurp_file($node->logfile), qr/WARNING:  skipping triggers on "sms_outbox" for messages of role/,
 		'… and the log says so');
 };
 
