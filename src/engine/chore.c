@@ -18,6 +18,7 @@
 #include "db/home.h"
 #include "db/sql.h"
 #include "engine/chore.h"
+#include "engine/credentials.h"
 #include "engine/hurry.h"
 #include "engine/lanes.h"
 #include "engine/locked.h"
@@ -292,6 +293,8 @@ static const Chore chores[CHORE_COUNT] = {
 					   settle_again},
 	[CHORE_PLACE] = {"write down where this server runs", HUGE_VAL, 0, true, 0, write_place, NULL, NULL},
 	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, 0, write_pause, pause_was_written, NULL},
+	[CHORE_CREDENTIALS] = {"write down whose credentials are refused", HUGE_VAL, 0, true, 0,
+						   credentials_write, credentials_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, 0, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, 0, poll, polled, poll_failed},
 	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, 0, hurry_work,
@@ -485,6 +488,8 @@ is_called_for(const Engine *engine, int id)
 			return home_is_unwritten();
 		case CHORE_PAUSES:
 			return pauses_with_news(engine, NULL) != NULL;
+		case CHORE_CREDENTIALS:
+			return engine->credentials_news;
 		case CHORE_EVENTS:
 			return event_count() > 0;
 		case CHORE_HURRY:

@@ -22,6 +22,7 @@
 #include "base/settings.h"
 #include "base/wait_event.h"
 #include "engine/chore.h"
+#include "engine/credentials.h"
 #include "engine/engine.h"
 #include "engine/lanes.h"
 #include "engine/orphans.h"
@@ -314,6 +315,7 @@ create(const EngineHost *host)
 	engine->switched_on = guc_enabled;
 	reserve_slots(engine);
 	poll_create(engine);
+	credentials_create(engine);
 	watch_pauses();
 	MemoryContextSetParent(context, TopMemoryContext);
 	event_keep_in(context);

@@ -482,10 +482,32 @@ queue_inherit(GatewayQueue *queue, GatewayState state, TimestampTz since, double
 	queue->news = state != GATEWAY_RESTING && queue->probe_at > now + wait + 1;
 }
 
-/* Makes the messages of a gateway due that wait to be tried again. */
-void
-queue_hurry(GatewayQueue *queue)
+/*
+ * In a transaction: looks at a gateway's server and user mappings; returns whether they have changed since they were
+ * seen last.
+ */
+bool
+queue_see(GatewayQueue *queue)
 {
+	uint64 print = gateway_fingerprint(NameStr(queue->name), &queue->mappings);
+	bool changed = queue->seen && queue->fingerprint != print;
+
+	queue->seen = true;
+	queue->fingerprint = print;
+	return changed;
+}
+
+/*
+ * Makes the messages of a gateway due that wait to be tried again: those of a role, or of all roles (NULL) but those
+ * whose credentials are refused.
+ */
+void
+queue_hurry(GatewayQueue *queue, const NameData *role)
+{
+	if (role != NULL && (!queue->hurry || namestrcmp(&queue->hurry_role, NameStr(*role)) == 0))
+		queue->hurry_role = *role;
+	else
+		memset(&queue->hurry_role, 0, sizeof(NameData));
 	queue->hurry = true;
 	queue->due = HURRY_START;
 }
@@ -494,7 +516,7 @@ queue_hurry(GatewayQueue *queue)
 void
 queue_try_now(GatewayQueue *queue)
 {
-	queue_hurry(queue);
+	queue_hurry(queue, NULL);
 	if (queue->by_user || queue->state == GATEWAY_ACTIVE)
 		return;
 	if (queue->state == GATEWAY_RESTING)

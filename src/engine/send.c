@@ -169,6 +169,8 @@ start_next(Engine *engine, GatewayQueue *queue, double now)
 		outcome_hand_back(engine, item);
 		return;
 	}
+	if (outcome_await_credentials(engine, item))
+		return; /* they were refused since it was claimed */
 	queue_count_request(queue, now);
 	engine->spaced = engine->spaced || queue->rate_limit > 0;
 	start_item(engine, item);
@@ -212,5 +214,7 @@ send_add_ready(Engine *engine, OutboxItem *item)
 	queue->repeat_safe = gateway->resend_uncertain ||
 						 gateway->provider->repeat_safe(item->prepared.settings, &item->prepared.message);
 	queue_set_rate_limit(queue, gateway->rate_limit);
+	if (outcome_await_credentials(engine, item))
+		return;
 	queue_push(engine, queue, item);
 }

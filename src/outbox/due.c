@@ -18,27 +18,33 @@
 #include "outbox/due.h"
 #include "outbox/firing.h"
 #include "outbox/item.h"
+#include "utils/array.h"
 #include "utils/timestamp.h"
 
 #define PAGE 500
 #define LONGEST                                                                                              \
 	(30 * INT64CONST(3600) * USECS_PER_SEC) /* sms_gateway.retry_max is a day at most, and a jitter */
 
+/* Of one role, or of any; but not of some. */
+#define OF_ROLES "($7 = '' OR o.created_by = $7) AND o.created_by <> ALL ($8)"
+
 static Statement due_find_page = {
 	.sql =
-		"SELECT o.id, o.send_after <= $6 AND o.origin = $5, o.next_attempt_at, o.priority FROM @sms_outbox o "
+		"SELECT o.id, o.send_after <= $6 AND o.origin = $5 AND " OF_ROLES ", o.next_attempt_at, o.priority "
+		"FROM @sms_outbox o "
 		"WHERE o.status = 'queued' AND o.gateway = $1 "
 		"AND (o.next_attempt_at, o.gateway, o.priority) > ($2, $1, $3) AND o.next_attempt_at <= $4 "
 		"ORDER BY o.next_attempt_at, o.gateway, o.priority LIMIT " CppAsString2(PAGE),
-	.args = {NAMEOID, TIMESTAMPTZOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID},
+	.args = {NAMEOID, TIMESTAMPTZOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, NAMEOID,
+			 NAMEARRAYOID},
 };
 
 /* Of one time and priority: what was queued together may be more than a page. */
 static Statement due_find_at_once = {
-	.sql = "SELECT o.id, o.send_after <= $6 AND o.origin = $5 FROM @sms_outbox o "
+	.sql = "SELECT o.id, o.send_after <= $6 AND o.origin = $5 AND " OF_ROLES " FROM @sms_outbox o "
 		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $3 AND o.next_attempt_at = $2 "
 		   "AND o.id > $4 ORDER BY o.next_attempt_at, o.id LIMIT " CppAsString2(PAGE),
-	.args = {NAMEOID, TIMESTAMPTZOID, INT2OID, INT8OID, INT8OID, TIMESTAMPTZOID},
+	.args = {NAMEOID, TIMESTAMPTZOID, INT2OID, INT8OID, INT8OID, TIMESTAMPTZOID, NAMEOID, NAMEARRAYOID},
 };
 enum
 {
@@ -65,6 +71,19 @@ same_place(int a, int b)
 {
 	return sql_time(a, DUE_NEXT_ATTEMPT_AT, DT_NOEND) == sql_time(b, DUE_NEXT_ATTEMPT_AT, DT_NOEND) &&
 		   sql_int16(a, DUE_PRIORITY) == sql_int16(b, DUE_PRIORITY);
+}
+
+/* Names as an array, palloc'd; "names" is a list of Name. */
+static Datum
+name_array(const List *names)
+{
+	Datum *values = palloc(sizeof(Datum) * Max(list_length(names), 1));
+	ListCell *lc;
+	int n = 0;
+
+	foreach (lc, names)
+		values[n++] = NameGetDatum((Name) lfirst(lc));
+	return PointerGetDatum(construct_array(values, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
 }
 
 /* Puts those of the first rows that wait to be tried again into ids; returns how many. */
@@ -129,15 +148,16 @@ read_page(Datum *values, HurryPlace *place, Datum *ids)
 }
 
 /*
- * Makes a page of those messages of a gateway due that wait to be tried again, and moves the place behind it.
+ * Makes a page of those messages of a gateway due that wait to be tried again, and moves the place behind it; only a
+ * role's, unless that is the empty name, and not those of others, a list of Name.
  * Returns false when there are no more.
  */
 bool
-due_page(const char *gateway, HurryPlace *place)
+due_page(const char *gateway, const NameData *role, const List *but, HurryPlace *place)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	NameData name;
-	Datum values[6];
+	Datum values[8];
 	Datum ids[PAGE];
 	int n;
 
@@ -149,6 +169,8 @@ due_page(const char *gateway, HurryPlace *place)
 	values[2] = Int16GetDatum(place->priority);
 	values[4] = Int64GetDatum(home_origin());
 	values[5] = TimestampTzGetDatum(now);
+	values[6] = NameGetDatum(role);
+	values[7] = name_array(but);
 	n = place->inside ? read_at_once(values, place, ids) : read_page(values, place, ids);
 	if (n > 0)
 	{

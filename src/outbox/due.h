@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 
 /* How far a gateway's messages were looked at, in the order in which they become due. */
 typedef struct HurryPlace
@@ -22,6 +23,6 @@ typedef struct HurryPlace
 
 #define HURRY_START ((HurryPlace){.until = 0})
 
-extern bool due_page(const char *gateway, HurryPlace *place);
+extern bool due_page(const char *gateway, const NameData *role, const List *but, HurryPlace *place);
 
 #endif /* SMS_DUE_H */

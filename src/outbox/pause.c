@@ -66,7 +66,8 @@ static Statement pause_delete_resumed = {
 };
 
 static Statement pause_find_any = {
-	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state <> 'resumed'",
+	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state <> 'resumed' "
+		   "UNION ALL SELECT 1 FROM @sms_gateway_refused WHERE gateway = $1",
 	.args = {NAMEOID},
 };
 
