@@ -8,7 +8,8 @@ MODULE_big = sms_gateway
 
 # Each folder of src is a floor: see src/README.md.  The pure ones know neither PostgreSQL nor libcurl; unit tests link them alone.
 PURE = $(wildcard src/text/*.c src/provider/*.c) src/net/pace.c src/net/progress.c src/net/trace.c src/net/url.c
-HEADERS = $(wildcard src/*/*.h)
+# Not HEADERS, which PGXS installs.
+OUR_HEADERS = $(wildcard src/*/*.h)
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
 # The extension's script is joined from its parts, a file a subject; older versions stand as they were shipped.
@@ -43,13 +44,13 @@ all install installcheck clean:
 	@echo "No PostgreSQL server headers: install postgresql-server-dev-NN, or name PG_CONFIG=…; 'make demo' and 'make test' do it by themselves." >&2; exit 1
 endif
 
-$(OBJS): $(HEADERS) sms_gateway.control
+$(OBJS): $(OUR_HEADERS) sms_gateway.control
 
 $(SCRIPT): $(wildcard sql/extension/*) src/provider/list.h sms_gateway.control
 	sql/extension/join $(SQL_PARTS) >$@
 
 simulator: test/simulator/simulator
-test/simulator/simulator: test/simulator/simulator.c $(PURE) $(HEADERS)
+test/simulator/simulator: test/simulator/simulator.c $(PURE) $(OUR_HEADERS)
 	$(CC) -std=gnu11 -O2 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -Isrc -o $@ $< src/text/json.c src/text/phone.c src/text/text.c -lmicrohttpd -ljson-c -lm -pthread
 
 # The picture of src's floors, from its includes; "make test" sees that it is up to date.
@@ -61,13 +62,13 @@ unit: test/unit/run_unit
 	@log=$$(mktemp); \
 	if test/unit/run_unit >$$log 2>&1; then echo "$$(grep -c '^ok ' $$log) unit tests passed"; rm $$log; \
 	else grep -vE '^(ok |# ok|1\.\.)' $$log; rm $$log; exit 1; fi
-test/unit/run_unit: $(wildcard test/unit/*.c) $(PURE) $(HEADERS)
+test/unit/run_unit: $(wildcard test/unit/*.c) $(PURE) $(OUR_HEADERS)
 	$(CC) -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -fsanitize=address,undefined -Isrc -o $@ \
 		test/unit/*.c $(PURE) -lcmocka -ljson-c -lm
 
 FUZZ_TARGETS = answers requests reports texts phones json dates options scrub
 FUZZ_SECONDS ?= 600
-test/fuzz/fuzz_%: test/fuzz/fuzz.c $(PURE) $(HEADERS)
+test/fuzz/fuzz_%: test/fuzz/fuzz.c $(PURE) $(OUR_HEADERS)
 	clang -std=gnu11 -O1 -g -Wall -Wextra $(COPT_WARNINGS) -D_GNU_SOURCE -DTARGET=$* -Wno-unused-function \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Isrc -o $@ $< $(PURE) -ljson-c -lm
 fuzz-build: $(FUZZ_TARGETS:%=test/fuzz/fuzz_%)

@@ -186,7 +186,7 @@ CREATE TABLE sms_gateway_otp (
     CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
 CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
 COMMENT ON TABLE sms_gateway_otp IS
-    'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone is the one that counts';
+    'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone through a gateway is the one that counts there';
 COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
 COMMENT ON COLUMN sms_gateway_otp.id IS 'in the order in which they were made';
 COMMENT ON COLUMN sms_gateway_otp.gateway IS 'the foreign server that was asked for it, and is when it is checked';
@@ -227,7 +227,19 @@ DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
 
 -- An operator who says that a gateway is well is believed at once.
 COMMENT ON FUNCTION sms_retry(bigint) IS
-    'queues a failed, expired, canceled or uncertain message of yours again, due now, with its request_id; one that waits to be tried again is due now, and its attempts are counted on; false for any other.'
+    'queues a failed, expired, canceled or uncertain message of yours again, due now, whatever its send_after, with its request_id and without an expires_at that has passed; one that waits to be tried again is due now, and its attempts are counted on; false for any other.'
     ' An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked, 53400 if a limit refuses it';
 COMMENT ON FUNCTION sms_resume(name) IS
     'tries a gateway now, and its messages that wait to be tried again, whoever paused it; false if it was active. Error 42704 for an unknown gateway';
+
+-- What was said too briefly.
+COMMENT ON COLUMN sms_outbox.gateway IS 'foreign server to send through; left out: sms_gateway.default_gateway, else the one server that can (of one-time passwords, the one whose provider makes them, if there is one)';
+COMMENT ON COLUMN sms_outbox.attempts IS 'requests made since it was queued, or queued again by sms_retry, without those that the gateway refused for want of capacity';
+COMMENT ON COLUMN sms_outbox.result_code IS 'code of the last answer; or resolve, connect, tls, timeout, broken, too_large (the network), proxy (a proxy refused), crash (the server stopped meanwhile), held (no user mapping, or its credentials are refused), refused (privilege or option gone), memory (it was out)';
+COMMENT ON COLUMN sms_outbox.expires_at IS 'not after this time; later than now, and than send_after';
+COMMENT ON FUNCTION sms_send(text, text, name, text, jsonb) IS
+    'sends a text now and returns the gateway''s answer; errors, all before anything is sent: 22023 (phone, text, option), 42704 (gateway, user mapping), 42P08 (several gateways could send it), 42501 (no USAGE), 0A000 (gateway cannot), 23505 (a message of the outbox has this request_id), 53400 (a limit is reached), 55000 (switched off, or this is a copy)';
+COMMENT ON FUNCTION sms_omni_send(text, text, jsonb, text[], name, jsonb) IS
+    'sends a template now, with list_param as its variables (an object; eSMS, Zalo and then SMS: an array in the template''s order), over the channels of routerule in turn (1 ZNS, 2 automatic call, 3 SMS); errors as sms_send';
+COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
+    'for a copy (of the files, a restored backup or dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';

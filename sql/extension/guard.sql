@@ -12,7 +12,7 @@ CREATE TABLE sms_gateway_otp (
     CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
 CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
 COMMENT ON TABLE sms_gateway_otp IS
-    'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone is the one that counts';
+    'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone through a gateway is the one that counts there';
 COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
 COMMENT ON COLUMN sms_gateway_otp.id IS 'in the order in which they were made';
 COMMENT ON COLUMN sms_gateway_otp.gateway IS 'the foreign server that was asked for it, and is when it is checked';

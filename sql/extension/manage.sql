@@ -7,7 +7,7 @@ COMMENT ON FUNCTION sms_cancel(bigint) IS
 CREATE FUNCTION sms_retry(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_retry(bigint) IS
-    'queues a failed, expired, canceled or uncertain message of yours again, due now, with its request_id; one that waits to be tried again is due now, and its attempts are counted on; false for any other.'
+    'queues a failed, expired, canceled or uncertain message of yours again, due now, whatever its send_after, with its request_id and without an expires_at that has passed; one that waits to be tried again is due now, and its attempts are counted on; false for any other.'
     ' An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked, 53400 if a limit refuses it';
 CREATE FUNCTION sms_resolve(id bigint, status sms_status) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -28,7 +28,7 @@ COMMENT ON FUNCTION sms_wait(interval) IS
 CREATE FUNCTION sms_adopt_outbox(states sms_status[] = '{queued,sent,uncertain}') RETURNS bigint
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
-    'for a copy (restored dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
+    'for a copy (of the files, a restored backup or dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
 CREATE PROCEDURE sms_drain()
     AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON PROCEDURE sms_drain() IS

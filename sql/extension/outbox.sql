@@ -65,7 +65,7 @@ CREATE INDEX sms_outbox_reference ON sms_outbox ((coalesce(id_omni_mess, smsid, 
 COMMENT ON TABLE sms_outbox IS
     'messages to send with the transaction that inserts them; what became of each is on its row';
 COMMENT ON COLUMN sms_outbox.id IS 'number of the message';
-COMMENT ON COLUMN sms_outbox.gateway IS 'foreign server to send through; left out: sms_gateway.default_gateway, else the one server that can';
+COMMENT ON COLUMN sms_outbox.gateway IS 'foreign server to send through; left out: sms_gateway.default_gateway, else the one server that can (of one-time passwords, the one whose provider makes them, if there is one)';
 COMMENT ON COLUMN sms_outbox.kind IS 'text, otp (content holds {OTP}; options may hold ttl, length, digits_only) or omni (template_code, list_param, routerule)';
 COMMENT ON COLUMN sms_outbox.phone IS 'receiver; stored as digits with the country code';
 COMMENT ON COLUMN sms_outbox.content IS 'the text, sent in Unicode normalization form C; blanked when a one-time password has ended, and any message with the server option redact';
@@ -75,17 +75,17 @@ COMMENT ON COLUMN sms_outbox.routerule IS 'omni: channels in turn, of 1 (ZNS), 2
 COMMENT ON COLUMN sms_outbox.options IS 'options of the gateway for this message alone';
 COMMENT ON COLUMN sms_outbox.priority IS 'higher goes first';
 COMMENT ON COLUMN sms_outbox.send_after IS 'not before this time';
-COMMENT ON COLUMN sms_outbox.expires_at IS 'not after this time';
+COMMENT ON COLUMN sms_outbox.expires_at IS 'not after this time; later than now, and than send_after';
 COMMENT ON COLUMN sms_outbox.request_id IS 'de-duplication key, at most 50 characters, unique per gateway; made when left out';
 COMMENT ON COLUMN sms_outbox.created_by IS 'role that inserted the row; its user mapping and privileges count';
 COMMENT ON COLUMN sms_outbox.created_at IS 'start of the transaction that inserted the row';
 COMMENT ON COLUMN sms_outbox.status IS 'queued until the outcome is known: a message on its way is queued, and counted in sms_gateways.in_flight';
-COMMENT ON COLUMN sms_outbox.attempts IS 'requests made so far, without those that the gateway refused for want of capacity';
+COMMENT ON COLUMN sms_outbox.attempts IS 'requests made since it was queued, or queued again by sms_retry, without those that the gateway refused for want of capacity';
 COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
 COMMENT ON COLUMN sms_outbox.smsid IS 'eSMS''s id of the message';
 COMMENT ON COLUMN sms_outbox.id_omni_mess IS 'eTelecom''s id of the message';
 COMMENT ON COLUMN sms_outbox.referent_id IS 'Interits'' id of the message';
-COMMENT ON COLUMN sms_outbox.result_code IS 'code of the last answer; or resolve, connect, tls, timeout, broken, too_large, crash';
+COMMENT ON COLUMN sms_outbox.result_code IS 'code of the last answer; or resolve, connect, tls, timeout, broken, too_large (the network), proxy (a proxy refused), crash (the server stopped meanwhile), held (no user mapping, or its credentials are refused), refused (privilege or option gone), memory (it was out)';
 COMMENT ON COLUMN sms_outbox.result_message IS 'text of the last answer, or why the message is held';
 COMMENT ON COLUMN sms_outbox.http_status IS 'HTTP status of the last answer';
 COMMENT ON COLUMN sms_outbox.sent_at IS 'when the provider accepted it';

@@ -4,7 +4,7 @@ CREATE FUNCTION sms_send(phone text, content text, gateway name = NULL,
                          request_id text = NULL, options jsonb = NULL) RETURNS sms_result
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_send(text, text, name, text, jsonb) IS
-    'sends a text now and returns the gateway''s answer; errors, all before anything is sent: 22023 (phone, text, option), 42704 (gateway, user mapping), 42501 (no USAGE), 0A000 (gateway cannot), 23505 (request_id already used), 55000 (switched off, or this is a copy)';
+    'sends a text now and returns the gateway''s answer; errors, all before anything is sent: 22023 (phone, text, option), 42704 (gateway, user mapping), 42P08 (several gateways could send it), 42501 (no USAGE), 0A000 (gateway cannot), 23505 (a message of the outbox has this request_id), 53400 (a limit is reached), 55000 (switched off, or this is a copy)';
 
 CREATE FUNCTION sms_send_bulk(phones text[], content text, gateway name = NULL,
                               request_id text = NULL, options jsonb = NULL) RETURNS sms_result
@@ -24,7 +24,7 @@ CREATE FUNCTION sms_omni_send(phone text, template_code text, list_param jsonb =
                               options jsonb = NULL) RETURNS sms_result
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_omni_send(text, text, jsonb, text[], name, jsonb) IS
-    'sends a template now, with list_param (an object) as its variables, over the channels of routerule in turn (1 ZNS, 2 automatic call, 3 SMS); errors as sms_send';
+    'sends a template now, with list_param as its variables (an object; eSMS, Zalo and then SMS: an array in the template''s order), over the channels of routerule in turn (1 ZNS, 2 automatic call, 3 SMS); errors as sms_send';
 
 CREATE FUNCTION sms_check_otp(phone text, code text, gateway name = NULL) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
