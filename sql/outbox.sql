@@ -21,6 +21,9 @@ INSERT INTO sms_outbox (phone, content, status, attempts, smsid, sent_at, create
     VALUES ('0901234567', 'forged', 'sent', 7, 'x', now(), 'somebody', 1, now(), '1999-01-01')
     RETURNING id, status, attempts, smsid, sent_at, created_by = current_user AS mine, price, unsure_since, next_attempt_at = send_after AS due_then;
 
+-- what has expired before it could be sent
+INSERT INTO sms_outbox (phone, content, expires_at) VALUES ('0901234567', 'late', '2000-01-01');
+INSERT INTO sms_outbox (phone, content, send_after, expires_at) VALUES ('0901234567', 'late', '2100-01-01', '2100-01-01');
 -- bad input
 INSERT INTO sms_outbox (phone, content) VALUES ('not a phone', 'hello');
 INSERT INTO sms_outbox (phone, content) VALUES (NULL, 'hello');

@@ -275,6 +275,24 @@ check_message(Row *row)
 	row->values[COL_PARTS] = Int32GetDatum(prepared.message.shape.parts);
 }
 
+/* A message that would have expired before it could be sent is refused. */
+static void
+check_times(const Row *row)
+{
+	TimestampTz expires_at;
+
+	if (row->nulls[COL_EXPIRES_AT])
+		return;
+	expires_at = DatumGetTimestampTz(row->values[COL_EXPIRES_AT]);
+	if (expires_at <= GetCurrentTransactionStartTimestamp())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the message has expired already"),
+						errdetail("Its expires_at is %s.", timestamptz_to_str(expires_at))));
+	if (!row->nulls[COL_SEND_AFTER] && DatumGetTimestampTz(row->values[COL_SEND_AFTER]) >= expires_at)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the message would expire before it could be sent"),
+						errdetail("Its send_after is not earlier than its expires_at.")));
+}
+
 /* What became of the message is ours to write: nothing yet. */
 static void
 reset_outcome(Row *row, TupleDesc desc, int64 origin)
@@ -371,6 +389,7 @@ sms_outbox_insert(PG_FUNCTION_ARGS)
 		return PointerGetDatum(complete_restored(&row) ? heap_form_tuple(desc, row.values, row.nulls)
 													   : trigger->tg_trigtuple);
 
+	check_times(&row);
 	check_message(&row);
 	/* In a copy, rows are taken and held: an application under test goes on. */
 	reset_outcome(&row, desc, home_origin());

@@ -222,8 +222,7 @@ subtest 'redact: texts are blanked when they have ended' => sub {
 	ask("INSERT INTO sms_outbox (kind, gateway, phone, template_code, list_param)
 		VALUES ('omni', 'omni', '0901234567', 'T', '{\"pin\": \"9876543\"}')");
 	my $canceled = queue_text('shop', 'a secret canceled', send_after => "now() + interval '1 h'");
-	queue_text('shop', 'a secret expired', send_after => "now() + interval '1 h'",
-		expires_at => "now() + interval '0.2 s'");
+	queue_text('shop', 'a secret expired', expires_at => "(SELECT now() + interval '1 ms' FROM pg_sleep(0.01))");
 	ask("SELECT sms_cancel($canceled)");
 	fault($simulator, fault => 'code', text => '104', match => '/MainService', count => 1);
 	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'a secret%' OR list_param::text LIKE '%9876543%'", '0',
