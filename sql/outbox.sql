@@ -64,6 +64,7 @@ SELECT name, provider, state, reason, queued, in_flight FROM sms_gateways ORDER 
 SELECT sms_resume('shop'), sms_resume('shop');
 SELECT sms_pause('nowhere', 'x');
 SELECT sms_resume('nowhere');
+SELECT sms_pause(NULL, 'x');
 
 -- nothing is due
 SELECT sms_wait('1s');

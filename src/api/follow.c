@@ -85,6 +85,7 @@ sms_delivery_report(PG_FUNCTION_ARGS)
 {
 	const char *gateway = PG_ARGISNULL(0) ? "" : NameStr(*PG_GETARG_NAME(0));
 	const Provider *provider = gateway_provider(gateway);
+	Refusal refusal;
 	Report report;
 	OwnerScope scope;
 	Jsonb *given;
@@ -94,7 +95,10 @@ sms_delivery_report(PG_FUNCTION_ARGS)
 	int64 id;
 
 	if (provider == NULL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("gateway \"%s\" does not exist", gateway)));
+	{
+		gateway_refuse_name(gateway, GetUserId(), &refusal);
+		refusal_raise(&refusal);
+	}
 	given = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
 	if (given == NULL || !JB_ROOT_IS_OBJECT(given))
 		ereport(ERROR,

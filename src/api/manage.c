@@ -9,6 +9,7 @@
 #include "db/scope.h"
 #include "fmgr.h"
 #include "gateway/gateway.h"
+#include "miscadmin.h"
 #include "outbox/identity.h"
 #include "outbox/manage.h"
 #include "outbox/pause.h"
@@ -64,12 +65,18 @@ sms_resolve(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(done);
 }
 
+/* Raises 42704 unless it is the name of a gateway, 22004 if it is NULL. */
 static void
 require_gateway(const char *name)
 {
-	if (name == NULL || gateway_provider(name) == NULL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("gateway \"%s\" does not exist", name ? name : "")));
+	Refusal refusal;
+
+	if (name == NULL)
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the gateway must not be null")));
+	if (gateway_provider(name) != NULL)
+		return;
+	gateway_refuse_name(name, GetUserId(), &refusal);
+	refusal_raise(&refusal);
 }
 
 Datum

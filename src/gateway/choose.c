@@ -73,6 +73,22 @@ refuse_all(Call call, Oid role, Refusal *refusal)
 									 GetUserNameFromId(role, false)));
 }
 
+/* Is the configured default a gateway, and of a provider that offers the call?  Fills the refusal if not. */
+static bool
+is_default_able(Call call, Oid role, Refusal *refusal)
+{
+	const Provider *provider = gateway_provider(guc_default_gateway);
+
+	if (provider == NULL)
+		gateway_refuse_name(guc_default_gateway, role, refusal);
+	else if (!(provider->calls & CALL_BIT(call)))
+		refusal_fill(refusal, ERRCODE_FEATURE_NOT_SUPPORTED, "Name another gateway.",
+					 "gateway \"%s\" (%s) cannot do this", guc_default_gateway, provider->name);
+	else
+		return true;
+	return refusal_detail(refusal, "It is the gateway of the setting sms_gateway.default_gateway.");
+}
+
 /*
  * The name of the gateway to use for a call where the user names none: the configured
  * default, else the only one that is set up for the call and that the role may use.
@@ -85,7 +101,7 @@ gateway_choose(Call call, Oid role, Refusal *refusal)
 	List *names;
 
 	if (guc_default_gateway != NULL && guc_default_gateway[0] != '\0')
-		return guc_default_gateway;
+		return is_default_able(call, role, refusal) ? guc_default_gateway : NULL;
 
 	names = candidates(call, role);
 	if (list_length(names) == 1)

@@ -423,15 +423,37 @@ new_gateway(const ForeignServer *server, const Provider *provider, Oid role, con
 	return cached;
 }
 
-/* Refuses a name that is not a gateway's; returns false. */
-static bool
-refuse_name(const char *name, Refusal *refusal)
+/* The names of the gateways that a role may use. */
+static List *
+names_for(Oid role)
+{
+	List *names = NIL;
+	ListCell *lc;
+
+	foreach (lc, gateway_names())
+	{
+		const ForeignServer *server = GetForeignServerByName(lfirst(lc), true);
+
+		if (server != NULL && compat_has_server_usage(server->serverid, role))
+			names = lappend(names, server->servername);
+	}
+	return names;
+}
+
+/*
+ * Refuses a name that is not a gateway's, with UNDEFINED_OBJECT and a hint at those that the role may use; returns
+ * false.
+ */
+bool
+gateway_refuse_name(const char *name, Oid role, Refusal *refusal)
 {
 	bool is_server = GetForeignServerByName(name, true) != NULL;
-	const List *names = gateway_names();
+	const List *names = names_for(role);
+	const char *hint = names != NIL             ? hint_list("Gateways that you may use are", names)
+					   : gateway_names() == NIL ? hint_create_server(~0u)
+												: NULL;
 
-	return refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT,
-						names != NIL ? hint_list("Gateways are", names) : hint_create_server(~0u),
+	return refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT, hint,
 						is_server ? "server \"%s\" is not a gateway" : "gateway \"%s\" does not exist", name);
 }
 
@@ -479,7 +501,7 @@ resolve_gateway(const char *name, Oid role, Refusal *refusal)
 
 	if (server == NULL)
 	{
-		refuse_name(name, refusal);
+		gateway_refuse_name(name, role, refusal);
 		return NULL;
 	}
 	if (!check_usage(server->serverid, name, role, refusal))

@@ -16,6 +16,7 @@ extern Gateway *gateway_get(const char *name, Oid role, Refusal *refusal);
 extern void gateway_hold(Gateway *gateway);
 extern ForeignServer *gateway_server(const char *name, const Provider **provider);
 extern const Provider *gateway_provider(const char *name);
+extern bool gateway_refuse_name(const char *name, Oid role, Refusal *refusal);
 extern uint64 gateway_changes(void);
 extern uint64 gateway_fingerprint(const char *name, int *mappings);
 extern uint64 gateway_credentials(const char *name, Oid role);

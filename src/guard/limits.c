@@ -63,6 +63,7 @@ typedef struct Bill
 typedef struct Reached
 {
 	const Limit *limit;
+	const char *which; /* phone or role, or "" */
 	TimestampTz again;
 } Reached;
 
@@ -76,8 +77,8 @@ refuse(Refusal *refusal, const Gateway *gateway, const Reached *reached)
 
 	snprintf(hint, sizeof(hint), "Try again after %s.", timestamptz_to_str(reached->again));
 	if (limit->by_phone)
-		snprintf(detail, sizeof(detail), "It allows %d messages to one phone in %d seconds.",
-				 limit->rate.messages, limit->rate.seconds);
+		snprintf(detail, sizeof(detail), "It allows %d messages to one phone, as %s, in %d seconds.",
+				 limit->rate.messages, reached->which, limit->rate.seconds);
 	else if (limit->by_role)
 		snprintf(detail, sizeof(detail), "It allows a role %d messages in %d seconds.", limit->rate.messages,
 				 limit->rate.seconds);
@@ -102,6 +103,7 @@ take_for(const Buyer *buyer, const Limit *limit, const char *which, Bill *bill, 
 	strlcpy(key.subject, limit->subject, sizeof(key.subject));
 	strlcat(key.subject, which, sizeof(key.subject));
 	reached->limit = limit;
+	reached->which = which;
 	taking = taking_take(&key, limit->rate.messages, limit->rate.seconds, limit->n, &reached->again);
 	if (taking == NULL)
 		return false;

@@ -269,6 +269,23 @@ judge_error(const ErrorData *error)
 	}
 }
 
+/* Tells that a change of one message has failed, and where: its context names the trigger's function. */
+static void
+warn_failed(const Attempt *attempt, const ErrorData *error)
+{
+	long long id = (long long) attempt->only;
+	bool of_trigger = attempt->with_triggers && attempt->mode != TRIGGERS_NONE;
+
+	ereport(
+		WARNING,
+		(errcode(error->sqlerrcode),
+		 of_trigger
+			 ? errmsg("triggers on sms_outbox failed for message %lld, which is recorded without them: %s",
+					  id, error->message)
+			 : errmsg("could not record message %lld: %s", id, error->message),
+		 of_trigger && error->context != NULL ? errdetail_log("%s", error->context) : 0));
+}
+
 /*
  * Tries a change in a subtransaction.  An error is told if it met one message alone, and another try may not
  * go better ("patient"); it is thrown again if no other try can do without.
@@ -288,12 +305,7 @@ try_change(Attempt *attempt, bool patient)
 	if (fired == FIRED_LATER && !patient)
 		fired = FIRED_FAILED;
 	if (attempt->only != 0 && fired == FIRED_FAILED)
-		ereport(WARNING,
-				(errcode(error->sqlerrcode),
-				 attempt->with_triggers
-					 ? errmsg("could not record message %lld: %s", (long long) attempt->only, error->message)
-					 : errmsg("could not record message %lld even without triggers: %s",
-							  (long long) attempt->only, error->message)));
+		warn_failed(attempt, error);
 	FreeErrorData(error);
 	return fired;
 }

@@ -66,7 +66,8 @@ duration_value(const OptionDef *option, const char *value, const OptionParsers *
 	if (!parsers->parse_time(value, true, &ms))
 		return wrong(read, "It is not a time such as 500ms, 10s or 2min.");
 	if (ms < option->min || ms > option->max)
-		return wrong(read, "It is not between %.0f and %.0f ms.", option->min, option->max);
+		return wrong(read, "It is not between %.0f and %.0f ms, which is the unit of a bare number.",
+					 option->min, option->max);
 	snprintf(read->text, sizeof(read->text), "%d", ms);
 	return read->text;
 }
