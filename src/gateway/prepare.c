@@ -15,6 +15,7 @@
 #include "text/json.h"
 #include "text/text.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 
 #define DEFAULT_TTL    300   /* seconds */
 #define MAX_TTL        86400 /* seconds */
@@ -119,19 +120,58 @@ prepare_options(Preparation *p)
 	return true;
 }
 
-/* Writes a phone number as an MSISDN, into MSISDN_SIZE bytes. */
+static bool
+refuse_phone(Preparation *p, const char *phone, const char *hint, const char *detail)
+{
+	refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, hint, "invalid phone number: \"%s\"",
+				 phone ? phone : "");
+	return refusal_detail(p->refusal, detail);
+}
+
+/* Does the message go as a call, too? */
+static bool
+rings(const Preparation *p)
+{
+	const Provider *provider = p->gateway->provider;
+
+	return provider->rings != NULL && provider->rings(p->prepared->settings, &p->prepared->message);
+}
+
+/*
+ * Writes a phone number as an MSISDN of today, into MSISDN_SIZE bytes.  One that has changed in 2018 is in old_phone, too.
+ */
 static bool
 prepare_phone(Preparation *p, const char *phone, char *msisdn)
 {
-	PhoneStatus status =
-		phone != NULL ? phone_normalise(phone, p->gateway->country_code, msisdn) : PHONE_EMPTY;
+	const Gateway *gateway = p->gateway;
+	PhoneStatus status = phone != NULL ? phone_normalise(phone, gateway->country_code, msisdn) : PHONE_EMPTY;
 
-	if (status == PHONE_OK)
-		return true;
-	refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-				 "Write it as 0901234567, 84901234567 or +84 901 234 567.", "invalid phone number: \"%s\"",
-				 phone ? phone : "");
-	return refusal_detail(p->refusal, phone_status_text(status));
+	if (status != PHONE_OK)
+		return refuse_phone(p, phone, "Write it as 0901234567, 84901234567 or +84 901 234 567.",
+							phone_status_text(status));
+	if (!option_has_country(gateway->countries, msisdn))
+		return refuse_phone(
+			p, phone, "Countries are added with the server option \"countries\".",
+			psprintf("Gateway \"%s\" sends to numbers of +%s.", gateway->name, gateway->countries));
+	switch (phone_kind(msisdn))
+	{
+		case PHONE_LANDLINE:
+			if (!rings(p))
+				return refuse_phone(p, phone, NULL, "It is a landline, which takes calls and no texts.");
+			break;
+		case PHONE_OLD:
+			if (!gateway->convert_old)
+				return refuse_phone(p, phone,
+									"The server option \"old_numbers\" can be set to convert such numbers.",
+									"Numbers of 11 digits ended in 2018.");
+			strlcpy(p->prepared->old_phone, msisdn, MSISDN_SIZE);
+			phone_convert_old(msisdn);
+			break;
+		case PHONE_MOBILE:
+		case PHONE_FOREIGN:
+			break;
+	}
+	return true;
 }
 
 static bool
@@ -145,29 +185,38 @@ prepare_receiver(Preparation *p)
 	return prepare_phone(p, p->draft->phone, prepared->phone);
 }
 
-/* Writes the many receivers of CALL_BULK. */
+/* Writes the many receivers of CALL_BULK, each once. */
 static bool
 prepare_receivers(Preparation *p)
 {
+	HASHCTL control = {.keysize = MSISDN_SIZE, .entrysize = MSISDN_SIZE, .hcxt = CurrentMemoryContext};
 	const Draft *draft = p->draft;
 	int most = p->gateway->provider->max_phones;
 	const char **list;
+	HTAB *seen;
+	int n = 0;
 
 	if (draft->nphones == 0 || draft->nphones > most)
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
 							psprintf("This gateway takes 1 to %d.", most), "%d receivers in one request",
 							draft->nphones);
 	list = palloc(sizeof(char *) * draft->nphones);
+	seen = hash_create("sms_gateway receivers", draft->nphones, &control,
+					   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	for (int i = 0; i < draft->nphones; i++)
 	{
-		char *msisdn = palloc(MSISDN_SIZE);
+		char msisdn[MSISDN_SIZE];
+		bool found;
+		char *entry;
 
 		if (!prepare_phone(p, draft->phones[i], msisdn))
 			return false;
-		list[i] = msisdn;
+		entry = hash_search(seen, msisdn, HASH_ENTER, &found);
+		if (!found)
+			list[n++] = entry;
 	}
 	p->prepared->message.phones = list;
-	p->prepared->message.nphones = draft->nphones;
+	p->prepared->message.nphones = n;
 	return true;
 }
 
@@ -190,7 +239,7 @@ coding_of(const Provider *provider, Settings settings)
 	const char *unicode = gateway_setting(provider, settings, provider->unicode_option);
 
 	if (unicode == NULL || strcmp(unicode, "auto") == 0)
-		return CODING_BY_TEXT;
+		return CODING_BY_ASCII;
 	return setting_is_true(unicode) ? CODING_UCS2 : CODING_GSM7;
 }
 
@@ -264,6 +313,7 @@ prepare_content(Preparation *p)
 	const char *unaccent = p->common[COMMON_UNACCENT];
 	Message *message = &p->prepared->message;
 	char *content;
+	int control;
 
 	if (message->call == CALL_CHECK_OTP)
 		return true;
@@ -272,11 +322,14 @@ prepare_content(Preparation *p)
 		return true;
 	if (content == NULL || content[strspn(content, WHITE_SPACE)] == '\0')
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "the text is empty");
+	content = pstrdup(content);
+	control = text_tidy_lines(content);
+	if (control != 0)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+							"A newline is the only control character that a text may hold.",
+							"the text holds the control character U+%04X", control);
 	if (unaccent != NULL ? setting_is_true(unaccent) : gateway->unaccent)
-	{
-		content = pstrdup(content);
 		text_unaccent(content);
-	}
 	message->content = content;
 	if (!measure(gateway->provider, p->prepared->settings, message))
 		return refusal_fill(p->refusal, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, NULL,
@@ -377,12 +430,12 @@ gateway_prepare(const Gateway *gateway, const Draft *draft, Prepared *prepared, 
 
 	memset(prepared, 0, sizeof(*prepared));
 	prepared->message.call = draft->call;
-	if (!check_kind(&p) || !prepare_options(&p))
+	if (!check_kind(&p) || !prepare_options(&p) || !prepare_template(&p))
 		return false;
 	if (!(draft->call == CALL_BULK ? prepare_receivers(&p) : prepare_receiver(&p)))
 		return false;
 	if (!prepare_request_id(&p))
 		return false;
 	set_otp(&p);
-	return prepare_template(&p) && prepare_content(&p) && check_otp(&p) && check_by_provider(&p);
+	return prepare_content(&p) && check_otp(&p) && check_by_provider(&p);
 }

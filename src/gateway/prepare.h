@@ -40,7 +40,8 @@ typedef struct Prepared
 	Message message;
 	Settings settings;
 	char phone[MSISDN_SIZE];
-	char token[64]; /* left empty: made when it is sent */
+	char old_phone[MSISDN_SIZE]; /* as it was written until 2018; empty if it is not such a one */
+	char token[64];              /* left empty: made when it is sent */
 	const char *phone_list[1];
 	const char *own_settings[PROVIDER_MAX_OPTIONS];
 } Prepared;

@@ -115,6 +115,27 @@ option_is_list(const char *value, bool route)
 	}
 }
 
+/* Does a number begin with a country code of a list such as '84, 1', or is that 'all'? */
+bool
+option_has_country(const char *list, const char *msisdn)
+{
+	char *end;
+
+	if (strcmp(list, "all") == 0)
+		return true;
+	for (const char *p = list; *p; p = end + strspn(end, ", "))
+	{
+		char code[24];
+
+		snprintf(code, sizeof(code), "%ld", strtol(p, &end, 10));
+		if (end == p)
+			return false;
+		if (strncmp(msisdn, code, strlen(code)) == 0)
+			return true;
+	}
+	return false;
+}
+
 /*
  * '5/hour' or '100/15min' as "5 3600": messages and seconds.  'off' is "0 0".
  */
@@ -180,6 +201,10 @@ option_read(const OptionDef *option, const char *value, const OptionParsers *par
 			return value[0] == '/' ? value : wrong(read, "It is not an absolute path.");
 		case OPTION_INT_LIST:
 			return option_is_list(value, false) ? value : wrong(read, "It is not a list of whole numbers.");
+		case OPTION_COUNTRIES:
+			return strcmp(value, "all") == 0 || option_is_list(value, false)
+					   ? value
+					   : wrong(read, "It is not a list of country codes, such as 84,1, and not \"all\".");
 		case OPTION_ROUTE:
 			return option_is_list(value, true)
 					   ? value

@@ -43,11 +43,12 @@ typedef enum OptionType
 	OPTION_DURATION, /* PostgreSQL time units; read as milliseconds */
 	OPTION_CHOICE,   /* one of "choices" */
 	OPTION_URL,
-	OPTION_FILE,     /* absolute path */
-	OPTION_INT_LIST, /* '0,200' */
-	OPTION_ROUTE,    /* '1,3': one to three of 1, 2, 3, none twice */
-	OPTION_DATE,     /* ISO 8601; read as written */
-	OPTION_JSON,     /* a JSON object */
+	OPTION_FILE,      /* absolute path */
+	OPTION_INT_LIST,  /* '0,200' */
+	OPTION_COUNTRIES, /* country codes: '84,1'; or 'all' */
+	OPTION_ROUTE,     /* '1,3': one to three of 1, 2, 3, none twice */
+	OPTION_DATE,      /* ISO 8601; read as written */
+	OPTION_JSON,      /* a JSON object */
 	OPTION_SERVER_NAME,
 	OPTION_RATE, /* '5/hour'; read as "5 3600" */
 } OptionType;
@@ -212,6 +213,9 @@ typedef struct Provider
 
 	/* Its one-time passwords go into a template: they have no text. */
 	bool otp_by_template;
+
+	/* Does the message go as a call, too, so that a landline can take it?  NULL: none does. */
+	bool (*rings)(Settings settings, const Message *message);
 
 	/* A template's variables may be given as an array. */
 	bool ordered_params;
