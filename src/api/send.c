@@ -220,15 +220,10 @@ sms_omni_send(PG_FUNCTION_ARGS)
 		.call = CALL_OMNI,
 		.phone = text_arg(fcinfo, 0),
 		.template_code = text_arg(fcinfo, 1),
+		.list_param = json_arg(fcinfo, 2),
 		.options = json_arg(fcinfo, 5),
 	};
 
-	if (!PG_ARGISNULL(2))
-	{
-		Jsonb *list = PG_GETARG_JSONB_P(2);
-
-		draft.list_param = JsonbToCString(NULL, &list->root, VARSIZE(list));
-	}
 	if (!PG_ARGISNULL(3))
 		draft.routerule = item_join_routerule(PG_GETARG_ARRAYTYPE_P(3));
 	return send_now(fcinfo, &draft, name_arg(fcinfo, 4));

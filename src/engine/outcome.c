@@ -182,7 +182,13 @@ judge_message(Engine *engine, OutboxItem *item)
 			break;
 		case VERDICT_UNCERTAIN:
 			item->attempts++;
-			outcome_try_again(engine, item, true);
+			if (answer->id_taken)
+			{
+				item->unsure_since = GetCurrentTimestamp();
+				outcome_add(engine, item, STATUS_UNCERTAIN, 0);
+			}
+			else
+				outcome_try_again(engine, item, true);
 			break;
 		case VERDICT_THROTTLED:
 		case VERDICT_GATEWAY:

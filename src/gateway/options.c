@@ -126,6 +126,10 @@ options_value(const OptionDef *option, const char *value, const char **detail)
 	}
 	result = option_read(option, value, &server_parsers, &read);
 	*detail = result == NULL ? pstrdup(read.detail) : NULL;
+	if (result != NULL && option->type == OPTION_LINK)
+		*detail = url_check_link(value);
+	if (*detail != NULL)
+		return NULL;
 	return result == read.text ? pstrdup(result) : result;
 }
 

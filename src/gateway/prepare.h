@@ -18,7 +18,7 @@ typedef struct Draft
 	const char *phone;
 	const char *content;
 	const char *template_code;
-	const char *list_param;
+	Jsonb *list_param;
 	const char *routerule; /* "1,3" */
 	const char *request_id;
 	const char *code;

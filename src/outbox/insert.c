@@ -227,11 +227,7 @@ read_row(Row *row, const char *kind, Draft *draft)
 	draft->template_code = text_of(row, COL_TEMPLATE_CODE);
 	draft->request_id = text_of(row, COL_REQUEST_ID);
 	if (!row->nulls[COL_LIST_PARAM])
-	{
-		Jsonb *json = DatumGetJsonbP(row->values[COL_LIST_PARAM]);
-
-		draft->list_param = JsonbToCString(NULL, &json->root, VARSIZE(json));
-	}
+		draft->list_param = DatumGetJsonbP(row->values[COL_LIST_PARAM]);
 	/* A message that has ended may be blanked: NULL says that it was. */
 	if (row->nulls[COL_LIST_PARAM] && draft->call == CALL_OMNI)
 		set(row, COL_LIST_PARAM, DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));

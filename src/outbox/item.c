@@ -5,10 +5,12 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "db/home.h"
 #include "db/sql.h"
 #include "guard/mac.h"
 #include "guard/otp.h"
 #include "outbox/item.h"
+#include "outbox/request_id.h"
 #include "provider/table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -94,6 +96,19 @@ complete_item(OutboxItem *item)
 	}
 }
 
+/*
+ * May an earlier request of this very message have been accepted?  Also where this database has adopted it: the one it
+ * came from may have sent it.
+ */
+static bool
+may_have_been_sent(const OutboxItem *item)
+{
+	const char *id = item->prepared.message.request_id;
+
+	return item->unsure_since != 0 ||
+		   (id != NULL && request_id_is_ours(id) && !request_id_is_from(id, home_origin()));
+}
+
 /* What was read of a message, and is needed until it is prepared. */
 typedef struct Unprepared
 {
@@ -121,6 +136,7 @@ prepare_item(const Unprepared *read)
 	if (gateway != NULL && gateway_prepare(gateway, &read->draft, &item->prepared, &refusal))
 	{
 		item->gateway = gateway;
+		item->prepared.message.unsure = may_have_been_sent(item);
 		gateway_hold(gateway);
 		complete_item(item);
 		return;
@@ -142,7 +158,9 @@ read_draft(int row, Draft *draft)
 	draft->phone = psprintf("+%s", sql_text(row, ITEM_PHONE));
 	draft->content = sql_text(row, ITEM_CONTENT);
 	draft->template_code = sql_text(row, ITEM_TEMPLATE_CODE);
-	draft->list_param = sql_json(row, ITEM_LIST_PARAM);
+	datum = sql_datum(row, ITEM_LIST_PARAM, &isnull);
+	if (!isnull)
+		draft->list_param = (Jsonb *) PG_DETOAST_DATUM_COPY(datum);
 	datum = sql_datum(row, ITEM_ROUTERULE, &isnull);
 	if (!isnull)
 		draft->routerule = item_join_routerule(DatumGetArrayTypeP(datum));

@@ -19,6 +19,8 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#define NUMBER_DIGITS 13
+
 /* Was a request_id made here? */
 bool
 request_id_is_ours(const char *request_id)
@@ -26,24 +28,38 @@ request_id_is_ours(const char *request_id)
 	return strncmp(request_id, REQUEST_ID_PREFIX, strlen(REQUEST_ID_PREFIX)) == 0;
 }
 
+/* Writes a number as 13 digits of 32, five bits each, and a NUL. */
+static void
+write_number(uint64 number, char *text)
+{
+	static const char digits[] = "0123456789abcdefghijklmnopqrstuv";
+
+	for (int i = NUMBER_DIGITS - 1; i >= 0; i--, number >>= 5)
+		text[i] = digits[number & 31];
+	text[NUMBER_DIGITS] = '\0';
+}
+
 /* Makes a request_id that no other message of any database has, palloc'd. */
 char *
 request_id_make(int64 origin, int64 id, TimestampTz created_at)
 {
-	static const char digits[] = "0123456789abcdefghijklmnopqrstuv";
-	char where[14];
-	char when[14];
-	uint64 origin_bits = (uint64) origin;
-	uint64 time_bits = (uint64) created_at;
+	char where[NUMBER_DIGITS + 1];
+	char when[NUMBER_DIGITS + 1];
 
-	/* 32 digits: five bits each; 13 hold 64 bits. */
-	for (int i = 12; i >= 0; i--, origin_bits >>= 5, time_bits >>= 5)
-	{
-		where[i] = digits[origin_bits & 31];
-		when[i] = digits[time_bits & 31];
-	}
-	where[13] = when[13] = '\0';
+	write_number((uint64) origin, where);
+	write_number((uint64) created_at, when);
 	return psprintf(REQUEST_ID_PREFIX "%s%s-%lld", where, when + 2, (long long) id);
+}
+
+/* Was a request_id made in the database of that origin? */
+bool
+request_id_is_from(const char *request_id, int64 origin)
+{
+	char where[NUMBER_DIGITS + 1];
+
+	write_number((uint64) origin, where);
+	return request_id_is_ours(request_id) &&
+		   strncmp(request_id + strlen(REQUEST_ID_PREFIX), where, NUMBER_DIGITS) == 0;
 }
 
 /* The id in a request_id that was made here; 0 if it is none. */

@@ -61,6 +61,17 @@ utf8_decode(const char *text, size_t len, unsigned *codepoint)
 	return n;
 }
 
+/* How many characters a text has, that is valid. */
+size_t
+utf8_characters(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += (*text & 0xC0) != 0x80;
+	return n;
+}
+
 /*
  * Copies text from the network into a fixed buffer as valid UTF-8 without
  * NUL or other control characters: whatever is not valid becomes '?', control

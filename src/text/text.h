@@ -36,6 +36,7 @@ extern bool text_unaccent(char *text);
 extern int text_tidy_lines(char *text);
 extern char *text_replace(const char *text, const char *place, const char *value);
 extern int utf8_decode(const char *text, size_t len, unsigned *codepoint);
+extern size_t utf8_characters(const char *text);
 extern void utf8_copy(char *dst, size_t size, const char *src, size_t len);
 
 #endif /* SMS_TEXT_H */
