@@ -160,6 +160,11 @@ subtest 'callbacks that are unknown or malformed' => sub {
 	}
 };
 
+subtest 'a callback in a read-only transaction' => sub {
+	like(error_of(q{BEGIN READ ONLY; SELECT sms_delivery_report('shop', '{"SMSID": "x", "SendStatus": "5"}')}),
+		qr/25006.*PostgREST/s, 'is refused, with a hint');
+};
+
 subtest 'a callback that overtakes the answer' => sub {
 	fault($simulator, fault => 'latency', value => 1500 * patience(), match => '/MainService.svc/json/SendMultiple');
 	my $early = queue_text('shop', 'early');
