@@ -7,7 +7,7 @@ EXTENSION_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" sms_gat
 MODULE_big = sms_gateway
 
 # Each folder of src is a floor: see src/README.md.  The pure ones know neither PostgreSQL nor libcurl; unit tests link them alone.
-PURE = $(wildcard src/text/*.c src/provider/*.c) src/net/progress.c src/net/trace.c src/net/url.c
+PURE = $(wildcard src/text/*.c src/provider/*.c) src/net/pace.c src/net/progress.c src/net/trace.c src/net/url.c
 HEADERS = $(wildcard src/*/*.h)
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
@@ -28,7 +28,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-declaration-after-statement -fno-semantic-interpo
 ifneq ($(findstring clang,$(CC)),)
 PG_CFLAGS += -Wno-ignored-optimization-argument -Wno-unknown-warning-option -Wno-unused-command-line-argument
 endif
-SHLIB_LINK = -lcurl -ljson-c -Wl,-Bsymbolic
+SHLIB_LINK = -lcurl -ljson-c -lrt -Wl,-Bsymbolic
 # Bitcode for the JIT compiler would only slow the build: nothing here is inlined into queries.
 override with_llvm = no
 
@@ -107,9 +107,14 @@ bench-compare:
 	@test/setup demo
 	@test/bench/compare
 
+# Many databases, few processes, idle ones.
+bench-databases:
+	@test/setup demo
+	@test/bench/databases
+
 soak:
 	@test/setup test
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
-		TESTS="crash soak promotion operations" test/run
+		SMS_LONG_REST=1 TESTS="crash soak promotion operations wire addresses" test/run
 
-.PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare soak simulator unit floors fuzz fuzz-build fuzz-run
+.PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare bench-databases soak simulator unit floors fuzz fuzz-build fuzz-run

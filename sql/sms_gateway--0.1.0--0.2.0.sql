@@ -12,16 +12,42 @@ ALTER INDEX sms_gateway_report_unknown RENAME TO sms_gateway_callback_unknown;
 
 -- A gateway's trouble has more states than one.
 ALTER TABLE sms_gateway_pause
-    ADD state text NOT NULL DEFAULT 'paused' CONSTRAINT state_is_known CHECK (state IN ('resting', 'unreachable', 'paused')),
+    ADD state text NOT NULL DEFAULT 'paused' CONSTRAINT state_is_known CHECK (state IN ('resting', 'unreachable', 'paused', 'resumed')),
     ADD next_probe_at timestamptz;
 COMMENT ON TABLE sms_gateway_pause IS 'gateways that are not active, and why; others have no row';
 COMMENT ON COLUMN sms_gateway_pause.reason IS 'why it is not active';
 COMMENT ON COLUMN sms_gateway_pause.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
 COMMENT ON COLUMN sms_gateway_pause.since IS 'when the state began';
-COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused';
+COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
 COMMENT ON COLUMN sms_gateway_pause.next_probe_at IS 'when one message is tried; NULL: not by itself';
 
+-- Where the server of an outbox runs; unknown until its worker writes it down.
+ALTER TABLE sms_gateway_identity
+    ADD timeline bigint,
+    ADD place text,
+    ADD machine bigint,
+    ADD filesystem bigint,
+    ADD file bigint,
+    ADD born timestamptz,
+    ADD directory text,
+    ADD citus_group integer,
+    ADD held boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN sms_gateway_identity.timeline IS 'of the server, when it was last at home';
+COMMENT ON COLUMN sms_gateway_identity.place IS 'sms_gateway.place, then';
+COMMENT ON COLUMN sms_gateway_identity.machine IS 'hash of its machine''s id';
+COMMENT ON COLUMN sms_gateway_identity.filesystem IS 'number of the file system of its data directory';
+COMMENT ON COLUMN sms_gateway_identity.file IS 'inode number of PG_VERSION in its data directory';
+COMMENT ON COLUMN sms_gateway_identity.born IS 'when that file was made';
+COMMENT ON COLUMN sms_gateway_identity.directory IS 'path of its data directory';
+COMMENT ON COLUMN sms_gateway_identity.citus_group IS 'its group in a Citus cluster';
+COMMENT ON COLUMN sms_gateway_identity.held IS 'it was found to be a copy of the files, and is held';
 -- Gateways are found by their wrapper's belonging to the extension, not by its name.
+CREATE FUNCTION sms_gateway_held() RETURNS text
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION sms_gateway_held() IS
+    'internal: why nothing is sent from this database; NULL: it is';
+REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
 DROP VIEW sms_gateways;
 CREATE VIEW sms_gateways AS
 WITH RECURSIVE waiting(name) AS (
@@ -49,16 +75,7 @@ gateway AS (
     UNION ALL
     SELECT w.name, NULL, NULL FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
-held AS (
-    SELECT CASE
-        WHEN pg_catalog.current_setting('sms_gateway.enabled', true) OPERATOR(pg_catalog.=) 'off'
-            THEN 'sms_gateway.enabled is off'
-        WHEN (SELECT pg_catalog.count(*) OPERATOR(pg_catalog.<>) 1 OR pg_catalog.bool_or(i.database_oid
-                    OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
-                                              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
-                FROM @extschema@.sms_gateway_identity i)
-            THEN 'this database is a copy; see sms_adopt_outbox'
-        END AS why)
+held AS (SELECT @extschema@.sms_gateway_held() AS why)
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'
@@ -80,7 +97,8 @@ SELECT g.name,
          WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit
   FROM gateway g
  CROSS JOIN held h
-  LEFT JOIN @extschema@.sms_gateway_pause p ON p.gateway OPERATOR(pg_catalog.=) g.name;
+  LEFT JOIN @extschema@.sms_gateway_pause p
+    ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed';
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';
@@ -116,13 +134,77 @@ SELECT sms_gateway_update_rows();
 DROP FUNCTION sms_gateway_update_rows();
 ALTER TABLE sms_outbox DROP CONSTRAINT queued_has_a_time,
     ADD CONSTRAINT queued_has_a_time CHECK ((status OPERATOR(pg_catalog.=) 'queued') OPERATOR(pg_catalog.=) (next_attempt_at IS NOT NULL));
+CREATE INDEX sms_outbox_next ON sms_outbox (next_attempt_at, gateway, priority)
+    WHERE status OPERATOR(pg_catalog.=) 'queued';
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
 GRANT SELECT (ended_at) ON sms_outbox TO pg_monitor;
 COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
 
--- Without a key it could not be purged while it is published (FOR ALL TABLES), which stopped the worker.
-ALTER TABLE sms_gateway_otp ADD PRIMARY KEY (id);
+-- One-time passwords are counted in sms_gateway_usage now, whoever made them.  What was counted and made goes on; the
+-- tables are made anew, as counters stand in fixed columns.
+ALTER TABLE sms_gateway_otp RENAME TO sms_gateway_otp_0_1;
+ALTER INDEX sms_gateway_otp_phone RENAME TO sms_gateway_otp_0_1_phone;
+ALTER SEQUENCE sms_gateway_otp_id_seq RENAME TO sms_gateway_otp_0_1_id_seq;
+ALTER TABLE sms_gateway_usage RENAME TO sms_gateway_usage_0_1;
+ALTER INDEX sms_gateway_usage_pkey RENAME TO sms_gateway_usage_0_1_pkey;
+CREATE TABLE sms_gateway_otp (
+    expires_at timestamptz NOT NULL,
+    -- A table without a key could not be purged while it is published.
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    gateway name NOT NULL,
+    sent_by name NOT NULL,
+    phone text NOT NULL,
+    salt bytea,
+    hash bytea,
+    CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
+CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
+COMMENT ON TABLE sms_gateway_otp IS
+    'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone is the one that counts';
+COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
+COMMENT ON COLUMN sms_gateway_otp.id IS 'in the order in which they were made';
+COMMENT ON COLUMN sms_gateway_otp.gateway IS 'the foreign server that was asked for it, and is when it is checked';
+COMMENT ON COLUMN sms_gateway_otp.sent_by IS 'the foreign server it was sent through: that one, or a fallback';
+COMMENT ON COLUMN sms_gateway_otp.phone IS 'receiver';
+COMMENT ON COLUMN sms_gateway_otp.salt IS 'random; NULL: the provider made the code and checks it';
+COMMENT ON COLUMN sms_gateway_otp.hash IS 'HMAC-SHA-256 of salt, gateway, phone and code, with this database''s secret as key';
+
+-- Its first columns are changed in place, outside of transactions (counter.c): they have a fixed position and width.
+CREATE TABLE sms_gateway_usage (
+    used bigint NOT NULL,
+    window_end timestamptz NOT NULL,
+    code bigint NOT NULL,
+    tries bigint NOT NULL,
+    gateway name,
+    subject text,
+    PRIMARY KEY (gateway, subject));
+COMMENT ON TABLE sms_gateway_usage IS
+    'messages counted towards the server options otp_per_phone, per_phone, per_role and daily_budget, and checks of one-time passwords; each is counted whatever becomes of its transaction';
+COMMENT ON COLUMN sms_gateway_usage.used IS 'messages, or checks, in the window';
+COMMENT ON COLUMN sms_gateway_usage.window_end IS 'then counting starts anew';
+COMMENT ON COLUMN sms_gateway_usage.code IS 'of checks: the one-time password that tries are counted for';
+COMMENT ON COLUMN sms_gateway_usage.tries IS 'of checks: how often that one was tried';
+COMMENT ON COLUMN sms_gateway_usage.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone, role or check, with which; or day';
+
+REVOKE ALL ON sms_gateway_otp, sms_gateway_usage FROM PUBLIC;
+CREATE FUNCTION sms_gateway_update_counters() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash)
+SELECT o.expires_at, o.gateway, o.gateway, o.phone, o.salt, o.hash FROM sms_gateway_otp_0_1 o
+ WHERE o.tries OPERATOR(pg_catalog.<) 5 ORDER BY o.id;
+INSERT INTO sms_gateway_usage SELECT u.used, u.window_end, 0, 0, u.gateway, u.subject FROM sms_gateway_usage_0_1 u;
+END;
+SELECT sms_gateway_update_counters();
+DROP FUNCTION sms_gateway_update_counters();
+DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
+
+-- An operator who says that a gateway is well is believed at once.
+COMMENT ON FUNCTION sms_retry(bigint) IS
+    'queues a failed, expired, canceled or uncertain message of yours again, due now, with its request_id; one that waits to be tried again is due now, and its attempts are counted on; false for any other.'
+    ' An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked, 53400 if a limit refuses it';
+COMMENT ON FUNCTION sms_resume(name) IS
+    'tries a gateway now, and its messages that wait to be tried again, whoever paused it; false if it was active. Error 42704 for an unknown gateway';
 
 -- Texts as the providers of Vietnam count them.
 DROP FUNCTION sms_parts(text, bool);

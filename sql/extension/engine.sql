@@ -15,14 +15,14 @@ CREATE TABLE sms_gateway_pause (
     reason text NOT NULL,
     by_user bool NOT NULL,
     since timestamptz NOT NULL DEFAULT now(),
-    state text NOT NULL DEFAULT 'paused' CONSTRAINT state_is_known CHECK (state IN ('resting', 'unreachable', 'paused')),
+    state text NOT NULL DEFAULT 'paused' CONSTRAINT state_is_known CHECK (state IN ('resting', 'unreachable', 'paused', 'resumed')),
     next_probe_at timestamptz);
 COMMENT ON TABLE sms_gateway_pause IS 'gateways that are not active, and why; others have no row';
 COMMENT ON COLUMN sms_gateway_pause.gateway IS 'the foreign server';
 COMMENT ON COLUMN sms_gateway_pause.reason IS 'why it is not active';
 COMMENT ON COLUMN sms_gateway_pause.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
 COMMENT ON COLUMN sms_gateway_pause.since IS 'when the state began';
-COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused';
+COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
 COMMENT ON COLUMN sms_gateway_pause.next_probe_at IS 'when one message is tried; NULL: not by itself';
 
 CREATE FUNCTION sms_gateway_claimed(id bigint) RETURNS boolean

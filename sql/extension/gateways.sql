@@ -1,5 +1,12 @@
 -- Gateways at a glance.
 
+CREATE FUNCTION sms_gateway_held() RETURNS text
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION sms_gateway_held() IS
+    'internal: why nothing is sent from this database; NULL: it is';
+REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
+
 CREATE VIEW sms_gateways AS
 WITH RECURSIVE waiting(name) AS (
     -- The gateways of queued messages, each by one look into the index of those.
@@ -26,16 +33,7 @@ gateway AS (
     UNION ALL
     SELECT w.name, NULL, NULL FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
-held AS (
-    SELECT CASE
-        WHEN pg_catalog.current_setting('sms_gateway.enabled', true) OPERATOR(pg_catalog.=) 'off'
-            THEN 'sms_gateway.enabled is off'
-        WHEN (SELECT pg_catalog.count(*) OPERATOR(pg_catalog.<>) 1 OR pg_catalog.bool_or(i.database_oid
-                    OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
-                                              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
-                FROM @extschema@.sms_gateway_identity i)
-            THEN 'this database is a copy; see sms_adopt_outbox'
-        END AS why)
+held AS (SELECT @extschema@.sms_gateway_held() AS why)
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'
@@ -57,7 +55,8 @@ SELECT g.name,
          WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit
   FROM gateway g
  CROSS JOIN held h
-  LEFT JOIN @extschema@.sms_gateway_pause p ON p.gateway OPERATOR(pg_catalog.=) g.name;
+  LEFT JOIN @extschema@.sms_gateway_pause p
+    ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed';
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';

@@ -7,7 +7,8 @@ COMMENT ON FUNCTION sms_cancel(bigint) IS
 CREATE FUNCTION sms_retry(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_retry(bigint) IS
-    'queues a failed, expired, canceled or uncertain message of yours again, due now, with its request_id; false for any other. An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked';
+    'queues a failed, expired, canceled or uncertain message of yours again, due now, with its request_id; one that waits to be tried again is due now, and its attempts are counted on; false for any other.'
+    ' An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked, 53400 if a limit refuses it';
 CREATE FUNCTION sms_resolve(id bigint, status sms_status) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_resolve(bigint, sms_status) IS
@@ -19,7 +20,7 @@ COMMENT ON FUNCTION sms_pause(name, text) IS
 CREATE FUNCTION sms_resume(gateway name) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_resume(name) IS
-    'lets a paused gateway send again, whoever paused it; false if it was not paused. Error 42704 for an unknown gateway';
+    'tries a gateway now, and its messages that wait to be tried again, whoever paused it; false if it was active. Error 42704 for an unknown gateway';
 CREATE FUNCTION sms_wait(timeout interval = '30s') RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_wait(interval) IS

@@ -44,6 +44,8 @@ CREATE TABLE sms_outbox (
 -- What the worker claims from: one contiguous range per gateway and priority.
 CREATE INDEX sms_outbox_due ON sms_outbox (gateway, priority, next_attempt_at, id)
     WHERE status = 'queued';
+-- What becomes due when, of whichever gateway and priority: small, as what is queued together has one entry.
+CREATE INDEX sms_outbox_next ON sms_outbox (next_attempt_at, gateway, priority) WHERE status = 'queued';
 CREATE INDEX sms_outbox_expiry ON sms_outbox (expires_at)
     WHERE status = 'queued' AND expires_at IS NOT NULL;
 -- Ids made here (sgw-...) are unique by construction and would cost a random write each.

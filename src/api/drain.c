@@ -4,8 +4,13 @@
  */
 #include "postgres.h"
 
+#include <errno.h>
+#include <signal.h>
+
 #include "access/xlog.h"
 #include "api/args.h"
+#include "base/clock.h"
+#include "base/compat.h"
 #include "base/wait_event.h"
 #include "db/home.h"
 #include "db/scope.h"
@@ -15,7 +20,11 @@
 #include "miscadmin.h"
 #include "outbox/claim.h"
 #include "pgstat.h"
+#include "replication/syncrep.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(sms_wait);
@@ -52,6 +61,104 @@ sms_wait(PG_FUNCTION_ARGS)
 }
 
 /* ------------------------------------------------------------------------
+ * What may end a call before its time
+ * ------------------------------------------------------------------------ */
+
+/* libpq/libpq.h has it, which wants headers of GSSAPI that need not be there. */
+extern bool pq_check_connection(void);
+
+#define ONE_SIGNAL 300.0 /* ms within which a second SIGINT is the same one */
+
+/* Of the call under way: has it been told to end? */
+static volatile sig_atomic_t told;       /* by a query cancel or a time-out */
+static volatile sig_atomic_t told_again; /* … at once */
+static double told_at;                   /* of on_cancel() alone */
+static int look_interval;                /* ms between looks for the client; 0: none */
+static double looked_at;
+static bool client_gone;
+
+/*
+ * A query cancel: what is under way comes to its end, and is recorded, before the call ends with the cancel's
+ * error; a second one ends it at once.  The postmaster and time-outs signal a process and then its process
+ * group, which is the same process.  Two others are what they always are: lock_timeout, which is a
+ * statement's own; and a cancel while a commit waits for a standby, which ends that wait and raises nothing.
+ */
+static void
+on_cancel(SIGNAL_ARGS)
+{
+	int save_errno = errno;
+	double now = now_ms();
+
+	if (get_timeout_indicator(LOCK_TIMEOUT, false))
+	{
+		StatementCancelHandler(postgres_signal_arg);
+		return;
+	}
+	if (!told)
+		told_at = now;
+	else if (now - told_at > ONE_SIGNAL)
+		told_again = true;
+	told = true;
+	if (told_again || MyProc->syncRepState == SYNC_REP_WAITING)
+		StatementCancelHandler(postgres_signal_arg);
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* Begins to take query cancels as on_cancel() does.  The caller puts back what was before. */
+static void
+take_cancels(struct sigaction *before)
+{
+	struct sigaction action = {.sa_handler = on_cancel, .sa_flags = SA_RESTART};
+
+	told = told_again = client_gone = false;
+	look_interval = MyProcPort != NULL ? client_connection_check_interval : 0;
+	looked_at = now_ms();
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGINT, &action, before);
+}
+
+/*
+ * Two timers would end the session at once: that of a transaction, which here is one in name only while the
+ * network is awaited; and that which looks for the client, as is_told_to_end() does.
+ */
+static void
+pin_timers(void)
+{
+	if (COMPAT_HAS_TRANSACTION_TIMEOUT)
+		sql_set("transaction_timeout", "0", GUC_ACTION_LOCAL);
+	if (look_interval > 0)
+		sql_set("client_connection_check_interval", "0", GUC_ACTION_LOCAL);
+}
+
+/* Nothing new is started, and what is under way comes to its end. */
+static bool
+is_told_to_end(void)
+{
+	double now = now_ms();
+
+	if (look_interval > 0 && !client_gone && now - looked_at >= look_interval)
+	{
+		looked_at = now;
+		client_gone = !pq_check_connection();
+	}
+	return told || client_gone;
+}
+
+/* Raises what the call was told, if anything: the error of a cancel, or the end of the session. */
+static void
+end_as_told(void)
+{
+	if (client_gone)
+		ClientConnectionLost = true;
+	if (told)
+		QueryCancelPending = true;
+	if (told || client_gone)
+		InterruptPending = true;
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* ------------------------------------------------------------------------
  * What the engine asks of a session
  * ------------------------------------------------------------------------ */
 
@@ -69,7 +176,15 @@ static void
 commit_session(Oid user, int security)
 {
 	SetUserIdAndSecContext(user, security);
+	/* Nothing is sent on the strength of this commit: it waits for no standby, of which nobody knows when it comes. */
+	if (told)
+		sql_set("synchronous_commit", "local", GUC_ACTION_LOCAL);
 	sql_commit();
+	/* A cancel may have been meant for that wait and come late, or have been used up by it. */
+	if (told)
+		QueryCancelPending = false;
+	if (told_again)
+		QueryCancelPending = InterruptPending = true;
 }
 
 /* The user is told; his session aborts the transaction. */
@@ -86,29 +201,33 @@ forget_error(void)
 	FlushErrorState();
 }
 
-static void
-end_nothing(void)
-{
-}
-
-/* Settings are reread between statements, and SIGTERM ends a session at once. */
+/* Settings are reread between statements; SIGTERM and a second cancel end a call at once. */
 static bool
 never(void)
 {
 	return false;
 }
 
+static bool
+stays(bool idle)
+{
+	(void) idle;
+	return false;
+}
+
 static const EngineHost session_host = {
 	.held_level = ERROR,
 	.ends_when_done = true,
+	.awaits_answers = true,
 	.waits_as = WAIT_DRAIN,
 	.begin = begin_nothing,
 	.commit = commit_session,
 	.failed = throw_failure,
 	.commit_failed = forget_error,
-	.ended = end_nothing,
+	.ended = pin_timers,
 	.reload = never,
-	.leaving = never,
+	.leaving = is_told_to_end,
+	.yields = stays,
 	.must_hurry = never,
 };
 
@@ -149,17 +268,23 @@ wait_for_turn(void)
 static void
 drain_session(void)
 {
+	struct sigaction before;
+
 	if (!wait_for_turn())
 		return;
+	take_cancels(&before);
 	PG_TRY();
 	{
+		pin_timers();
 		engine_run(&session_host);
 	}
 	PG_FINALLY();
 	{
+		sigaction(SIGINT, &before, NULL);
 		engine_unlock();
 	}
 	PG_END_TRY();
+	end_as_told();
 }
 
 /* sms_drain(): sends what is due, in transactions of its own, until nothing is due or on its way. */

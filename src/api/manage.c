@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "api/args.h"
+#include "db/home.h"
 #include "db/scope.h"
 #include "fmgr.h"
 #include "gateway/gateway.h"
@@ -95,7 +96,7 @@ sms_resume(PG_FUNCTION_ARGS)
 
 	require_gateway(gateway);
 	scope_enter(&scope);
-	done = pause_end(gateway, true);
+	done = pause_resume(gateway);
 	scope_leave(&scope);
 	wake_at_commit(WAKE_ONLY);
 	PG_RETURN_BOOL(done);

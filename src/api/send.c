@@ -64,15 +64,18 @@ prepare_now(Gateway *gateway, Draft *draft, Prepared *prepared)
 		prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
 }
 
-/* Keeps the hash of a one-time password that is about to be sent. */
-static void
+/* Keeps what is known of a one-time password that is about to be sent; returns its id. */
+static int64
 keep_otp(const Gateway *gateway, const Prepared *prepared)
 {
 	OwnerScope scope;
+	int64 id;
 
 	scope_enter(&scope);
-	otp_keep(gateway->name, prepared->phone, prepared->message.code, prepared->message.ttl);
+	id = otp_keep(gateway->name, gateway->name, prepared->phone, prepared->message.code,
+				  prepared->message.ttl);
 	scope_leave(&scope);
+	return id;
 }
 
 static Status
@@ -106,7 +109,7 @@ enum
 
 /* An sms_result; "desc" is its type. */
 static Datum
-result_datum(TupleDesc desc, const Gateway *gateway, const Message *message, const Answer *answer)
+result_datum(TupleDesc desc, const Gateway *gateway, const char *request_id, const Answer *answer)
 {
 	Datum values[RESULT_COLUMNS] = {0};
 	bool nulls[RESULT_COLUMNS] = {false};
@@ -123,7 +126,7 @@ result_datum(TupleDesc desc, const Gateway *gateway, const Message *message, con
 	write_text(&values[RESULT_MESSAGE], &nulls[RESULT_MESSAGE], answer->message);
 	values[RESULT_HTTP_STATUS] = Int32GetDatum(answer->http_status);
 	nulls[RESULT_HTTP_STATUS] = answer->http_status == 0;
-	write_text(&values[RESULT_REQUEST_ID], &nulls[RESULT_REQUEST_ID], message->request_id);
+	write_text(&values[RESULT_REQUEST_ID], &nulls[RESULT_REQUEST_ID], request_id);
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
@@ -133,23 +136,33 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 {
 	Gateway *gateway = exchange_gateway(gateway_name, draft->call);
 	Exchange exchange = {.gateway = gateway};
+	const char *request_id;
 	Prepared prepared;
 	TupleDesc desc;
 	bool may_have_gone;
+	int64 otp = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "the return type is not a row type");
 	prepare_now(gateway, draft, &prepared);
+	request_id = prepared.message.request_id;
+	if (request_id != NULL)
+		prepared.message.request_id =
+			request_id_on_wire(request_id, 0, GetUserNameFromId(GetUserId(), false), 0);
 	limits_take(gateway, &prepared.message, true);
-	if (draft->call == CALL_OTP && gateway->provider->otp_is_local)
-		keep_otp(gateway, &prepared);
+	if (draft->call == CALL_OTP)
+		otp = keep_otp(gateway, &prepared);
 	exchange.settings = prepared.settings;
 	exchange.message = &prepared.message;
+	limits_send();
 	exchange_run(&exchange);
 	may_have_gone =
 		exchange.answer.verdict == VERDICT_ACCEPTED || exchange.answer.verdict == VERDICT_UNCERTAIN;
-	limits_keep(may_have_gone);
-	return result_datum(BlessTupleDesc(desc), gateway, &prepared.message, &exchange.answer);
+	limits_sent(may_have_gone);
+	/* Nobody has got it, so nobody can be right but by guessing. */
+	if (otp != 0 && !may_have_gone)
+		otp_use_up(gateway->name, prepared.phone, otp);
+	return result_datum(BlessTupleDesc(desc), gateway, request_id, &exchange.answer);
 }
 
 Datum
@@ -229,6 +242,29 @@ sms_omni_send(PG_FUNCTION_ARGS)
 	return send_now(fcinfo, &draft, name_arg(fcinfo, 4));
 }
 
+/*
+ * Asks the provider whether a code that it made is right, through the gateway that sent it.  Returns the
+ * verdict; says in a warning why there is none.
+ */
+static Verdict
+ask_provider_for_otp(Gateway *gateway, const Otp *otp, Draft *draft)
+{
+	Prepared prepared;
+	Exchange exchange;
+
+	if (otp->id != 0 && strcmp(NameStr(otp->sent_by), gateway->name) != 0)
+		gateway = exchange_gateway(NameStr(otp->sent_by), CALL_CHECK_OTP);
+	prepare_now(gateway, draft, &prepared);
+	exchange = (Exchange){.gateway = gateway, .settings = prepared.settings, .message = &prepared.message};
+	exchange_run(&exchange);
+	if (exchange.answer.verdict != VERDICT_ACCEPTED && exchange.answer.verdict != VERDICT_PERMANENT)
+		ereport(WARNING,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("gateway \"%s\" did not say whether the one-time password is right", gateway->name),
+				 errdetail("%s", exchange_words(&exchange.answer))));
+	return exchange.answer.verdict;
+}
+
 Datum
 sms_check_otp(PG_FUNCTION_ARGS)
 {
@@ -238,25 +274,35 @@ sms_check_otp(PG_FUNCTION_ARGS)
 		.code = text_arg(fcinfo, 1),
 	};
 	Prepared prepared;
-	Exchange exchange;
 	Gateway *gateway;
+	Verdict verdict;
+	Otp otp;
+	bool right;
+	bool counts;
 
 	if (draft.code == NULL || draft.code[0] == '\0' || strlen(draft.code) > 20)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a one-time password to check has 1 to 20 characters")));
 	gateway = exchange_gateway(name_arg(fcinfo, 2), CALL_CHECK_OTP);
 	prepare_now(gateway, &draft, &prepared);
-	if (gateway->provider->otp_is_local)
-		PG_RETURN_BOOL(otp_check(gateway->name, prepared.phone, draft.code));
-	exchange = (Exchange){.gateway = gateway, .settings = prepared.settings, .message = &prepared.message};
-	exchange_run(&exchange);
-	if (exchange.answer.verdict == VERDICT_ACCEPTED)
-		PG_RETURN_BOOL(true);
-	if (exchange.answer.verdict == VERDICT_PERMANENT)
+	otp_find(gateway->name, prepared.phone, &otp);
+	if (otp.id != 0 ? otp.here : gateway->provider->otp_is_local)
+	{
+		right = otp_is_right(&otp, gateway->name, prepared.phone, draft.code);
+		PG_RETURN_BOOL(otp_try(gateway, prepared.phone, &otp, right) && right &&
+					   otp_use_up(gateway->name, prepared.phone, otp.id));
+	}
+
+	/* Counted before it is known, or many could guess at once.  Asked also where there is none to be right. */
+	counts = otp_try(gateway, prepared.phone, &otp, false);
+	if (otp.live && !counts)
 		PG_RETURN_BOOL(false);
-	ereport(WARNING,
-			(errcode(ERRCODE_FDW_ERROR),
-			 errmsg("gateway \"%s\" did not say whether the one-time password is right", gateway->name),
-			 errdetail("%s", exchange_words(&exchange.answer))));
-	PG_RETURN_NULL();
+	verdict = ask_provider_for_otp(gateway, &otp, &draft);
+	if (verdict != VERDICT_ACCEPTED && verdict != VERDICT_PERMANENT)
+	{
+		otp_take_back_try(gateway, prepared.phone, &otp);
+		PG_RETURN_NULL();
+	}
+	PG_RETURN_BOOL(counts && verdict == VERDICT_ACCEPTED &&
+				   otp_use_up(gateway->name, prepared.phone, otp.id));
 }

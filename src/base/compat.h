@@ -6,13 +6,20 @@
 #ifndef SMS_COMPAT_H
 #define SMS_COMPAT_H
 
+#include "access/heapam.h"
+#include "access/heapam_xlog.h"
+#include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/bufmgr.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -117,5 +124,86 @@ compat_owns_database(Oid database, Oid role)
 #else
 #define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0, true)
 #endif
+
+/* Has this transaction a table of this database locked in a mode?  17 can ask for stronger ones, too. */
+static inline bool
+compat_holds_relation(Oid relation, LOCKMODE mode)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relation);
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(&tag, mode, true);
+#else
+	return LockHeldByMe(&tag, mode);
+#endif
+}
+
+/* Enters a row into its table's indexes, as an INSERT does.  16 brought another argument. */
+#if PG_VERSION_NUM >= 160000
+#define compat_insert_index_entries(target, slot, estate)                                                    \
+	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false)
+#else
+#define compat_insert_index_entries(target, slot, estate)                                                    \
+	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL)
+#endif
+
+/* How a row is frozen.  16 gave that another name. */
+#if PG_VERSION_NUM >= 160000
+typedef HeapTupleFreeze CompatFreeze;
+#else
+typedef xl_heap_freeze_tuple CompatFreeze;
+#endif
+
+/*
+ * Freezes a row that this transaction has inserted, with the WAL record that VACUUM writes: it stays
+ * whatever becomes of the transaction.  The caller has the buffer locked exclusively.  Nobody on a standby can
+ * have a conflict with that.
+ */
+static inline void
+compat_freeze_row(Relation table, Buffer buffer, OffsetNumber offset)
+{
+	HeapTupleHeader row =
+		(HeapTupleHeader) PageGetItem(BufferGetPage(buffer), PageGetItemId(BufferGetPage(buffer), offset));
+	CompatFreeze frozen = {
+		.xmax = InvalidTransactionId,
+		.t_infomask2 = row->t_infomask2,
+		.t_infomask = row->t_infomask | HEAP_XMIN_FROZEN | HEAP_XMAX_INVALID,
+		.offset = offset,
+	};
+
+#if PG_VERSION_NUM >= 170000
+	START_CRIT_SECTION();
+	heap_freeze_prepared_tuples(buffer, &frozen, 1);
+	MarkBufferDirty(buffer);
+	if (RelationNeedsWAL(table))
+		log_heap_prune_and_freeze(table, buffer, InvalidTransactionId, false, PRUNE_VACUUM_SCAN, &frozen, 1,
+								  NULL, 0, NULL, 0, NULL, 0);
+	END_CRIT_SECTION();
+#elif PG_VERSION_NUM >= 160000
+	heap_freeze_execute_prepared(table, buffer, InvalidTransactionId, &frozen, 1);
+#else
+	START_CRIT_SECTION();
+	heap_execute_freeze_tuple(row, &frozen);
+	MarkBufferDirty(buffer);
+	if (RelationNeedsWAL(table))
+		PageSetLSN(BufferGetPage(buffer),
+				   log_heap_freeze(table, buffer, table->rd_rel->relfrozenxid, &frozen, 1));
+	END_CRIT_SECTION();
+#endif
+}
+
+/* The process of a virtual transaction; 0: it has none, or is over. */
+static inline int
+compat_pid_of(VirtualTransactionId transaction)
+{
+#if PG_VERSION_NUM >= 170000
+	PGPROC *proc = ProcNumberGetProc(transaction.procNumber);
+#else
+	PGPROC *proc = BackendIdGetProc(transaction.backendId);
+#endif
+
+	return proc != NULL ? proc->pid : 0;
+}
 
 #endif /* SMS_COMPAT_H */

@@ -13,6 +13,7 @@
 #include "base/extension.h"
 #include "base/settings.h"
 #include "db/home.h"
+#include "db/place.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -20,26 +21,34 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 typedef enum HomeState
 {
 	HOME_UNKNOWN,
 	HOME_OURS,
-	HOME_COPY,
+	HOME_COPY,      /* of another cluster's or database's, by a dump or a template */
+	HOME_ELSEWHERE, /* the files are a copy */
+	HOME_RESTORED,  /* the files are a backup's */
 } HomeState;
 
 /*
- * Which database this is, as home_is_ours() last found it: good until the identity table changes.
- * What follows "state" is set once that is known.
+ * Which database this is, as home_is_ours() last found it: good until the identity table changes, if it is
+ * "settled".  What follows "state" is set once that is known.
  */
 static struct
 {
 	HomeState state;
+	bool settled;
 	Oid table;  /* sms_gateway_identity */
 	Oid schema; /* of the extension */
 	int64 origin;
 	uint8 secret[HOME_SECRET_SIZE];
-	bool watching; /* the callback is registered, for this process's life */
+	HomeState own;  /* what the row of this database alone says */
+	bool unwritten; /* ours, and the row does not say where we are */
+	bool marked;    /* the row says that it is held */
+	char why[256];  /* it is elsewhere */
+	bool watching;  /* the callback is registered, for this process's life */
 } home;
 
 /*
@@ -83,15 +92,25 @@ on_identity_change(Datum arg, Oid relation)
 		home.state = HOME_UNKNOWN;
 }
 
-/* A column of an identity row, by its name; all are NOT NULL. */
+/* A column of an identity row, by its name; false if it is NULL, or the table is one of 0.1.0 and has none. */
+static bool
+optional_column(Relation table, HeapTuple tuple, const char *name, Datum *value)
+{
+	AttrNumber number = get_attnum(RelationGetRelid(table), name);
+	bool isnull = true;
+
+	if (number != InvalidAttrNumber)
+		*value = heap_getattr(tuple, number, RelationGetDescr(table), &isnull);
+	return !isnull;
+}
+
+/* The same of a column that is NOT NULL. */
 static Datum
 identity_column(Relation table, HeapTuple tuple, const char *name)
 {
-	bool isnull;
-	Datum value =
-		heap_getattr(tuple, get_attnum(RelationGetRelid(table), name), RelationGetDescr(table), &isnull);
+	Datum value;
 
-	if (isnull)
+	if (!optional_column(table, tuple, name, &value))
 		elog(ERROR, "column %s of sms_gateway_identity is null", name);
 	return value;
 }
@@ -113,7 +132,82 @@ take_identity(Relation table, HeapTuple tuple)
 	return true;
 }
 
-/* Is there a row of this database in the identity table, and no other?  As of now. */
+/* The place that an identity row names. */
+static Place
+recorded_place(Relation table, HeapTuple tuple)
+{
+	Place place = {.citus_group = PLACE_NO_GROUP};
+	Datum value;
+
+	if (optional_column(table, tuple, "timeline", &value))
+		place.timeline = (uint32) DatumGetInt64(value);
+	if (optional_column(table, tuple, "place", &value))
+		place.name = TextDatumGetCString(value);
+	if (optional_column(table, tuple, "machine", &value))
+		place.machine = DatumGetInt64(value);
+	if (optional_column(table, tuple, "filesystem", &value))
+		place.filesystem = DatumGetInt64(value);
+	if (optional_column(table, tuple, "directory", &value))
+		place.directory = TextDatumGetCString(value);
+	if (optional_column(table, tuple, "file", &value))
+		place.file = DatumGetInt64(value);
+	if (optional_column(table, tuple, "born", &value))
+		place.born = DatumGetTimestampTz(value);
+	if (optional_column(table, tuple, "citus_group", &value))
+		place.citus_group = DatumGetInt32(value);
+	return place;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return strcmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
+}
+
+static bool
+same_row(const Place *a, const Place *b)
+{
+	return a->timeline == b->timeline && a->machine == b->machine && a->filesystem == b->filesystem &&
+		   a->file == b->file && a->born == b->born && a->citus_group == b->citus_group &&
+		   same_text(a->name, b->name) && same_text(a->directory, b->directory);
+}
+
+/*
+ * Is this server where the identity row of this database says that its outbox is?  On the same timeline it has to be
+ * the same place.  Another timeline is that of a promoted standby, whose place is another one by nature,
+ * unless its primary was held as a copy itself; or of a restored backup.  A row without a timeline is of 0.1.0,
+ * and nobody can know.
+ */
+static HomeState
+judge_place(Relation table, HeapTuple tuple)
+{
+	Place was = recorded_place(table, tuple);
+	Place is = place_here();
+	Datum marked;
+	char *why;
+
+	home.marked = optional_column(table, tuple, "held", &marked) && DatumGetBool(marked);
+	home.why[0] = '\0';
+	if (was.timeline != 0 && was.timeline != is.timeline)
+	{
+		if (!place_was_promoted(was.timeline))
+			return HOME_RESTORED;
+		why = home.marked ? "It is a standby of a server that was held itself."
+						  : place_difference(&(Place){.citus_group = was.citus_group}, &is);
+	}
+	else
+		why = was.timeline != 0 ? place_difference(&was, &is) : NULL;
+	if (why != NULL)
+	{
+		strlcpy(home.why, why, sizeof(home.why));
+		return HOME_ELSEWHERE;
+	}
+	home.unwritten = get_attnum(RelationGetRelid(table), "held") != InvalidAttrNumber &&
+					 (home.marked || !same_row(&was, &is));
+	return HOME_OURS;
+}
+
+/* Is there a row of this database in the identity table, of this place, and no other?  As of now. */
 static HomeState
 read_identities(void)
 {
@@ -121,25 +215,26 @@ read_identities(void)
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple tuple;
-	bool own = false;
 	bool foreign = false;
 
+	home.own = HOME_UNKNOWN;
+	home.unwritten = false;
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		if (take_identity(table, tuple))
-			own = true;
-		else
+		if (!take_identity(table, tuple))
 			foreign = true;
+		else
+			home.own = home.settled ? judge_place(table, tuple) : HOME_OURS; /* a standby is where it likes */
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(table, AccessShareLock);
-	return own && !foreign ? HOME_OURS : HOME_COPY;
+	return foreign || home.own == HOME_UNKNOWN ? HOME_COPY : home.own;
 }
 
 /*
  * Is this the database that its outbox belongs to?  It is, if the identity
- * table names this cluster and database, and names nothing else: a restored dump
+ * table names this cluster, database and place, and names nothing else: a restored dump
  * adds the row of the database it came from, a TEMPLATE copy has only that.
  * False also where the extension is not.  Takes no lock that outlives the call.
  */
@@ -154,9 +249,12 @@ home_is_ours(void)
 		CacheRegisterRelcacheCallback(on_identity_change, (Datum) 0);
 		home.watching = true;
 	}
-	if (home.state == HOME_UNKNOWN)
+	if (home.state == HOME_UNKNOWN || !home.settled || home.state != HOME_OURS)
 	{
 		HomeState found;
+
+		home.state = HOME_UNKNOWN;
+		home.settled = !RecoveryInProgress();
 
 		home.table = home_find_extension(&extension, &schema, NULL)
 						 ? get_relname_relid("sms_gateway_identity", schema)
@@ -175,6 +273,72 @@ void
 home_forget(void)
 {
 	home.state = HOME_UNKNOWN;
+}
+
+/* Did home_is_ours() find that the row of this database, which is at home, does not say yet where?  Reads nothing. */
+bool
+home_is_unwritten(void)
+{
+	return home.state == HOME_OURS && home.unwritten;
+}
+
+/* Is this database at home by all but its place, by which it is a copy; and does its row not say so yet, if "unmarked"? */
+bool
+home_is_moved(bool unmarked)
+{
+	home_is_ours();
+	return home.state != HOME_UNKNOWN && (home.own == HOME_ELSEWHERE || home.own == HOME_RESTORED) &&
+		   !(unmarked && home.marked);
+}
+
+/* Why this database, which is not ours, is a copy: a sentence. */
+static const char *
+copy_detail(void)
+{
+	if (home.state == HOME_ELSEWHERE)
+		return home.why;
+	if (home.state == HOME_RESTORED)
+		return "The server was restored from a backup, not promoted: the original may have sent its messages "
+			   "since.";
+	return "The outbox came from another cluster or database, with a dump or a template.";
+}
+
+/* What may be done about that. */
+static const char *
+copy_hint(void)
+{
+	if (home.state == HOME_ELSEWHERE)
+		return "If this database takes the place of the original, call sms_adopt_outbox(). If it is the "
+			   "original, "
+			   "and its place moves, see sms_gateway.place.";
+	return "If this database takes the place of the original, call sms_adopt_outbox().";
+}
+
+/* Says at a level that this database, which is not ours, is held: as a warning when its place is new to it. */
+void
+home_complain(int elevel)
+{
+	ereport(home_is_moved(true) ? Max(elevel, WARNING) : elevel,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 home.state == HOME_COPY
+				 ? errmsg("the outbox of this database belongs to another one: nothing is sent")
+				 : errmsg("the outbox of this database belongs to another server: nothing is sent"),
+			 errdetail_internal("%s", copy_detail()), errhint("%s", copy_hint())));
+}
+
+/* Why nothing is sent from this database, in words for a view; NULL if nothing holds it. */
+const char *
+home_held(void)
+{
+	if (RecoveryInProgress())
+		return "a standby sends no messages";
+	if (!guc_enabled)
+		return "sms_gateway.enabled is off";
+	if (home_is_ours())
+		return NULL;
+	if (home.state == HOME_UNKNOWN || home.state == HOME_COPY)
+		return "this database is a copy; see sms_adopt_outbox";
+	return psprintf("this server is a copy; see sms_adopt_outbox. %s", copy_detail());
 }
 
 /* The origin of rows that are made here; 0 where no identity names this database. */
@@ -223,9 +387,7 @@ home_require(void)
 						errmsg("sending messages is switched off"),
 						errhint("It is switched on with sms_gateway.enabled.")));
 	if (!home_is_ours())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this database is a copy, and copies send no messages"),
-				 errdetail("The outbox belongs to another cluster or database."),
-				 errhint("If this database takes the place of the original, call sms_adopt_outbox().")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("this database is a copy, and copies send no messages"),
+						errdetail_internal("%s", copy_detail()), errhint("%s", copy_hint())));
 }

@@ -12,6 +12,10 @@
 extern bool home_is_ours(void);
 extern void home_require(void);
 extern void home_forget(void);
+extern bool home_is_unwritten(void);
+extern bool home_is_moved(bool unmarked);
+extern void home_complain(int elevel);
+extern const char *home_held(void);
 extern int64 home_origin(void);
 extern const uint8 *home_secret(void);
 extern Oid home_relation(const char *name);

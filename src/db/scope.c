@@ -27,7 +27,8 @@ static void
 pin_planner(GucAction action)
 {
 	static const char *const off[] = {
-		"enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_hashjoin", "enable_mergejoin", "jit",
+		"enable_seqscan",  "enable_bitmapscan", "enable_sort", "enable_incremental_sort",
+		"enable_hashjoin", "enable_mergejoin",  "jit",
 	};
 
 	for (int i = 0; i < (int) lengthof(off); i++)
@@ -89,11 +90,7 @@ scope_enter_worker(int elevel)
 	home_forget(); /* a dump may be loaded while we run: that adds a row, and invalidates nothing */
 	if (!home_is_ours())
 	{
-		ereport(elevel,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the outbox of this database belongs to another one: nothing is sent"),
-				 errdetail("It came with a dump, or with CREATE DATABASE from a template."),
-				 errhint("If this database takes the place of the original, call sms_adopt_outbox().")));
+		home_complain(elevel);
 		return OUTBOX_HELD;
 	}
 	sql_forget_plans(extension, schema);

@@ -325,55 +325,6 @@ sql_run_firing(Statement *statement, const Datum *values, const SqlRows *rows, O
 	return changed;
 }
 
-/*
- * Was it this process that was told to stop what it does?  An error of the same SQLSTATE that
- * somebody's code raised, as dblink passes on what it is told, is not that.
- */
-static bool
-is_interrupt(const ErrorData *error)
-{
-	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != NULL &&
-		   strcmp(error->funcname, "ProcessInterrupts") == 0;
-}
-
-/*
- * Does some work in a subtransaction.  Returns NULL if it succeeded, else its error, which has undone it
- * and is the caller's to FreeErrorData(), before the transaction ends.  Raises only that this process
- * is interrupted.
- */
-ErrorData *
-sql_try(void (*work)(void *), void *arg)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	/* A statement that fails leaves its executor behind. */
-	MemoryContext context = AllocSetContextCreate(caller, "sms_gateway statement", ALLOCSET_DEFAULT_SIZES);
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		work(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		/* A copy that is thrown again is pointed to until it is reported: no context of ours lives as long. */
-		MemoryContextSwitchTo(TopTransactionContext);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (is_interrupt(error))
-			ReThrowError(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(context);
-	CurrentResourceOwner = owner;
-	return error;
-}
-
 /* Ids as an array, which a statement takes. */
 Datum
 sql_id_array(const Datum *ids, int n)

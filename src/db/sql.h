@@ -31,7 +31,7 @@
 #include "utils/reltrigger.h"
 #include "utils/tuplestore.h"
 
-#define SQL_MAX_ARGS 8
+#define SQL_MAX_ARGS 10
 
 typedef struct Statement
 {
@@ -85,7 +85,8 @@ extern bool sql_any(Statement *statement, const Datum *values);
 extern TimestampTz sql_find_time(Statement *statement, const Datum *values);
 extern bool sql_fires_on_update(const TriggerDesc *triggers);
 extern int64 sql_run_firing(Statement *statement, const Datum *values, const SqlRows *rows, Oid role);
-extern ErrorData *sql_try(void (*work)(void *), void *arg);
+extern ErrorData *sql_try(void (*work)(void *), void *arg, double limit);
+extern bool sql_is_late(const ErrorData *error);
 extern Datum sql_id_array(const Datum *ids, int n);
 
 /* Rows that statements are given */

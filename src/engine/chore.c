@@ -15,24 +15,31 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "commands/dbcommands.h"
+#include "db/home.h"
 #include "db/sql.h"
 #include "engine/chore.h"
+#include "engine/hurry.h"
 #include "engine/lanes.h"
+#include "engine/locked.h"
 #include "engine/orphans.h"
+#include "engine/pauses.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
 #include "outbox/event.h"
+#include "outbox/identity.h"
 #include "outbox/report.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define LOCK_WAIT      "20ms"    /* for what cannot skip a lock: so long all sending stands still */
+#define LOCK_WAIT      "20ms" /* for what cannot skip a lock: so long all sending stands still */
+#define DELETE_TIME    200.0 /* ms that a page may take to be deleted: users have foreign keys and triggers */
 #define WAIT_FIRST     1000.0    /* ms until a chore that failed is tried again … */
-#define WAIT_MAX       60000.0   /* … doubling up to this */
+#define WAIT_MAX       300000.0  /* … doubling up to this */
 #define WARN_AGAIN     3600000.0 /* ms until the same cause is told again */
+#define REST_FIRST     10000.0   /* ms between looks at what could not be deleted, doubling up to WAIT_MAX */
 #define HELD_FIRST     250.0     /* ms until a message in doubt that somebody holds is tried again … */
 #define HELD_MAX       5000.0    /* … doubling up to this */
 #define EVENTS_AT_ONCE 500
@@ -46,6 +53,7 @@ typedef struct Chore
 	double period;    /* ms between two runs that nothing calls for */
 	double shortest;  /* ms between two runs that something calls for */
 	bool always;      /* also while sending is switched off, or this process is to end */
+	double limit;     /* ms that its work may take; 0: it sees to that itself */
 	/* Its work, inside the transaction; may set next_at and wanted for the next. */
 	void (*work)(Engine *engine, ChoreState *state);
 	void (*committed)(Engine *engine, ChoreState *state); /* after its commit; or NULL */
@@ -106,12 +114,21 @@ settle_again(Engine *engine, ChoreState *state)
 }
 
 static void
+write_place(Engine *engine, ChoreState *state)
+{
+	(void) engine;
+	(void) state;
+	if (home_is_unwritten())
+		identity_write_place();
+}
+
+static void
 write_pause(Engine *engine, ChoreState *state)
 {
 	(void) state;
-	engine->pause_written = queue_with_news(engine, engine->pause_written);
+	engine->pause_written = pauses_with_news(engine, engine->pause_written);
 	if (engine->pause_written != NULL)
-		queue_write_pause(engine->pause_written);
+		pauses_write(engine->pause_written);
 }
 
 static void
@@ -119,7 +136,7 @@ pause_was_written(Engine *engine, ChoreState *state)
 {
 	(void) state;
 	if (engine->pause_written != NULL)
-		queue_pause_written(engine->pause_written);
+		pauses_written(engine->pause_written);
 }
 
 static void
@@ -171,9 +188,10 @@ expire(Engine *engine, ChoreState *state)
 static void
 match_reports(Engine *engine, ChoreState *state)
 {
-	(void) state;
-	report_match(engine->reports_for_answers);
-	engine->reports_for_answers = false;
+	if (report_match(engine->reports_for_answers))
+		state->wanted = true;
+	else
+		engine->reports_for_answers = false;
 }
 
 static void
@@ -181,6 +199,15 @@ match_reports_again(Engine *engine, ChoreState *state)
 {
 	engine->reports_for_answers = true;
 	state->wanted = true;
+}
+
+/* All is looked through: what was passed over is looked for again, but less and less often. */
+static void
+rest_after_pass(Retention *retention, ChoreState *state)
+{
+	retention->rest = retention->skipped ? Min(Max(retention->rest * 2, REST_FIRST), WAIT_MAX) : 0;
+	retention->skipped = false;
+	state->next_at = now_ms() + retention->rest;
 }
 
 static void
@@ -192,27 +219,41 @@ delete_old(Engine *engine, ChoreState *state)
 	if (guc_retention == 0)
 		return;
 	if (retention->page == 0)
-		*retention = (Retention){.page = RETENTION_PAGE, .after = {DT_NOBEGIN, 0}};
+		*retention = (Retention){.page = RETENTION_PAGE, .after = {.ended_at = DT_NOBEGIN}};
 	retention->tried = retention->after;
 	if (cleanup_purge(GetCurrentTimestamp() - guc_retention * USECS_PER_SEC, retention->page,
 					  &retention->after, &retention->tried))
 		go_on(engine, state, began);
-	retention->page = Min(retention->page * 2, RETENTION_PAGE);
+	else
+		rest_after_pass(retention, state);
+	if (now_ms() - began < DELETE_TIME / 4)
+		retention->page = Min(retention->page * 2, RETENTION_PAGE);
+	retention->late = 0;
 }
 
-/* What cannot be deleted is searched for in smaller and smaller pages, and passed over. */
+/*
+ * What cannot be deleted is searched for in smaller and smaller pages, and passed over.  Where each takes too
+ * long, those that follow are tried more and more seldom.
+ */
 static void
 delete_fewer(Engine *engine, ChoreState *state)
 {
 	Retention *retention = &engine->retention;
+	double took = now_ms() - state->began;
+	double wait = Max(took * BUSY_SHARE, 20);
 
 	if (retention->tried.id == retention->after.id)
 		return;
 	if (retention->page > 1)
 		retention->page /= 2;
 	else
+	{
 		retention->after = retention->tried;
-	state->next_at = now_ms() + 20;
+		retention->skipped = true;
+		if (took >= DELETE_TIME / 2)
+			wait *= 1 << Min(retention->late++, 16);
+	}
+	state->next_at = now_ms() + Min(wait, WAIT_MAX);
 	state->wanted = true;
 }
 
@@ -244,17 +285,21 @@ delete_old_counters(Engine *engine, ChoreState *state)
 }
 
 static const Chore chores[CHORE_COUNT] = {
-	[CHORE_ORPHANS] = {"settle messages that were being sent", HUGE_VAL, 0, true, settle_orphans, settled,
+	[CHORE_ORPHANS] = {"settle messages that were being sent", HUGE_VAL, 0, true, 0, settle_orphans, settled,
 					   settle_again},
-	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, write_pause, pause_was_written, NULL},
-	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, tell_events, events_were_told, NULL},
-	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, poll, polled, poll_failed},
-	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, expire, NULL, NULL},
-	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, match_reports, NULL, match_reports_again},
-	[CHORE_RETENTION] = {"delete old messages", 10000, 0, false, delete_old, NULL, delete_fewer},
-	[CHORE_OLD_REPORTS] = {"delete old delivery reports", 60000, 0, false, delete_old_reports, NULL, NULL},
-	[CHORE_OLD_CODES] = {"delete old one-time passwords", 60000, 0, false, delete_old_codes, NULL, NULL},
-	[CHORE_OLD_COUNTERS] = {"delete old counters", 60000, 0, false, delete_old_counters, NULL, NULL},
+	[CHORE_PLACE] = {"write down where this server runs", HUGE_VAL, 0, true, 0, write_place, NULL, NULL},
+	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, 0, write_pause, pause_was_written, NULL},
+	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, 0, tell_events, events_were_told, NULL},
+	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, 0, poll, polled, poll_failed},
+	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, 0, hurry_work,
+					 hurry_committed, NULL},
+	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, 0, expire, NULL, NULL},
+	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, 0, match_reports, NULL,
+					   match_reports_again},
+	[CHORE_RETENTION] = {"delete old messages", 10000, 0, false, DELETE_TIME, delete_old, NULL, delete_fewer},
+	[CHORE_OLD_REPORTS] = {"delete old delivery reports", 60000, 0, false, 0, delete_old_reports, NULL, NULL},
+	[CHORE_OLD_CODES] = {"delete old one-time passwords", 60000, 0, false, 0, delete_old_codes, NULL, NULL},
+	[CHORE_OLD_COUNTERS] = {"delete old counters", 60000, 0, false, 0, delete_old_counters, NULL, NULL},
 };
 
 /* ------------------------------------------------------------------------
@@ -322,7 +367,7 @@ work_inside(Run *run)
 
 	strlcpy(run->database, database != NULL ? database : "", sizeof(run->database));
 	sql_set("lock_timeout", LOCK_WAIT, GUC_ACTION_LOCAL);
-	error = sql_try(work, run);
+	error = sql_try(work, run, run->chore->limit);
 	if (error == NULL)
 		return true;
 	warn(run, error);
@@ -360,6 +405,7 @@ transact_chore(Run *run)
 		bool done = false;
 
 		PushActiveSnapshot(GetTransactionSnapshot());
+		locked_check(engine);
 		if (scope_enter_worker(host->held_level) == OUTBOX_READY)
 		{
 			MemoryContextSwitchTo(engine->scratch);
@@ -383,7 +429,7 @@ transact_chore(Run *run)
 		if (committing)
 			take_commit_error(run);
 		else
-			host->failed();
+			locked_take_error(engine);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(engine->scratch);
@@ -421,10 +467,14 @@ is_called_for(const Engine *engine, int id)
 {
 	switch (id)
 	{
+		case CHORE_PLACE:
+			return home_is_unwritten();
 		case CHORE_PAUSES:
-			return queue_with_news(engine, NULL) != NULL;
+			return pauses_with_news(engine, NULL) != NULL;
 		case CHORE_EVENTS:
 			return event_count() > 0;
+		case CHORE_HURRY:
+			return hurry_called_for(engine);
 		default:
 			return engine->chores[id].wanted || !engine->chores[id].ran;
 	}

@@ -32,6 +32,7 @@
 #include "engine/send.h"
 #include "fmgr.h"
 #include "outbox/event.h"
+#include "outbox/notefile.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
@@ -42,7 +43,8 @@
 PG_FUNCTION_INFO_V1(sms_gateway_claimed);
 
 #define ENGINE_LOCK_KEY 0x736D7367 /* "smsg" */
-#define LEAVE_WITHIN    4500.0     /* ms for requests under way when the server goes down */
+#define WORTH_LEAVING   200.0      /* ms with nothing to do for which another database may have the process */
+#define LEAVE_WITHIN    4500.0     /* ms for what is under way when the host is told to end */
 
 /*
  * The engine that runs in this process, or NULL.  All that the engine does itself is told
@@ -91,7 +93,9 @@ engine_unlock(void)
 static void
 reserve_slots(Engine *engine)
 {
-	engine->slots = Min(guc_max_in_flight, http_reserve(guc_max_in_flight));
+	int spare = queue_spare_slots(guc_max_in_flight);
+
+	engine->slots = Max(http_reserve(guc_max_in_flight + spare) - spare, 1);
 	engine->slots_again_at = 0;
 }
 
@@ -108,7 +112,8 @@ notice_news(Engine *engine, double now)
 		lane_look_back(engine, DT_NOBEGIN);
 		engine->full_look = true;
 		engine->pauses_stale = true;
-		engine->look_at = now + SAFETY_POLL;
+		engine->look_wait = Min(engine->look_wait * 2, SAFETY_POLL_MAX);
+		engine->look_at = now + engine->look_wait;
 	}
 	if (engine->slots_again_at != 0 && now >= engine->slots_again_at)
 		reserve_slots(engine);
@@ -117,6 +122,21 @@ notice_news(Engine *engine, double now)
 		engine->look = true;
 		reserve_slots(engine);
 	}
+}
+
+/*
+ * Takes note of it when the host is told to end: from then on nothing is started.  Where requests may take
+ * as long as they have, the time within which all ends counts from the last answer.
+ */
+static bool
+note_leaving(Engine *engine)
+{
+	if (!engine->host->leaving())
+		return false;
+	if (engine->leave_at == 0 || (engine->host->awaits_answers && engine->in_flight > 0))
+		engine->leave_at = now_ms() + LEAVE_WITHIN;
+	engine->leaving = true;
+	return true;
 }
 
 /* A turn of the loop: takes what has come in, sends what may go, makes a round if that has work, and does a chore. */
@@ -136,6 +156,10 @@ turn(Engine *engine)
 		poll_turn(engine, engine->nready > 0);
 	now = now_ms();
 	worked = round_needed(engine, now, GetCurrentTimestamp());
+	if (worked && engine->spaced)
+		http_wait(
+			0, wait_event(engine->host->waits_as)); /* after the round it would go together with the next */
+	engine->spaced = false;
 	if (worked)
 		round_run(engine);
 	if (!chore_run_due(engine) && !worked)
@@ -149,7 +173,18 @@ turn(Engine *engine)
 		InterruptPending = true; /* the postmaster's death sets only the other */
 		CHECK_FOR_INTERRUPTS();
 	}
+	note_leaving(engine);
 	send_start_ready(engine);
+}
+
+/* Milliseconds until messages, questions or chores have something to do; infinite if that is not known. */
+static double
+time_to_work(const Engine *engine, double now, TimestampTz wall)
+{
+	double wait = chore_time_to_wait(engine, now, wall);
+
+	wait = Min(wait, queue_time_to_wait(engine, now));
+	return Min(wait, lane_time_to_wait(engine, now, wall));
 }
 
 /* Milliseconds that the engine may wait for the network or its latch. */
@@ -164,9 +199,7 @@ time_to_wait(const Engine *engine, double now, TimestampTz wall)
 		return engine->noutcomes > 0 ? (long) ceil(Max(outcome_record_time(engine) - now, 0)) : 100;
 	if (engine->noutcomes > 0)
 		wait = Min(wait, outcome_record_time(engine) - now);
-	wait = Min(wait, chore_time_to_wait(engine, now, wall));
-	wait = Min(wait, queue_time_to_wait(engine, now));
-	wait = Min(wait, lane_time_to_wait(engine, wall));
+	wait = Min(wait, time_to_work(engine, now, wall));
 	if (engine->retry_at > now)
 		wait = Max(wait, 0) < 1 ? Min(engine->retry_at - now, 50) : Min(wait, engine->retry_at - now);
 	return (long) ceil(Max(wait, 0));
@@ -189,33 +222,46 @@ wait_for_work(Engine *engine)
 static bool
 nothing_left(Engine *engine)
 {
-	if (guc_enabled && !poll_idle(engine, GetCurrentTimestamp()) && engine->chores[CHORE_POLLS].wait == 0)
-		return false;
 	if (engine->noutcomes > 0 || engine->nheld > 0 || engine->in_flight > 0 || engine->nready > 0 ||
 		!engine->started || engine->look)
+		return false;
+	if (guc_enabled && !poll_idle(engine, GetCurrentTimestamp()) && engine->chores[CHORE_POLLS].wait == 0)
 		return false;
 	return chore_idle(engine) && (!guc_enabled || lane_all_drained(engine));
 }
 
 /*
- * Was this process told to end, and has nothing under way any more, or no more time
+ * Was the host told to end, and has nothing under way any more, or no more time
  * for it?  What is under way then is settled by the next engine.
  */
 static bool
 may_leave(Engine *engine)
 {
-	double now = now_ms();
-
-	if (!engine->host->leaving())
+	if (!note_leaving(engine))
 		return false;
-	if (!engine->leaving)
-	{
-		engine->leaving = true;
-		engine->leave_at = now + LEAVE_WITHIN;
-	}
-	return engine->host->must_hurry() || now >= engine->leave_at || !engine->started ||
+	return engine->host->must_hurry() || now_ms() >= engine->leave_at || !engine->started ||
 		   (engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0 && engine->nheld == 0 &&
 			chore_idle(engine));
+}
+
+/*
+ * Does the host end?  It yields its process only when nothing is under way: all answers have come, and
+ * are recorded.  An answer whose row somebody holds may take long, and meanwhile messages go.
+ */
+static bool
+host_ends(Engine *engine)
+{
+	bool idle;
+	bool stops;
+
+	if (may_leave(engine))
+		return true;
+	if (engine->leave_at != 0)
+		return false;
+	idle = nothing_left(engine) && time_to_work(engine, now_ms(), GetCurrentTimestamp()) >= WORTH_LEAVING;
+	stops = engine->leaving && engine->in_flight == 0 && engine->nready == 0 && engine->noutcomes == 0;
+	engine->leaving = engine->host->yields(idle) && engine->nheld == 0;
+	return engine->leaving && (idle || stops);
 }
 
 /* Does the engine end now? */
@@ -223,7 +269,7 @@ static bool
 is_done(Engine *engine)
 {
 	return engine->state != OUTBOX_READY || (engine->host->ends_when_done && nothing_left(engine)) ||
-		   may_leave(engine);
+		   host_ends(engine);
 }
 
 /* ------------------------------------------------------------------------
@@ -270,8 +316,10 @@ create(const EngineHost *host)
 	dlist_init(&engine->held);
 	dlist_init(&engine->leases);
 	engine->look = true;
-	engine->look_at = now_ms() + SAFETY_POLL;
-	engine->next_expiry = DT_NOEND;
+	engine->look_wait = SAFETY_POLL;
+	engine->look_at = now_ms() + engine->look_wait;
+	engine->noticed = DT_NOBEGIN;
+	engine->next_due = engine->next_expiry = DT_NOEND;
 	engine->pauses_stale = true;
 	reserve_slots(engine);
 	poll_create(engine);
@@ -296,22 +344,40 @@ destroy(Engine *engine)
 		if (entry->item->transfer != NULL)
 			http_release(entry->item->transfer);
 	}
+	starts_close(engine->starts);
+	if (engine->state == OUTBOX_GONE)
+		notefile_remove();
 	running = NULL;
 	event_keep_in(NULL);
 	MemoryContextDelete(engine->context);
 }
 
+/* How an engine ends that is destroyed next. */
+static EngineEnd
+take_stock(Engine *engine)
+{
+	EngineEnd end = {.outbox = engine->state, .next_due = DT_NOEND};
+	TimestampTz wall = GetCurrentTimestamp();
+	double wait;
+
+	engine->leaving = false; /* as the next engine will see it */
+	wait = engine->look || lane_any_due(engine, now_ms(), wall) ? 0 : time_to_work(engine, now_ms(), wall);
+	if (wait < HUGE_VAL)
+		end.next_due = TimestampTzPlusMilliseconds(wall, (int64) Max(ceil(wait), 0));
+	return end;
+}
+
 /*
  * Drains the outbox for a host, which holds engine_lock(); no transaction has to be open
- * but a host's own.  Returns when the extension is not here, the outbox is held (and only
- * then true), or the host ends.  Raises what host->failed() throws again.
+ * but a host's own.  Returns when the extension is not here, the outbox is held, or the host
+ * ends.  Raises what host->failed() throws again.
  */
-bool
+EngineEnd
 engine_run(const EngineHost *host)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Engine *engine = create(host);
-	volatile bool held = false;
+	EngineEnd end;
 
 	PG_TRY();
 	{
@@ -321,7 +387,7 @@ engine_run(const EngineHost *host)
 			wait_for_work(engine);
 			turn(engine);
 		}
-		held = engine->state == OUTBOX_HELD;
+		end = take_stock(engine);
 	}
 	PG_FINALLY();
 	{
@@ -329,7 +395,7 @@ engine_run(const EngineHost *host)
 		destroy(engine);
 	}
 	PG_END_TRY();
-	return held;
+	return end;
 }
 
 /* SQL filter of a claim: is this message in the hands of this process's engine, or in doubt? */

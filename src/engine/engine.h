@@ -7,10 +7,19 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+#include "db/scope.h"
 #include "engine/host.h"
+
+/* How an engine has ended. */
+typedef struct EngineEnd
+{
+	OutboxState outbox; /* what it found: the extension gone, or held, or all well, and the host wanted it */
+	TimestampTz next_due; /* when there will be something to do; DT_NOEND: not known */
+} EngineEnd;
 
 extern bool engine_lock(bool wait);
 extern void engine_unlock(void);
-extern bool engine_run(const EngineHost *host);
+extern EngineEnd engine_run(const EngineHost *host);
 
 #endif /* SMS_ENGINE_H */

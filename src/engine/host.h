@@ -20,6 +20,9 @@ typedef struct EngineHost
 	/* Does the engine end when nothing is due or on its way? */
 	bool ends_when_done;
 
+	/* When it is leaving, may requests under way take as long as they have?  Else all ends within some seconds. */
+	bool awaits_answers;
+
 	/* What it waits for, as pg_stat_activity tells it. */
 	WaitReason waits_as;
 
@@ -35,7 +38,10 @@ typedef struct EngineHost
 	 */
 	void (*failed)(void);
 
-	/* In a PG_CATCH block: the commit has failed, and that is told already.  Aborts the transaction. */
+	/*
+	 * In a PG_CATCH block: the commit has failed, or in a worker the transaction, and that is told already.
+	 * Aborts the transaction.
+	 */
 	void (*commit_failed)(void);
 
 	/* The transaction is over, one way or the other. */
@@ -44,8 +50,14 @@ typedef struct EngineHost
 	/* Reads the configuration if it changed, and there is no other chance to; true if so. */
 	bool (*reload)(void);
 
-	/* Was this process told to end?  Then nothing new is started, and what is under way may end. */
+	/* Was it told to end?  Then nothing new is started, and what is under way may end. */
 	bool (*leaving)(void);
+
+	/*
+	 * Asked before each wait, and told whether the engine is idle: is this process to go because another
+	 * database needs it?  If the engine is not idle, it lets what is under way come to its end first.
+	 */
+	bool (*yields)(bool idle);
 
 	/* Asked only when leaving: does somebody wait for it, so that it ends at once? */
 	bool (*must_hurry)(void);

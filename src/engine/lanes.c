@@ -1,11 +1,22 @@
 /*
  * lanes.c
- *		The ranges of the outbox that messages are claimed from: one for each gateway
- *		and priority.
+ *		The ranges of the outbox that messages are claimed from: one for each gateway and
+ *		priority of which something is due.
  *
  * A lane remembers how far it has been claimed, its bound: under an old snapshot, dead
  * index entries before it cost nothing.  So whatever puts a message before the bound has
  * to move that back.
+ *
+ * Priorities are many where somebody likes it so, and most of their messages may be for later:
+ * nothing here costs time for each priority that there is.
+ *
+ * - What has become due since the last look is read from the index of times (notice()): it
+ *   names gateway and priority, and makes the lane, with its bound right before it.
+ * - Of what is due later, only the time of the first is known.
+ * - A gateway has LANES_MAX lanes, those of its highest priorities.  Where there are more, or more
+ *   has become due than is worth reading one by one, queue->below says which priorities may have
+ *   unknown ones; those are looked through, some in each round, from the highest down, and only as
+ *   far as there is room for their lanes (search()).
  */
 #include "postgres.h"
 
@@ -15,126 +26,284 @@
 #include "base/settings.h"
 #include "engine/lanes.h"
 #include "engine/queue.h"
-#include "port.h"
-#include "utils/memutils.h"
+#include "utils/builtins.h"
+
+#define NOTICED        200  /* messages read at once … */
+#define NOTICE_READS   8    /* … so often, in one look */
+#define SEARCHED       250  /* priorities of a gateway looked through in one round … */
+#define SEARCH_COST    4    /* … counting each statement as so many */
+#define SEARCH_SHARE   50.0 /* of the time, 1/50, if there is something else to claim */
+#define ALL_PRIORITIES (PG_INT16_MAX + 1)
 
 /* ------------------------------------------------------------------------
- * Bounds
+ * What is due
  * ------------------------------------------------------------------------ */
 
 /* Moves a lane's bound back so that it finds messages due from a time on. */
 static void
 lower_bound_of(Lane *lane, TimestampTz due)
 {
+	lane->drained = false;
 	if (lane->after_due < due)
 		return;
 	lane->after_due = due > DT_NOBEGIN ? due - 1 : DT_NOBEGIN;
 	lane->after_id = PG_INT64_MAX;
 }
 
-/*
- * Lets lanes look again, in the next round, at messages due from a time on.  DT_NOBEGIN: at
- * all, which walks over whatever an old snapshot keeps; DT_NOEND: as far as they know already.
- */
+/* Has the next round look at messages due from a time on; DT_NOEND: as far as was looked already. */
 void
 lane_look_back(Engine *engine, TimestampTz due)
 {
-	for (int i = 0; i < engine->nlanes; i++)
-	{
-		lower_bound_of(&engine->lanes[i], due);
-		engine->lanes[i].drained = false;
-	}
+	engine->noticed = Min(engine->noticed, due > DT_NOBEGIN ? due - 1 : DT_NOBEGIN);
 	engine->look = true;
 }
 
-static Lane *
-find_lane(const Engine *engine, const char *gateway, int priority)
+/* Makes room for one more lane of a priority; false if all that are there go before it. */
+static bool
+make_room(GatewayQueue *queue, int priority)
 {
-	for (int i = 0; i < engine->nlanes; i++)
+	int i = queue->nlanes - 1;
+
+	if (queue->nlanes < LANES_MAX)
+		return true;
+	while (i >= 0 && !queue->lanes[i].drained)
+		i--;
+	if (i < 0)
 	{
-		if (engine->lanes[i].priority == priority && strcmp(NameStr(engine->lanes[i].gateway), gateway) == 0)
-			return &engine->lanes[i];
+		/* It gives up one that something is due of: that is searched for again, in its time. */
+		i = queue->nlanes - 1;
+		queue->below = Max(queue->below, Min(queue->lanes[i].priority, priority) + 1);
+		if (priority < queue->lanes[i].priority)
+			return false;
 	}
-	return NULL;
+	queue->nlanes--;
+	memmove(&queue->lanes[i], &queue->lanes[i + 1], sizeof(Lane) * (queue->nlanes - i));
+	return true;
 }
 
-/* A message goes back into the outbox: its lane has to find it when it is due. */
+/* Messages of a gateway and priority are due since a time: their lane has to find them. */
+static void
+expect(GatewayQueue *queue, int priority, TimestampTz due)
+{
+	int i = 0;
+
+	while (i < queue->nlanes && queue->lanes[i].priority > priority)
+		i++;
+	if (i < queue->nlanes && queue->lanes[i].priority == priority)
+	{
+		lower_bound_of(&queue->lanes[i], due);
+		return;
+	}
+	if (!make_room(queue, priority))
+		return;
+	for (i = queue->nlanes; i > 0 && queue->lanes[i - 1].priority < priority; i--)
+		queue->lanes[i] = queue->lanes[i - 1];
+	queue->lanes[i] = (Lane){.priority = priority, .after_due = DT_NOEND};
+	lower_bound_of(&queue->lanes[i], due);
+	queue->nlanes++;
+}
+
+/* A message goes back into the outbox: it has to be found when it is due. */
 void
 lane_expect_due(Engine *engine, const char *gateway, int priority, TimestampTz due)
 {
-	Lane *lane = find_lane(engine, gateway, priority);
-
-	if (lane == NULL)
-	{
-		engine->look = true;
-		return;
-	}
-	lower_bound_of(lane, due);
-	lane->next_due = Min(lane->next_due, due);
+	if (due > engine->noticed)
+		engine->next_due = Min(engine->next_due, due);
+	else
+		expect(queue_find(engine, gateway), priority, due);
 }
 
 /* ------------------------------------------------------------------------
- * Which lanes there are
+ * Searching priorities that are not known
  * ------------------------------------------------------------------------ */
 
-static int
-compare_lanes(const void *a, const void *b)
+/* The first lane of a gateway, from its turn on, that is not drained; NULL if there is none. */
+static Lane *
+lane_in_turn(GatewayQueue *queue)
 {
-	const Lane *x = a;
-	const Lane *y = b;
-	int order = strcmp(NameStr(x->gateway), NameStr(y->gateway));
-
-	return order != 0 ? order : (int) x->priority - (int) y->priority;
+	while (queue->turn < queue->nlanes && queue->lanes[queue->turn].drained)
+		queue->turn++;
+	return queue->turn < queue->nlanes ? &queue->lanes[queue->turn] : NULL;
 }
 
-static void
-add_lane(Engine *engine, const LaneKey *key)
+/* The first of all its lanes that is not drained. */
+static Lane *
+first_lane(GatewayQueue *queue)
 {
-	Lane *lane;
+	queue->turn = 0;
+	return lane_in_turn(queue);
+}
 
-	if (engine->nlanes == engine->lanes_size)
+/* Of any priority, messages of a gateway may be due: has them searched, from the highest priority down. */
+static void
+begin_search(GatewayQueue *queue)
+{
+	/* A search that takes its time comes to its end first, or those of low priority would never be found. */
+	queue->search_again = queue->below > PG_INT16_MIN && queue->search_at != 0;
+	if (queue->search_again)
+		return;
+	queue->below = ALL_PRIORITIES;
+	queue->search_at = 0;
+}
+
+/* May there be messages that no lane finds, and would their lanes have room? */
+static bool
+wants_search(const GatewayQueue *queue)
+{
+	if (queue->below == PG_INT16_MIN)
+		return false;
+	for (int i = 0; i < queue->nlanes; i++)
 	{
-		engine->lanes_size = Max(16, engine->lanes_size * 2);
-		engine->lanes = engine->lanes == NULL
-							? MemoryContextAlloc(engine->context, sizeof(Lane) * engine->lanes_size)
-							: repalloc(engine->lanes, sizeof(Lane) * engine->lanes_size);
+		if (queue->lanes[i].drained || queue->lanes[i].priority < queue->below)
+			return true;
 	}
-	lane = &engine->lanes[engine->nlanes++];
-	memset(lane, 0, sizeof(Lane));
-	lane->gateway = key->gateway;
-	lane->priority = key->priority;
-	lane->after_due = DT_NOBEGIN;
-	lane->next_due = DT_NOEND;
-	pg_qsort(engine->lanes, engine->nlanes, sizeof(Lane), compare_lanes);
+	return queue->nlanes < LANES_MAX;
 }
 
 /*
- * In a round: finds lanes that are not known yet.  It looks into the gaps between the known
- * ones only, so the dead index entries that lie in those cost nothing.
+ * Looks through a gap between two lanes, for at most so many priorities.  Returns what that has cost;
+ * *any: something is due.
  */
-void
-lane_discover(Engine *engine)
+static int
+search_gap(GatewayQueue *queue, TimestampTz wall, int limit, bool *any)
 {
-	LaneKey from = {{{0}}, PG_INT16_MIN};
+	FoundPriority *found = palloc(sizeof(FoundPriority) * limit);
+	int above = PG_INT16_MIN - 1;
+	int n;
 
-	for (int i = 0; i <= engine->nlanes; i++)
+	for (int i = 0; i < queue->nlanes && above < PG_INT16_MIN; i++)
 	{
-		LaneKey found = from;
-		LaneKey to;
+		if (queue->lanes[i].priority < queue->below)
+			above = queue->lanes[i].priority;
+	}
+	n = claim_find_priorities(&queue->name, queue->below, above, wall, found, limit);
+	queue->below = Max(n == limit ? found[n - 1].priority : above, PG_INT16_MIN);
+	for (int i = 0; i < n; i++)
+	{
+		if (found[i].due == DT_NOEND)
+			continue;
+		expect(queue, found[i].priority, found[i].due);
+		*any = true;
+	}
+	return n + SEARCH_COST;
+}
 
-		claim_lane_end(&to);
-		if (i < engine->nlanes)
+/*
+ * In a round: looks through some of a gateway's priorities.  While there is something else to send
+ * and nothing is found, that takes no more than a small share of the time.
+ */
+static void
+search(GatewayQueue *queue, TimestampTz wall)
+{
+	double began = now_ms();
+	double ended;
+	bool any = false;
+
+	for (int left = SEARCHED; left > 0 && wants_search(queue);)
+		left -= search_gap(queue, wall, left, &any);
+	ended = now_ms();
+	queue->search_at = any || first_lane(queue) == NULL ? 0 : ended + (ended - began) * SEARCH_SHARE;
+	if (queue->below == PG_INT16_MIN && queue->search_again)
+		queue->below = ALL_PRIORITIES;
+	if (queue->below == ALL_PRIORITIES)
+		queue->search_again = false;
+}
+
+/* ------------------------------------------------------------------------
+ * Noticing what has become due
+ * ------------------------------------------------------------------------ */
+
+/* Reads what has become due since the last look; false if that is more than is worth reading one by one. */
+static bool
+read_due(Engine *engine, TimestampTz wall)
+{
+	DuePlace *found = palloc(sizeof(DuePlace) * NOTICED);
+	DuePlace last;
+
+	claim_after_all(&last, wall);
+	for (int reads = 0; reads < NOTICE_READS; reads++)
+	{
+		int n = claim_find_due(&last, engine->noticed, found, NOTICED);
+
+		for (int i = 0; i < n; i++)
 		{
-			to.gateway = engine->lanes[i].gateway;
-			to.priority = engine->lanes[i].priority;
+			/* Messages queued together are one. */
+			if (found[i].due == last.due && found[i].priority == last.priority &&
+				namestrcmp(&found[i].gateway, NameStr(last.gateway)) == 0)
+				continue;
+			last = found[i];
+			expect(queue_find(engine, NameStr(last.gateway)), last.priority, last.due);
 		}
-		if (claim_next_lane(&found, &to))
-			add_lane(engine, &found); /* it is number i now */
-		if (i < engine->nlanes)
+		if (n < NOTICED)
+			return true;
+	}
+	return false;
+}
+
+static int
+compare_queues(const ListCell *a, const ListCell *b)
+{
+	return namestrcmp(&((GatewayQueue *) lfirst(a))->name, NameStr(((GatewayQueue *) lfirst(b))->name));
+}
+
+/*
+ * Finds gateways that are not known yet.  It looks into the gaps between the known ones only, so
+ * the dead index entries that lie in those cost nothing.
+ */
+static void
+find_gateways(Engine *engine)
+{
+	List *known = NIL;
+	ListCell *lc;
+	NameData from = {{0}};
+	DuePlace end;
+
+	claim_after_all(&end, DT_NOEND);
+	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
+		known = lappend(known, queue);
+	list_sort(known, compare_queues);
+	foreach (lc, known)
+	{
+		GatewayQueue *queue = lfirst(lc);
+
+		while (claim_next_gateway(&from, &queue->name))
+			queue_find(engine, NameStr(from));
+		from = queue->name;
+	}
+	while (claim_next_gateway(&from, &end.gateway))
+		queue_find(engine, NameStr(from));
+}
+
+/* In a round: makes lanes of what has become due since the last look, up to now. */
+static void
+notice(Engine *engine, TimestampTz wall)
+{
+	if (!read_due(engine, wall))
+	{
+		find_gateways(engine);
+		for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 		{
-			from.gateway = engine->lanes[i].gateway;
-			from.priority = engine->lanes[i].priority;
+			for (int i = 0; i < queue->nlanes; i++)
+				lower_bound_of(&queue->lanes[i], engine->noticed);
+			begin_search(queue);
 		}
+	}
+	engine->noticed = wall;
+	engine->next_due = claim_next_due(wall);
+}
+
+/* In a round: finds the lanes of what is due at "wall", as far as they are not known. */
+void
+lane_discover(Engine *engine, TimestampTz wall)
+{
+	double now = now_ms();
+
+	if (engine->look || engine->next_due <= wall)
+		notice(engine, wall);
+	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
+	{
+		if (queue->search_at <= now && wants_search(queue))
+			search(queue, wall);
 	}
 }
 
@@ -149,14 +318,13 @@ lane_discover(Engine *engine)
  * has claimed for the gateway already, from lanes that go before, counts too.
  */
 static int
-lane_limit(Engine *engine, const Lane *lane, double now)
+lane_limit(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now)
 {
-	GatewayQueue *queue = queue_find(engine, NameStr(lane->gateway));
 	double ahead;
 	int ready = queue_ready_from(queue, lane->priority) + queue->taken;
 	int limit;
 
-	if (queue->state != GATEWAY_ACTIVE)
+	if (queue->state > GATEWAY_RESTING)
 		return !queue->by_user && queue->probe_at <= now &&
 			   queue->nready + queue->taken + queue->in_flight == 0;
 	if (queue->held_until > now)
@@ -165,7 +333,11 @@ lane_limit(Engine *engine, const Lane *lane, double now)
 	limit = queue->max_in_flight - queue->in_flight + (int) Max(ahead, 1) - ready;
 	limit = Min(limit, queue_room(engine, queue) + (int) Max(ahead, 1));
 	if (queue->rate_limit > 0)
-		limit = Min(limit, (int) ceil(queue->rate_limit / 10) - ready);
+	{
+		int worth = (int) ceil(queue->rate_limit / 10);
+
+		limit = ready > worth / 2 ? 0 : Min(limit, worth - ready);
+	}
 	else if (limit < Max(ahead, queue->max_in_flight) / 2 && queue->nready > queue->max_in_flight)
 		return 0; /* not worth a commit yet */
 	return Max(Min(limit, guc_batch_size), 0);
@@ -187,18 +359,17 @@ check_server(GatewayQueue *queue)
 
 /* Claims up to "limit" messages of one lane, and moves its bound behind them. */
 static List *
-claim_from(Engine *engine, Lane *lane, int limit, MemoryContext parent, TimestampTz wall)
+claim_from(GatewayQueue *queue, Lane *lane, int limit, MemoryContext parent, TimestampTz wall)
 {
 	List *items;
 
-	if (!check_server(queue_find(engine, NameStr(lane->gateway))))
+	if (!check_server(queue))
 	{
 		/* The server is gone: its messages are held until there is one again. */
 		lane->drained = true;
-		lane->next_due = DT_NOEND;
 		return NIL;
 	}
-	items = claim_due(lane, limit, wall, parent);
+	items = claim_due(&queue->name, lane, limit, wall, parent);
 	if (items != NIL)
 	{
 		OutboxItem *last = llast(items);
@@ -207,40 +378,32 @@ claim_from(Engine *engine, Lane *lane, int limit, MemoryContext parent, Timestam
 		lane->after_id = last->row.id;
 	}
 	lane->drained = list_length(items) < limit;
-	lane->next_due = lane->drained ? claim_lane_due(lane, wall) : DT_NOBEGIN;
 	return items;
 }
 
-/* The highest priority of any lane that is below another; less than any smallint if there is none. */
-static int
-next_priority(const Engine *engine, int below)
-{
-	int priority = PG_INT16_MIN - 1;
-
-	for (int i = 0; i < engine->nlanes; i++)
-	{
-		if (engine->lanes[i].priority < below)
-			priority = Max(priority, engine->lanes[i].priority);
-	}
-	return priority;
-}
-
-/* Forgets what a round has taken: before it, and when its messages are about to be in our hands. */
+/* Before a round claims, and when that is about to be in our hands: nothing is taken, all lanes are to come. */
 static void
 forget_taken(Engine *engine)
 {
 	engine->taken = 0;
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-		queue->taken = 0;
+		queue->taken = queue->turn = 0;
 }
 
-/* Counts what a lane gave, so that those after it leave the room to it; returns the same. */
-static List *
-count_taken(Engine *engine, const Lane *lane, List *items)
+/* The gateway whose lane in turn has the highest priority of all; NULL if none is left. */
+static GatewayQueue *
+queue_in_turn(Engine *engine)
 {
-	queue_find(engine, NameStr(lane->gateway))->taken += list_length(items);
-	engine->taken += list_length(items);
-	return items;
+	GatewayQueue *first = NULL;
+
+	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
+	{
+		Lane *lane = lane_in_turn(queue);
+
+		if (lane != NULL && (first == NULL || lane->priority > lane_in_turn(first)->priority))
+			first = queue;
+	}
+	return first;
 }
 
 /*
@@ -252,65 +415,70 @@ lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall)
 {
 	double now = now_ms();
 	List *claimed = NIL;
-	int priority = PG_INT16_MAX + 1;
+	GatewayQueue *queue;
 
 	forget_taken(engine);
-	while ((priority = next_priority(engine, priority)) >= PG_INT16_MIN)
+	while ((queue = queue_in_turn(engine)) != NULL)
 	{
-		for (int i = 0; i < engine->nlanes; i++)
-		{
-			Lane *lane = &engine->lanes[i];
-			int limit;
+		Lane *lane = lane_in_turn(queue);
+		int limit = lane_limit(engine, queue, lane, now);
+		List *items;
 
-			if (lane->priority != priority || (lane->drained && lane->next_due > wall) ||
-				(limit = lane_limit(engine, lane, now)) == 0)
-				continue;
-			claimed = list_concat(claimed,
-								  count_taken(engine, lane, claim_from(engine, lane, limit, parent, wall)));
+		if (limit == 0)
+		{
+			queue->turn = queue->nlanes; /* nor is there room for those below */
+			continue;
 		}
+		items = claim_from(queue, lane, limit, parent, wall);
+		queue->turn++;
+		queue->taken += list_length(items);
+		engine->taken += list_length(items);
+		claimed = list_concat(claimed, items);
 	}
 	forget_taken(engine);
 	return claimed;
 }
 
-/* Is there a lane from which something may be claimed now? */
+/* Is there something to claim now, or to look for? */
 bool
 lane_any_due(Engine *engine, double now, TimestampTz wall)
 {
-	for (int i = 0; i < engine->nlanes; i++)
+	if (engine->next_due <= wall)
+		return true;
+	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
-		Lane *lane = &engine->lanes[i];
+		Lane *lane = first_lane(queue);
 
-		if ((!lane->drained || lane->next_due <= wall) && lane_limit(engine, lane, now) > 0)
+		if (lane != NULL && lane_limit(engine, queue, lane, now) > 0)
+			return true;
+		if (queue->search_at <= now && wants_search(queue))
 			return true;
 	}
 	return false;
 }
 
-/* Is nothing due in any lane of a gateway that is neither paused nor out of reach? */
+/* Is nothing due of a gateway that is neither paused nor out of reach? */
 bool
 lane_all_drained(Engine *engine)
 {
-	for (int i = 0; i < engine->nlanes; i++)
+	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
-		Lane *lane = &engine->lanes[i];
-
-		if (!lane->drained && queue_find(engine, NameStr(lane->gateway))->state < GATEWAY_UNREACHABLE)
+		if (queue->state < GATEWAY_UNREACHABLE && queue_has_due(queue))
 			return false;
 	}
 	return true;
 }
 
-/* Returns milliseconds until a message that waits for its time is due; infinite if there is none. */
+/* Returns milliseconds until a message that waits for its time is due, or is searched for; infinite if there is none. */
 double
-lane_time_to_wait(const Engine *engine, TimestampTz wall)
+lane_time_to_wait(const Engine *engine, double now, TimestampTz wall)
 {
-	double wait = HUGE_VAL;
+	double wait = engine->next_due > wall ? ms_until(engine->next_due, wall) : HUGE_VAL;
 
-	for (int i = 0; i < engine->nlanes; i++)
+	for (const GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
-		if (engine->lanes[i].next_due > wall)
-			wait = Min(wait, ms_until(engine->lanes[i].next_due, wall));
+		if (queue->search_at > now && wants_search(queue))
+			wait = Min(wait, queue->search_at - now);
 	}
 	return wait;
 }

@@ -10,10 +10,10 @@
 
 extern void lane_look_back(Engine *engine, TimestampTz due);
 extern void lane_expect_due(Engine *engine, const char *gateway, int priority, TimestampTz due);
-extern void lane_discover(Engine *engine);
+extern void lane_discover(Engine *engine, TimestampTz wall);
 extern List *lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall);
 extern bool lane_any_due(Engine *engine, double now, TimestampTz wall);
 extern bool lane_all_drained(Engine *engine);
-extern double lane_time_to_wait(const Engine *engine, TimestampTz wall);
+extern double lane_time_to_wait(const Engine *engine, double now, TimestampTz wall);
 
 #endif /* SMS_ENGINE_LANES_H */

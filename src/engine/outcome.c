@@ -14,6 +14,7 @@
 #include "engine/outcome.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
+#include "outbox/starts.h"
 #include "text/details.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -21,6 +22,7 @@
 #define RECORD_DELAY      4.0   /* ms that an outcome may wait for company … */
 #define RECORD_DELAY_BUSY 25.0  /* … while there is more to send anyway */
 #define HELD_RETRY        60000 /* ms until a message without credentials is tried again */
+#define PROBE_LATER       1000  /* ms that a message which may be at fault waits longer than its gateway */
 #define REPEAT_MARGIN     600   /* s before the end of a repeat window */
 
 /* Returns an answer that tells nothing yet; it lives as long as its message. */
@@ -42,6 +44,24 @@ outcome_explain(OutboxItem *item, const char *code, const char *message)
 	snprintf(item->answer->message, sizeof(item->answer->message), "%s", message);
 }
 
+/* What a message becomes: its new status, and when it is tried next (0: not). */
+static void
+become(OutboxItem *item, Status status, TimestampTz next_attempt_at)
+{
+	item->new_status = status;
+	item->next_attempt_at = next_attempt_at;
+}
+
+/* Puts a message among those whose outcome is to be recorded. */
+static void
+add(Engine *engine, OutboxItem *item)
+{
+	item->row.recorded = false;
+	dlist_push_tail(&engine->outcomes, &item->row.node);
+	if (engine->noutcomes++ == 0)
+		engine->record_at = now_ms() + RECORD_DELAY;
+}
+
 /*
  * Puts a message among those whose outcome is to be recorded: its new status, and when it is
  * tried next (0: not).
@@ -49,12 +69,8 @@ outcome_explain(OutboxItem *item, const char *code, const char *message)
 void
 outcome_add(Engine *engine, OutboxItem *item, Status status, TimestampTz next_attempt_at)
 {
-	item->new_status = status;
-	item->next_attempt_at = next_attempt_at;
-	item->row.recorded = false;
-	dlist_push_tail(&engine->outcomes, &item->row.node);
-	if (engine->noutcomes++ == 0)
-		engine->record_at = now_ms() + RECORD_DELAY;
+	become(item, status, next_attempt_at);
+	add(engine, item);
 }
 
 /*
@@ -101,7 +117,7 @@ set_details(OutboxItem *item, char *details)
  * false if there is none, or it was tried already.
  */
 static bool
-fall_back(Engine *engine, OutboxItem *item)
+fall_back(OutboxItem *item)
 {
 	const char *fallback = item->gateway->fallback;
 
@@ -112,17 +128,17 @@ fall_back(Engine *engine, OutboxItem *item)
 		return false;
 	item->new_gateway = fallback;
 	item->attempts = 0;
-	outcome_add(engine, item, STATUS_QUEUED, GetCurrentTimestamp());
+	become(item, STATUS_QUEUED, GetCurrentTimestamp());
 	return true;
 }
 
 static void
-fail_item(Engine *engine, OutboxItem *item)
+fail_item(OutboxItem *item)
 {
 	if (item->unsure_since != 0)
-		outcome_add(engine, item, STATUS_UNCERTAIN, 0);
-	else if (item->gateway == NULL || !fall_back(engine, item))
-		outcome_add(engine, item, STATUS_FAILED, 0);
+		become(item, STATUS_UNCERTAIN, 0);
+	else if (item->gateway == NULL || !fall_back(item))
+		become(item, STATUS_FAILED, 0);
 }
 
 /* Is another request for this message harmless, if it is made at a time? */
@@ -140,29 +156,73 @@ outcome_may_repeat(const OutboxItem *item, TimestampTz at)
 }
 
 /* Another attempt, if there is one left; "unsure" if this one may have been accepted. */
-void
-outcome_try_again(Engine *engine, OutboxItem *item, bool unsure)
+static void
+try_again(OutboxItem *item, bool unsure)
 {
 	TimestampTz next = back_off(item->attempts);
 
 	if (unsure && item->unsure_since == 0)
 		item->unsure_since = GetCurrentTimestamp();
 	if (item->attempts >= item->gateway->max_attempts)
-		fail_item(engine, item);
+		fail_item(item);
 	else if (item->unsure_since != 0 && !outcome_may_repeat(item, next))
-		outcome_add(engine, item, STATUS_UNCERTAIN, 0);
+		become(item, STATUS_UNCERTAIN, 0);
 	else
-		outcome_add(engine, item, STATUS_QUEUED, next);
+		become(item, STATUS_QUEUED, next);
 }
 
-/* Decides what becomes of a message that was answered. */
+/*
+ * A message that the gateway did not take: if that was not its fault, its turn stays, and its attempts.  If it
+ * may have been, another one is the next that is tried.
+ */
 static void
-judge_message(Engine *engine, OutboxItem *item)
+put_back(OutboxItem *item)
+{
+	const GatewayQueue *queue = item->queue;
+
+	if (!item->suspect)
+		become(item, STATUS_QUEUED, item->due);
+	else if (queue->state == GATEWAY_PAUSED && !queue->by_user)
+		become(item, STATUS_QUEUED,
+			   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), queue->probe_wait + PROBE_LATER));
+	else
+	{
+		item->attempts++;
+		try_again(item, false);
+	}
+}
+
+/* A message whose request could not even be made has another attempt, if there is one left. */
+void
+outcome_try_again(Engine *engine, OutboxItem *item)
+{
+	try_again(item, false);
+	add(engine, item);
+}
+
+/*
+ * A provider that has refused a message in words of its own may have kept its request_id in mind, and refuse the next
+ * one for that: so it gets another.
+ */
+static void
+change_request_id(OutboxItem *item)
+{
+	const char *details = item->new_details != NULL ? item->new_details : item->details;
+
+	if (item->answer->verdict != VERDICT_ACCEPTED && item->answer->verdict != VERDICT_UNCERTAIN &&
+		item->answer->coded && item->prepared.message.request_id != NULL)
+		set_details(item, details_with_resent(details, item->resent + 1));
+}
+
+/* Decides what becomes of a message that was answered with item->answer; it is not added to the outcomes. */
+void
+outcome_judge(Engine *engine, OutboxItem *item)
 {
 	Answer *answer = item->answer;
 
 	if (answer->token[0])
 		set_details(item, details_with_token(item->details, answer->token));
+	change_request_id(item);
 	switch (answer->verdict)
 	{
 		case VERDICT_ACCEPTED:
@@ -170,39 +230,38 @@ judge_message(Engine *engine, OutboxItem *item)
 			item->sent_at = GetCurrentTimestamp();
 			item->unsure_since = 0;
 			item->poll_at = poll_sent(engine, item->gateway, answer);
-			outcome_add(engine, item, STATUS_SENT, 0);
+			become(item, STATUS_SENT, 0);
 			break;
 		case VERDICT_PERMANENT:
 			item->attempts++;
-			fail_item(engine, item);
+			fail_item(item);
 			break;
 		case VERDICT_TRANSIENT:
 			item->attempts++;
-			outcome_try_again(engine, item, false);
+			try_again(item, false);
 			break;
 		case VERDICT_UNCERTAIN:
 			item->attempts++;
 			if (answer->id_taken)
 			{
 				item->unsure_since = GetCurrentTimestamp();
-				outcome_add(engine, item, STATUS_UNCERTAIN, 0);
+				become(item, STATUS_UNCERTAIN, 0);
 			}
 			else
-				outcome_try_again(engine, item, true);
+				try_again(item, true);
 			break;
 		case VERDICT_THROTTLED:
 		case VERDICT_GATEWAY:
-			/* It was not the message's fault: its turn stays, and its attempts. */
-			outcome_add(engine, item, STATUS_QUEUED, item->due);
+			put_back(item);
 			break;
 	}
 }
 
-/* Gives a message back to the outbox as it is: only its lease ends. */
+/* Gives a message back to the outbox as it is: only its lease ends; but what it was answered is noted. */
 void
 outcome_hand_back(Engine *engine, OutboxItem *item)
 {
-	item->row.unchanged = true;
+	item->row.unchanged = item->answer == NULL;
 	outcome_add(engine, item, STATUS_QUEUED, item->due);
 }
 
@@ -224,7 +283,8 @@ outcome_refuse(Engine *engine, OutboxItem *item)
 	else
 	{
 		outcome_explain(item, "refused", refusal->message);
-		fail_item(engine, item);
+		fail_item(item);
+		add(engine, item);
 	}
 }
 
@@ -240,19 +300,32 @@ is_out_of_reach(const Answer *answer)
 		   (answer->http_status == 0 || answer->http_status >= 500);
 }
 
+/* May an answer that refuses all be to one message alone?  Firewalls dislike texts. */
+static bool
+is_suspect(const Answer *answer)
+{
+	return answer->http_status == 403 || answer->http_status == 404 || answer->http_status == 405;
+}
+
 /* Learns about the gateway from an answer. */
 static void
-judge_gateway(Engine *engine, GatewayQueue *queue, const Answer *answer)
+judge_gateway(Engine *engine, OutboxItem *item)
 {
+	GatewayQueue *queue = item->queue;
+	const Answer *answer = item->answer;
+
+	item->suspect = answer->verdict == VERDICT_GATEWAY && is_suspect(answer);
 	if (queue->by_user)
 		return;
-	if (answer->verdict == VERDICT_GATEWAY)
+	if (item->suspect)
+		queue_suspect(queue, item->row.id, answer);
+	else if (answer->verdict == VERDICT_GATEWAY)
 		queue_pause(queue, answer);
 	else if (answer->verdict == VERDICT_THROTTLED)
-		queue_rest(queue, answer);
+		queue_rest(queue, answer, item->started_at);
 	else if (is_out_of_reach(answer))
 		queue_unreachable(queue, answer);
-	else if (queue_recovered(queue))
+	else if (queue_recovered(queue, item->started_at))
 		lane_look_back(engine, DT_NOEND);
 }
 
@@ -260,6 +333,14 @@ judge_gateway(Engine *engine, GatewayQueue *queue, const Answer *answer)
 void
 outcome_decide(Engine *engine, OutboxItem *item)
 {
-	judge_gateway(engine, item->queue, item->answer);
-	judge_message(engine, item);
+	judge_gateway(engine, item);
+	if (item->answer->verdict == VERDICT_THROTTLED && !item->answer->coded)
+	{
+		/* It goes before all others, and need not go by way of the outbox. */
+		starts_again(item);
+		queue_push_again(engine, item->queue, item);
+		return;
+	}
+	outcome_judge(engine, item);
+	add(engine, item);
 }

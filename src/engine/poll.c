@@ -350,12 +350,15 @@ poll_aborted(Engine *engine)
 	engine->poller.record_at = now_ms() + RECORD_POLLS;
 }
 
-/* Returns milliseconds until there is something to do. */
+/*
+ * Returns milliseconds until there is something to do.  The look at all gateways is no reason to wake: the engine
+ * does so now and then anyway.
+ */
 double
 poll_time_to_wait(const Engine *engine, double now, TimestampTz wall)
 {
 	const Poller *poller = &engine->poller;
-	double wait = Max(poller->look_at - now, 0);
+	double wait = poller->look_at == 0 ? 0 : HUGE_VAL;
 
 	if (poller->noutcomes > 0)
 		wait = Min(wait, Max(poller->record_at - now, 0));

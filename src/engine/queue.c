@@ -18,19 +18,22 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "wake/slot.h"
 
 #define PROBE_FIRST       5000.0   /* ms until a paused gateway is tried again … */
 #define PROBE_MAX         900000.0 /* … doubling up to this */
+#define SUSPECT_MAX       60000.0  /* … or this, if it may be that only some messages are refused */
 #define FAILURES          5        /* to reach a gateway, in a row, are trouble */
 #define UNREACHABLE_FIRST 1000.0
 #define UNREACHABLE_MAX   300000.0
-#define THROTTLE_FIRST    1000.0
-#define THROTTLE_MAX      60000.0
-#define LONG_REST         1000.0 /* one that is worth telling */
-#define RATE_SLACK        50.0   /* ms a rate limit may run behind and catch up */
-#define ASIDE_SHARE       0.01   /* of a rate limit, for questions while messages wait */
+#define CALM              60000.0 /* ms without a wish for rest, until a gateway is active again … */
+#define CALM_RESTS        60      /* … or so many of the rests that it wished for last */
+#define LONG_REST         1000.0  /* messages spend it in the outbox */
+#define TOLD_REST         5000.0  /* the table of pauses says how long it is */
+#define RATE_SLACK        50.0    /* ms a rate limit may run behind and catch up */
+#define ASIDE_SHARE       0.01    /* of a rate limit, for questions while messages wait */
 #define SLOT_SHARE        4
-#define LAST_SLOTS        16 /* one in so many */
+#define SPARE_SLOTS       8 /* of so many, there is one to spare */
 
 /* Returns the queue of a gateway, which is made if there is none; it lives as long as the engine. */
 GatewayQueue *
@@ -46,6 +49,7 @@ queue_find(Engine *engine, const char *name)
 		namestrcpy(&queue->name, name);
 		dlist_init(&queue->ready);
 		queue->max_in_flight = 1;
+		queue->below = PG_INT16_MIN;
 		queue->next = engine->queues;
 		engine->queues = queue;
 	}
@@ -56,16 +60,16 @@ queue_find(Engine *engine, const char *name)
  * Messages that wait to start
  * ------------------------------------------------------------------------ */
 
-/* Puts a message among those to start: by priority, then in the order of calls. */
-void
-queue_push(Engine *engine, GatewayQueue *queue, OutboxItem *item)
+/* Puts a message behind those that wait with a priority, or a higher one. */
+static void
+push_behind(Engine *engine, GatewayQueue *queue, OutboxItem *item, int priority)
 {
 	dlist_node *after = &queue->ready.head;
 	dlist_iter iter;
 
 	dlist_reverse_foreach (iter, &queue->ready)
 	{
-		if (dlist_container(OutboxItem, row.node, iter.cur)->priority >= item->priority)
+		if (dlist_container(OutboxItem, row.node, iter.cur)->priority >= priority)
 		{
 			after = iter.cur;
 			break;
@@ -74,6 +78,20 @@ queue_push(Engine *engine, GatewayQueue *queue, OutboxItem *item)
 	dlist_insert_after(after, &item->row.node);
 	queue->nready++;
 	engine->nready++;
+}
+
+/* Puts a message among those to start: by priority, then in the order of calls. */
+void
+queue_push(Engine *engine, GatewayQueue *queue, OutboxItem *item)
+{
+	push_behind(engine, queue, item, item->priority);
+}
+
+/* Puts a message back, before those of its priority. */
+void
+queue_push_again(Engine *engine, GatewayQueue *queue, OutboxItem *item)
+{
+	push_behind(engine, queue, item, item->priority + 1);
 }
 
 /* Takes out the message that is to start next; there has to be one. */
@@ -103,36 +121,77 @@ queue_ready_from(GatewayQueue *queue, int priority)
 	return n;
 }
 
+/* May messages of this gateway be due in the outbox, as far as is known? */
+bool
+queue_has_due(const GatewayQueue *queue)
+{
+	for (int i = 0; i < queue->nlanes; i++)
+	{
+		if (!queue->lanes[i].drained)
+			return true;
+	}
+	return queue->below > PG_INT16_MIN;
+}
+
 /* ------------------------------------------------------------------------
  * Slots
  * ------------------------------------------------------------------------ */
 
 /*
- * Slots go to whoever comes first, but no gateway has more than SLOT_SHARE times what is left free, and the
- * last ones are for gateways that have nothing under way: whatever hangs, one that comes anew finds some.
+ * Slots go to whoever comes first.  A gateway has all of them while nothing waits for another; else no more than
+ * SLOT_SHARE times what is left free.  Some more than there are, the spare ones, are for gateways that have
+ * little under way, and the last half of those for such as have nothing: whatever hangs, one that comes anew
+ * finds some at once.
  */
+
+/* Returns how many transfers there may be beyond so many. */
+int
+queue_spare_slots(int slots)
+{
+	return Max(slots / SPARE_SLOTS, 2);
+}
+
+/* Does no message wait for another gateway? */
+static bool
+is_alone(const Engine *engine, const GatewayQueue *queue)
+{
+	for (const GatewayQueue *other = engine->queues; other != NULL; other = other->next)
+	{
+		if (other != queue &&
+			(other->nready + other->taken > 0 || (other->state == GATEWAY_ACTIVE && queue_has_due(other))))
+			return false;
+	}
+	return true;
+}
 
 /* Returns how many more messages to claim for this gateway, as far as slots go. */
 int
 queue_room(const Engine *engine, const GatewayQueue *queue)
 {
 	int own = queue->in_flight + queue->nready + queue->taken;
-	int left = engine->slots - engine->in_flight - engine->nready - engine->taken;
-	int room = Min((SLOT_SHARE * left - own) / (SLOT_SHARE + 1), left - engine->slots / LAST_SLOTS);
+	int free = engine->slots - engine->in_flight - engine->nready - engine->taken;
+	int spare = queue_spare_slots(engine->slots);
+	int left = free + spare;
+	int room = Min((SLOT_SHARE * left - own) / (SLOT_SHARE + 1), free);
 
-	return Max(room, own == 0 ? 1 : 0);
+	if (room < free && is_alone(engine, queue))
+		room = free;
+	return Max(Max(room, (left - spare / 2 - own) / 2), own == 0 ? 1 : 0);
 }
 
 /* May one more request of this gateway be under way? */
 static bool
 has_slot(const Engine *engine, const GatewayQueue *queue)
 {
-	int left = engine->slots - engine->in_flight;
+	int own = queue->in_flight;
+	int free = engine->slots - engine->in_flight;
+	int spare = queue_spare_slots(engine->slots);
+	int left = free + spare;
 
-	if (queue->in_flight >= queue->max_in_flight || left <= 0)
+	if (own >= queue->max_in_flight || left <= 0)
 		return false;
-	return queue->in_flight == 0 ||
-		   (left > engine->slots / LAST_SLOTS && queue->in_flight < SLOT_SHARE * left);
+	return own == 0 || own < left - spare / 2 ||
+		   (free > 0 && (own < SLOT_SHARE * left || is_alone(engine, queue)));
 }
 
 /* May this gateway's next message start?  Of one in trouble, only one at a time, now and then. */
@@ -142,43 +201,51 @@ queue_may_start(const Engine *engine, const GatewayQueue *queue, double now)
 	if (queue->nready == 0 || !has_slot(engine, queue) || queue->held_until > now ||
 		(queue->rate_limit > 0 && queue->next_start > now))
 		return false;
-	return queue->state == GATEWAY_ACTIVE || (queue->in_flight == 0 && queue->probe_at <= now);
+	return queue->state <= GATEWAY_RESTING || (queue->in_flight == 0 && queue->probe_at <= now);
 }
 
 /* ------------------------------------------------------------------------
- * The rate limit, and the flow
+ * The rate
  * ------------------------------------------------------------------------ */
+
+/* Takes over a rate that has changed, by the options or by answers. */
+static void
+use_rate(GatewayQueue *queue)
+{
+	double now = now_ms();
+	double rate = queue->pace.rate;
+
+	if (rate == 0 || (queue->option > 0 && queue->option < rate))
+		rate = queue->option;
+	if (rate == queue->rate_limit)
+		return;
+	if (queue->rate_limit == 0)
+		queue->next_start = Max(queue->next_start, now);
+	else if (rate > 0)
+		queue->next_start = Min(queue->next_start, Max(now + 1000.0 / rate, queue->held_until));
+	queue->rate_limit = rate;
+}
 
 /* Takes over what a gateway's options say: requests a second, 0 for no limit. */
 void
 queue_set_rate_limit(GatewayQueue *queue, double limit)
 {
-	if (queue->rate_limit == limit)
-		return;
-	queue->rate_limit = limit;
-	queue->next_start = Max(queue->next_start, now_ms());
+	queue->option = limit;
+	use_rate(queue);
 }
 
 /* A request is made: within the rate limit, the next has to wait its turn. */
 void
 queue_count_request(GatewayQueue *queue, double now)
 {
-	if (queue->rate_limit > 0)
-		queue->next_start = Max(queue->next_start, now - RATE_SLACK) + 1000.0 / queue->rate_limit;
-}
+	double slack = queue->pace.rate > 0 ? pace_slack(&queue->pace) : RATE_SLACK;
 
-/* Do messages of this gateway wait, here or in the outbox? */
-static bool
-messages_wait(const Engine *engine, const GatewayQueue *queue)
-{
-	if (queue->nready > 0)
-		return true;
-	for (int i = 0; i < engine->nlanes; i++)
-	{
-		if (!engine->lanes[i].drained && strcmp(NameStr(engine->lanes[i].gateway), NameStr(queue->name)) == 0)
-			return true;
-	}
-	return false;
+	pace_started(&queue->pace);
+	if (queue->rate_limit <= 0)
+		return;
+	queue->next_start = Max(queue->next_start, now - slack) + 1000.0 / queue->rate_limit;
+	if (queue->pace.rate > 0 && queue->next_start > now + LONG_REST)
+		queue->held_until = Max(queue->held_until, queue->next_start); /* it takes next to nothing */
 }
 
 /*
@@ -194,29 +261,13 @@ queue_spare_request(Engine *engine, const Gateway *gateway, double now, double *
 	*again = queue->next_start;
 	if (queue->rate_limit <= 0)
 		return true;
-	if (messages_wait(engine, queue))
+	if (queue->nready > 0 || queue_has_due(queue))
 		*again = Max(queue->next_start, queue->next_aside);
 	if (*again > now)
 		return false;
 	queue_count_request(queue, now);
 	queue->next_aside = now + 1000.0 / (queue->rate_limit * ASIDE_SHARE);
 	return true;
-}
-
-/* Measures how many messages a second every gateway takes, lately. */
-void
-queue_measure_flow(Engine *engine, double now)
-{
-	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-	{
-		double elapsed = now - queue->flow_since;
-
-		if (elapsed < 20)
-			continue;
-		queue->flow = elapsed > 1000 ? 0 : 0.5 * queue->flow + 0.5 * queue->finished * 1000.0 / elapsed;
-		queue->finished = 0;
-		queue->flow_since = now;
-	}
 }
 
 /* ------------------------------------------------------------------------
@@ -230,15 +281,11 @@ static const char *const state_names[] = {
 	[GATEWAY_PAUSED] = "paused",
 };
 
-/* The state of a name as the table has it. */
-static GatewayState
-state_of_name(const char *name)
+/* The name of a state, as the table of pauses has it. */
+const char *
+queue_state_name(GatewayState state)
 {
-	int state = GATEWAY_PAUSED;
-
-	while (state > GATEWAY_ACTIVE && strcmp(state_names[state], name) != 0)
-		state--;
-	return (GatewayState) state;
+	return state_names[state];
 }
 
 /* A gateway comes into a state: of trouble there is one warning, whatever follows. */
@@ -254,7 +301,10 @@ enter_state(GatewayQueue *queue, GatewayState state, const Answer *answer)
 	ereport(WARNING,
 			(errmsg("gateway \"%s\" is %s: %s", NameStr(queue->name), state_names[state],
 					from_utf8(queue->reason)),
-			 errdetail("One message is tried again in %.0f s, the others wait.", queue->probe_wait / 1000)));
+			 state == GATEWAY_RESTING
+				 ? errdetail("It is sent no more than it takes, until it has asked for no rest for a while.")
+				 : errdetail("One message is tried again in %.0f s, the others wait.",
+							 queue->probe_wait / 1000)));
 }
 
 /*
@@ -285,6 +335,29 @@ queue_pause(GatewayQueue *queue, const Answer *answer)
 }
 
 /*
+ * An answer that may be to the message alone, as a firewall refuses a text, or to all, as a path is wrong: several
+ * messages in a row that draw it are the gateway's trouble.
+ */
+void
+queue_suspect(GatewayQueue *queue, int64 id, const Answer *answer)
+{
+	if (queue->state <= GATEWAY_RESTING)
+	{
+		for (int i = 0; i < queue->nsuspects; i++)
+		{
+			if (queue->suspects[i] == id)
+				return;
+		}
+		if (queue->nsuspects < (int) lengthof(queue->suspects))
+		{
+			queue->suspects[queue->nsuspects++] = id;
+			return;
+		}
+	}
+	have_trouble(queue, GATEWAY_PAUSED, answer, PROBE_FIRST, SUSPECT_MAX);
+}
+
+/*
  * A request found nobody, or somebody who is broken.  One may be the message's bad luck; several in a
  * row are the gateway's trouble.
  */
@@ -298,170 +371,137 @@ queue_unreachable(GatewayQueue *queue, const Answer *answer)
 }
 
 /*
- * Gives a gateway the rest that its answer asks for, up to sms_gateway.retry_max; if it does not say how long,
- * longer each time.
+ * An answer, to a request made at a time, says that requests come too fast: they go at the rate that the
+ * gateway takes, after the rest that it asks for, up to sms_gateway.retry_max.
  */
 void
-queue_rest(GatewayQueue *queue, const Answer *answer)
+queue_rest(GatewayQueue *queue, const Answer *answer, double started_at)
 {
 	double now = now_ms();
-	double wait = answer->retry_after >= 0 ? Min(answer->retry_after * 1000.0, guc_retry_max)
-										   : Min(ldexp(THROTTLE_FIRST, Min(queue->rests, 20)), THROTTLE_MAX);
+	double rest = answer->retry_after > 0 ? Min(answer->retry_after * 1000.0, guc_retry_max) : 0;
 
 	queue->failures = 0;
-	/* Requests that were under way together are refused together: that is one rest. */
-	if (queue->held_until > now && answer->retry_after < 0)
-		return;
-	queue->rests++;
-	queue->held_until = Max(queue->held_until, now + wait);
-	if (wait >= LONG_REST)
-		have_trouble(queue, GATEWAY_RESTING, answer, wait, wait);
+	pace_refused(&queue->pace, now, started_at, queue->in_flight + 1, rest);
+	queue->held_until = Max(queue->held_until, now + rest);
+	queue->next_start = Max(queue->next_start, queue->held_until);
+	use_rate(queue);
+	queue->calm_at = now + Max(CALM, CALM_RESTS * rest);
+	if (queue->state != GATEWAY_RESTING)
+		enter_state(queue, GATEWAY_RESTING, answer);
+	queue->probe_at = 0;
+	queue->lost++;
+	queue->news = queue->news || queue->change || rest >= TOLD_REST;
 }
 
 /* Will this gateway rest for so long that messages had better wait in the outbox? */
 bool
 queue_rests(const GatewayQueue *queue, double now)
 {
-	return queue->held_until > now + 1000 ||
-		   (queue->state != GATEWAY_ACTIVE && (queue->by_user || queue->probe_at > now));
+	return queue->held_until > now + LONG_REST ||
+		   (queue->state > GATEWAY_RESTING && (queue->by_user || queue->probe_at > now));
 }
 
 /* Lets a gateway begin anew, whatever it was. */
-static void
-be_active(GatewayQueue *queue)
+void
+queue_begin_anew(GatewayQueue *queue)
 {
 	queue->state = GATEWAY_ACTIVE;
 	queue->by_user = false;
-	queue->failures = queue->rests = 0;
+	queue->failures = queue->nsuspects = 0;
 	queue->held_until = 0;
+	queue->pace = (Pace){0};
+	use_rate(queue);
 }
 
-/* A gateway has answered as it should; returns whether that ended its trouble. */
-bool
-queue_recovered(GatewayQueue *queue)
+/* A gateway's trouble has ended. */
+static void
+recover(GatewayQueue *queue)
 {
-	queue->failures = queue->rests = 0;
-	if (queue->state == GATEWAY_ACTIVE)
-		return false;
 	ereport(LOG, (errmsg("gateway \"%s\" sends again after %.0f s: %d requests had failed",
 						 NameStr(queue->name), (GetCurrentTimestamp() - queue->since) / 1e6, queue->lost)));
-	be_active(queue);
+	queue_begin_anew(queue);
 	queue->news = queue->change = true;
-	return true;
-}
-
-/* ------------------------------------------------------------------------
- * The table of pauses
- * ------------------------------------------------------------------------ */
-
-/* Returns the next gateway whose pause is to be written, in turn; NULL if there is none. */
-GatewayQueue *
-queue_with_news(const Engine *engine, const GatewayQueue *last)
-{
-	for (GatewayQueue *queue = last != NULL ? last->next : NULL; queue != NULL; queue = queue->next)
-	{
-		if (queue->news)
-			return queue;
-	}
-	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-	{
-		if (queue->news)
-			return queue;
-	}
-	return NULL;
-}
-
-/* Tells those who listen that a gateway is in another state. */
-static void
-tell_state(const GatewayQueue *queue, const char *state, const char *reason)
-{
-	const char *name = NameStr(queue->name);
-	char *text;
-
-	if (gateway_events(name) == EVENTS_OFF)
-		return;
-	text = gateway_text(name, state, reason);
-	if (text == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	event_say(pstrdup(text));
-	free(text);
-}
-
-/* In a transaction: writes into the table of pauses what is new of a gateway, and tells of a new state. */
-void
-queue_write_pause(const GatewayQueue *queue)
-{
-	const char *name = NameStr(queue->name);
-	const char *state = state_names[queue->state];
-	const char *reason = queue->state != GATEWAY_ACTIVE ? from_utf8(queue->reason) : NULL;
-
-	if (reason == NULL)
-		pause_end(name, false);
-	else
-		pause_note(name, state, reason, queue->since,
-				   GetCurrentTimestamp() + (TimestampTz) ((queue->probe_at - now_ms()) * 1000));
-	if (queue->change)
-		tell_state(queue, state, reason);
-}
-
-/* After commit: what queue_write_pause() wrote is no news any more. */
-void
-queue_pause_written(GatewayQueue *queue)
-{
-	queue->news = queue->change = false;
-}
-
-/* Takes over one row of the table: what another engine, or the user, has put there. */
-static void
-take_over(GatewayQueue *queue, const GatewayPause *pause)
-{
-	double first = pause->state[0] == 'u' ? UNREACHABLE_FIRST : PROBE_FIRST;
-	double now = now_ms();
-
-	queue->listed = true;
-	if (pause->by_user)
-		queue->state = GATEWAY_PAUSED;
-	else if (queue->state == GATEWAY_ACTIVE && !queue->news)
-	{
-		/* A new engine has not tried it yet, and waits at first as the old one would have. */
-		queue->state = state_of_name(pause->state);
-		queue->since = pause->since;
-		queue->probe_wait = first;
-		queue->probe_at = now + Max(first, ms_until(pause->next_probe_at, GetCurrentTimestamp()));
-	}
-	queue->by_user = pause->by_user;
 }
 
 /*
- * In a round: takes over what the table of pauses says, if it changed, but for what is new here.  False if that is
- * not known yet, as somebody has locked the table.
+ * A gateway has answered a request, made at a time, as it should; returns whether that ended its trouble.
+ * One that asked for rest is watched for a while: it takes what it takes.
  */
 bool
-queue_read_pauses(Engine *engine)
+queue_recovered(GatewayQueue *queue, double started_at)
 {
-	List *pauses;
-	ListCell *lc;
+	bool shut = queue->pace.shut;
 
-	if (!engine->pauses_stale)
-		return true;
-	if (!pause_list(&pauses))
-		return engine->pauses_known;
-	engine->pauses_stale = false;
-	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-		queue->listed = false;
-	foreach (lc, pauses)
-	{
-		GatewayPause *pause = lfirst(lc);
-
-		take_over(queue_find(engine, NameStr(pause->gateway)), pause);
-	}
-	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
-	{
-		if (queue->state != GATEWAY_ACTIVE && !queue->listed && !queue->news)
-			be_active(queue); /* sms_resume */
-	}
+	queue->failures = queue->nsuspects = 0;
+	pace_taken(&queue->pace, now_ms(), started_at);
+	if (shut && !queue->pace.shut)
+		queue->held_until = 0;
+	use_rate(queue);
+	if (queue->state == GATEWAY_ACTIVE || (queue->state == GATEWAY_RESTING && queue->pace.rate > 0))
+		return false;
+	recover(queue);
 	return true;
 }
+
+/* Measures how many messages a second every gateway takes, lately, and ends what its answers asked for long ago. */
+void
+queue_measure_flow(Engine *engine, double now)
+{
+	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
+	{
+		double elapsed = now - queue->flow_since;
+
+		if (queue->state == GATEWAY_RESTING && now >= queue->calm_at)
+			recover(queue);
+		if (elapsed < 20)
+			continue;
+		queue->flow = elapsed > 1000 ? 0 : 0.5 * queue->flow + 0.5 * queue->finished * 1000.0 / elapsed;
+		queue->finished = 0;
+		queue->flow_since = now;
+	}
+}
+
+/* Takes over trouble that another engine had: a new one has not tried yet, and waits at first as that would have. */
+void
+queue_inherit(GatewayQueue *queue, GatewayState state, TimestampTz since, double wait)
+{
+	double now = now_ms();
+
+	queue->state = state;
+	queue->since = since;
+	queue->calm_at = now + CALM;
+	queue->probe_wait = state == GATEWAY_UNREACHABLE ? UNREACHABLE_FIRST : PROBE_FIRST;
+	if (state == GATEWAY_RESTING)
+		queue->held_until = now + Min(wait, guc_retry_max);
+	else /* one that crashes again and again is not to ask each time; one that had yielded goes on */
+		queue->probe_at = now + Max(slot_goes_on() ? 0 : queue->probe_wait, wait);
+}
+
+/* Makes the messages of a gateway due that wait to be tried again. */
+void
+queue_hurry(GatewayQueue *queue)
+{
+	queue->hurry = true;
+	queue->due = HURRY_START;
+}
+
+/* A gateway's server or user mappings have changed: it is tried now, unless the user holds it. */
+void
+queue_try_now(GatewayQueue *queue)
+{
+	queue_hurry(queue);
+	if (queue->by_user || queue->state == GATEWAY_ACTIVE)
+		return;
+	if (queue->state == GATEWAY_RESTING)
+		recover(queue);
+	queue->probe_at = now_ms();
+	queue->probe_wait = 0;
+	queue->news = true;
+}
+
+/* ------------------------------------------------------------------------
+ * Time
+ * ------------------------------------------------------------------------ */
 
 /* Returns milliseconds until a gateway may do what it may not do now; infinite if that is never. */
 double
@@ -477,7 +517,7 @@ queue_time_to_wait(const Engine *engine, double now)
 			wait = Min(wait, queue->next_start - now);
 		if (queue->held_until > now)
 			wait = Min(wait, queue->held_until - now);
-		if (queue->state != GATEWAY_ACTIVE && !queue->by_user && queue->probe_at > now)
+		if (queue->state > GATEWAY_RESTING && !queue->by_user && queue->probe_at > now)
 			wait = Min(wait, queue->probe_at - now);
 	}
 	return wait;

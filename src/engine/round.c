@@ -10,16 +10,21 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "db/home.h"
+#include "db/lock.h"
 #include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/lanes.h"
+#include "engine/locked.h"
 #include "engine/orphans.h"
 #include "engine/outcome.h"
+#include "engine/pauses.h"
 #include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/send.h"
 #include "miscadmin.h"
 #include "outbox/event.h"
+#include "outbox/identity.h"
 #include "outbox/lease.h"
 #include "outbox/record.h"
 #include "utils/memutils.h"
@@ -30,7 +35,7 @@
 #define FULL_LOOK_SHARE 50.0   /* a look from the start may take 1/50 of the time */
 #define ERROR_FIRST     250.0  /* ms until a round that failed is tried again … */
 #define ERROR_MAX       5000.0
-#define LOCKED_MAX      1000.0
+#define LOCKED_MAX      300.0
 
 /* What a round claimed; the items are in contexts below "context" until they are adopted. */
 typedef struct Claimed
@@ -115,24 +120,36 @@ record_news(Engine *engine)
 static void
 claim_messages(Engine *engine, Claimed *claimed)
 {
-	TimestampTz wall;
-
-	if (engine->look)
-		lane_discover(engine);
 	/* A lease is of messages that were due when it was taken: orphans are known by that. */
-	wall = GetCurrentTimestamp();
+	TimestampTz wall = GetCurrentTimestamp();
+
+	lane_discover(engine, wall);
 	claimed->items = lane_claim(engine, claimed->context, wall);
-	if (claimed->items != NIL)
-		claimed->lease = lease_add(claimed->items, wall);
+	if (claimed->items == NIL)
+		return;
+	claimed->lease = lease_add(claimed->items, wall);
+	starts_cover(engine->starts, claimed->items, wall);
+}
+
+/* What a round cannot do without, before it does anything: so nothing is half done when somebody has it. */
+static void
+lock_tables(void)
+{
+	static const char *const tables[] = {"sms_outbox", "sms_gateway_lease"};
+
+	for (int i = 0; i < (int) lengthof(tables); i++)
+		lock_table(home_relation(tables[i]), tables[i], RowExclusiveLock);
 }
 
 /* The work of a round, inside its transaction. */
 static void
 do_round(Engine *engine, Claimed *claimed)
 {
+	engine->identity = home_relation("sms_gateway_identity");
+	lock_tables();
 	record_news(engine);
 	/* The first round claims nothing: what is in doubt is known when it has committed. */
-	if (!guc_enabled || engine->leaving || !engine->started || !queue_read_pauses(engine))
+	if (!guc_enabled || engine->leaving || !engine->started || !pauses_read(engine))
 		return;
 	engine->pauses_known = true;
 	claim_messages(engine, claimed);
@@ -199,6 +216,7 @@ forget_items(Engine *engine)
 		dlist_delete(iter.cur);
 		engine->noutcomes--;
 		hash_search(engine->items, &item->row.id, HASH_REMOVE, NULL);
+		starts_release(engine->starts, item);
 		item_free(item);
 	}
 }
@@ -298,6 +316,7 @@ transact(Engine *engine, Claimed *claimed)
 	PG_TRY();
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
+		locked_check(engine);
 		engine->state = scope_enter_worker(host->held_level);
 		if (engine->state == OUTBOX_READY)
 		{
@@ -309,7 +328,11 @@ transact(Engine *engine, Claimed *claimed)
 			scope_leave_worker();
 		}
 		else
+		{
+			if (home_is_moved(true))
+				identity_mark_held();
 			PopActiveSnapshot();
+		}
 		host->commit(user, security);
 		committed = true;
 	}
@@ -319,7 +342,7 @@ transact(Engine *engine, Claimed *claimed)
 		event_settle(false);
 		/* Whoever has locked a table lets go of it some time: that is looked for more often. */
 		engine->error_max = geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE ? LOCKED_MAX : ERROR_MAX;
-		host->failed();
+		locked_take_error(engine);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(engine->scratch);
@@ -327,10 +350,14 @@ transact(Engine *engine, Claimed *claimed)
 	return committed;
 }
 
-/* After a round that failed: it is tried again after a while, longer each time. */
+/* After a round that failed: nothing is claimed, and it is tried again after a while, longer each time. */
 static void
-round_failed(Engine *engine)
+round_failed(Engine *engine, const Claimed *claimed)
 {
+	ListCell *lc;
+
+	foreach (lc, claimed->items)
+		starts_release(engine->starts, lfirst(lc));
 	engine->error_wait = Min(Max(engine->error_wait * 2, ERROR_FIRST), engine->error_max);
 	engine->retry_at = now_ms() + engine->error_wait;
 	lane_look_back(engine, DT_NOBEGIN);
@@ -343,14 +370,20 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 	bool first;
 
 	engine->error_wait = 0;
+	engine->lock_told = false;
 	event_settle(true);
+	if (claimed->items != NIL)
+	{
+		engine->look_wait = SAFETY_POLL;
+		engine->look_at = Min(engine->look_at, began + SAFETY_POLL);
+	}
 	if (engine->full_look)
 	{
 		/*
 		 * Under an old snapshot, a look from the start of the index walks over
 		 * every message sent since: it must not take all the time.
 		 */
-		engine->look_at = now_ms() + Max(SAFETY_POLL, (now_ms() - began) * FULL_LOOK_SHARE);
+		engine->look_at = now_ms() + Max(engine->look_wait, (now_ms() - began) * FULL_LOOK_SHARE);
 		engine->full_look = false;
 	}
 	if (engine->state != OUTBOX_READY)
@@ -383,7 +416,7 @@ round_run(Engine *engine)
 	if (transact(engine, &claimed))
 		round_committed(engine, &claimed, began);
 	else
-		round_failed(engine);
+		round_failed(engine, &claimed);
 	MemoryContextDelete(claimed.context);
 }
 

@@ -10,6 +10,7 @@
 #include "engine/outcome.h"
 #include "engine/queue.h"
 #include "engine/send.h"
+#include "outbox/starts.h"
 #include "provider/answer.h"
 #include "utils/timestamp.h"
 
@@ -60,7 +61,10 @@ send_take_finished(Engine *engine)
 		if (http.starved)
 			starve(engine, item);
 		else
+		{
+			starts_answered(item);
 			outcome_decide(engine, item);
+		}
 	}
 }
 
@@ -73,12 +77,14 @@ put_on_wire(Engine *engine, OutboxItem *item)
 	HttpRequest request;
 
 	memset(&request, 0, sizeof(request));
+	request.started = starts_flag(item);
 	if (provider->build(item->prepared.settings, message, &request))
 		item->transfer =
 			http_start(&item->gateway->endpoint, &request,
 					   provider->repeat_safe(item->prepared.settings, message), &engine->finished, item);
 	if (item->transfer == NULL)
 		return false;
+	item->started_at = now_ms();
 	item->queue->in_flight++;
 	engine->in_flight++;
 	return true;
@@ -104,7 +110,7 @@ start_item(Engine *engine, OutboxItem *item)
 	{
 		item->attempts++;
 		outcome_explain(item, "memory", "out of memory");
-		outcome_try_again(engine, item, false);
+		outcome_try_again(engine, item);
 	}
 }
 
@@ -137,6 +143,7 @@ start_next(Engine *engine, GatewayQueue *queue, double now)
 		return;
 	}
 	queue_count_request(queue, now);
+	engine->spaced = engine->spaced || queue->rate_limit > 0;
 	start_item(engine, item);
 }
 

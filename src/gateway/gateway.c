@@ -17,6 +17,7 @@
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
+#include "common/hashfn.h"
 #include "foreign/foreign.h"
 #include "gateway/configure.h"
 #include "gateway/gateway.h"
@@ -269,6 +270,55 @@ gateway_uses_tokens(const char *name)
 	const char *url = option != NULL ? server_option(name, option) : NULL;
 
 	return url != NULL && strstr(url, TOKEN_PLACE) != NULL;
+}
+
+/* How often a server, wrapper, user mapping or role has changed, as far as this process has heard. */
+uint64
+gateway_changes(void)
+{
+	return cache.changes;
+}
+
+/* A version of a row of a catalog has a number of its own. */
+static uint64
+fingerprint_of(HeapTuple tuple, Oid oid)
+{
+	uint32 version[] = {oid, HeapTupleHeaderGetRawXmin(tuple->t_data),
+						ItemPointerGetBlockNumberNoCheck(&tuple->t_self),
+						ItemPointerGetOffsetNumberNoCheck(&tuple->t_self)};
+
+	return hash_bytes_extended((const unsigned char *) version, sizeof(version), 0);
+}
+
+/* A number that is another one when the server of a name, or one of its user mappings, has changed; 0: none. */
+uint64
+gateway_fingerprint(const char *name)
+{
+	HeapTuple server = SearchSysCache1(FOREIGNSERVERNAME, CStringGetDatum(name));
+	Relation catalog;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	Oid oid;
+	uint64 print;
+
+	if (!HeapTupleIsValid(server))
+		return 0;
+	oid = ((Form_pg_foreign_server) GETSTRUCT(server))->oid;
+	print = fingerprint_of(server, oid);
+	ReleaseSysCache(server);
+
+	catalog = table_open(UserMappingRelationId, AccessShareLock);
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_user_mapping mapping = (Form_pg_user_mapping) GETSTRUCT(tuple);
+
+		if (mapping->umserver == oid)
+			print += fingerprint_of(tuple, mapping->oid); /* in whatever order they come */
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return print;
 }
 
 /* ------------------------------------------------------------------------

@@ -16,6 +16,8 @@ extern Gateway *gateway_get(const char *name, Oid role, Refusal *refusal);
 extern void gateway_hold(Gateway *gateway);
 extern ForeignServer *gateway_server(const char *name, const Provider **provider);
 extern const Provider *gateway_provider(const char *name);
+extern uint64 gateway_changes(void);
+extern uint64 gateway_fingerprint(const char *name);
 extern List *gateway_names(void);
 extern Events gateway_events(const char *name);
 extern bool gateway_redacts(const char *name);

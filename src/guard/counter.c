@@ -2,143 +2,373 @@
  * counter.c
  *		Counters that stay counted when the transaction rolls back.
  *
- * A counter is a row of an own table whose first two columns are a bigint and a
- * timestamptz, both NOT NULL: they stand at a fixed place in the row.  They are
- * changed right there on the page, under the page's lock, and logged by a generic
- * WAL record.  So a change is atomic, at once visible to everybody, durable
- * like any other, and no transaction undoes it; nobody waits for anybody's
- * transaction, and no dead row is left.  New rows are as independent of the transaction
- * that makes them: they are born frozen.
+ * What is counted here must be seen by others before its transaction commits (two sessions must not
+ * both get the last message of a limit), must stay when it rolls back (a wrong one-time password is
+ * a try in any case), and nobody may wait for somebody else's transaction.  No row that is written by
+ * UPDATE is like that.  So a counter is a row that is changed in place, as PostgreSQL itself changes
+ * pg_class.relpages, and by the same function: systable_inplace_update_begin(), which says itself that
+ * it is good for tables that are not the system's.  Why that is right:
+ *
+ * - The row is found by its key at each change, under the page's lock, so no change can meet another
+ *	 row, wherever VACUUM FULL, REINDEX or a purge has brought this one.
+ * - A row that somebody deletes, updates or locks is waited for: no count is lost with a deleted row.
+ *	 This is short, as who purges locks first and then looks again (cleanup.c); an owner who deletes by
+ *	 hand holds counting up until he commits, as with any row.
+ * - Its WAL record is PostgreSQL's own, so recovery, standbys and wal_consistency_checking know it; no
+ *	 other transaction is woken, no dead row is left.
+ *
+ * A new row is there at once, too.  It is inserted and indexed like any other, and then its
+ * transaction is taken off it: it is frozen, again with PostgreSQL's own record.  A crash or an error
+ * before that leaves a row of a transaction that failed, which VACUUM takes away with its index
+ * entries; after that, everything stands in the WAL before.  Inserting it frozen (HEAP_INSERT_FROZEN)
+ * would leave a row without an index entry when the server dies in between.  Only one session makes a
+ * row of a key at a time, by an advisory lock that is held for the making.
+ *
+ * One thing relies on it that a new row is not seen by older snapshots: CREATE INDEX and REINDEX
+ * CONCURRENTLY, when they look at the end for rows that the new index lacks, would find one that was just
+ * entered.  They first wait for who has the table locked.  So a transaction that makes a row keeps its lock on
+ * the table to its end, and before it takes that, waits until they have looked, if they are about to.
+ *
+ * Logical decoding sees neither changes nor new rows: to a subscriber, which has its own outbox,
+ * counters of this one are of no use, and a row that came back after a purge would clash there.
  */
 #include "postgres.h"
 
-#include "access/generic_xlog.h"
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/index.h"
-#include "catalog/pg_collation.h"
-#include "common/hashfn.h"
+#include "base/compat.h"
 #include "base/extension.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "db/home.h"
+#include "db/scope.h"
+#include "db/sql.h"
+#include "executor/executor.h"
 #include "guard/counter.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "storage/lock.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
-#define COUNTER_COLUMNS 4
+#define COUNTER_LOCK 0 /* the third field of our advisory locks' tags; the engine's has 1 */
+
+/* Columns of sms_gateway_usage. */
+enum
+{
+	USAGE_USED = 1,
+	USAGE_WINDOW_END,
+	USAGE_CODE,
+	USAGE_TRIES,
+	USAGE_GATEWAY,
+	USAGE_SUBJECT,
+	USAGE_COLUMNS = USAGE_SUBJECT
+};
+
+#define VALIDATION_WAIT 500 /* times 10 ms: for an index under construction */
 
 /*
- * Finds the last row with this gateway and text in an own table's index on
- * (gateway, text, …), as of now.  Returns a copy of the row, NULL if there is none.
+ * Are CREATE INDEX or REINDEX CONCURRENTLY between their wait for writers and the end of their look at the table?
+ * In between they say for a moment that they initialize; with a TOAST table, of which they build the index last, the
+ * wait is said to be for that.
  */
-HeapTuple
-counter_find(Relation table, const char *index_name, const char *gateway, const char *text)
+static Statement counter_validation = {
+	.sql = "SELECT FROM pg_stat_progress_create_index p WHERE p.relid = $1 "
+		   "AND (p.phase = 'initializing' OR p.phase ^@ 'index validation') "
+		   "OR p.relid IN ($1, $2) AND p.phase = 'waiting for writers before validation'",
+	.args = {OIDOID, OIDOID},
+};
+
+/* Where a counter is: its table, and its key in it. */
+typedef struct Place
 {
-	Relation index = index_open(home_relation(index_name), AccessShareLock);
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	NameData name;
+	Relation table;
+	Oid index;
+	NameData gateway;
+	Datum subject;
 	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple tuple;
+} Place;
 
-	namestrcpy(&name, gateway);
-	ScanKeyInit(&keys[0], index->rd_index->indkey.values[0], BTEqualStrategyNumber, F_NAMEEQ,
-				NameGetDatum(&name));
-	ScanKeyInit(&keys[1], index->rd_index->indkey.values[1], BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(text));
-	keys[1].sk_collation = DEFAULT_COLLATION_OID;
-	scan = systable_beginscan_ordered(table, index, snapshot, 2, keys);
-	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
-	if (HeapTupleIsValid(tuple))
-		tuple = heap_copytuple(tuple);
-	systable_endscan_ordered(scan);
-	UnregisterSnapshot(snapshot);
-	index_close(index, AccessShareLock);
-	return tuple;
-}
-
-/*
- * Makes a counter that has counted nothing, unless somebody else just has: a row of
- * (0, '-infinity', gateway, text) in a table with a unique index on (gateway, text).
- */
-void
-counter_make(Relation table, const char *index_name, const char *gateway, const char *text)
+/* Opens the table of counters, for counter_change_if_there(). */
+Relation
+counter_open(void)
 {
-	Relation index = index_open(home_relation(index_name), RowExclusiveLock);
-	uint32 key = hash_bytes((const unsigned char *) text, (int) strlen(text)) ^
-				 hash_bytes((const unsigned char *) gateway, (int) strlen(gateway));
-	NameData name;
-	Datum values[COUNTER_COLUMNS];
-	bool nulls[COUNTER_COLUMNS] = {false};
-	LOCKTAG tag;
+	return table_open(home_relation("sms_gateway_usage"), RowExclusiveLock);
+}
 
-	namestrcpy(&name, gateway);
-	values[0] = Int64GetDatum(0);
-	values[1] = TimestampTzGetDatum(DT_NOBEGIN);
-	values[2] = NameGetDatum(&name);
-	values[3] = CStringGetTextDatum(text);
+/* The same, but NULL if it is not there, or somebody holds it. */
+Relation
+counter_open_now(void)
+{
+	Oid table = home_relation_or_none("sms_gateway_usage");
 
-	/* Two sessions must not both insert: the second would fail at the unique index. */
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, key, 0, OUR_LOCK_CLASS);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	if (counter_find(table, index_name, gateway, text) == NULL)
+	if (!OidIsValid(table) || !ConditionalLockRelationOid(table, RowExclusiveLock))
+		return NULL;
+	return try_table_open(table, NoLock);
+}
+
+/* Closes the table; it is locked no longer: what was counted does not depend on this transaction. */
+void
+counter_close(Relation table)
+{
+	table_close(table, RowExclusiveLock);
+}
+
+static void
+set_place(Place *place, Relation table, const char *gateway, const char *subject)
+{
+	place->table = table;
+	place->index = home_relation("sms_gateway_usage_pkey");
+	namestrcpy(&place->gateway, gateway);
+	place->subject = CStringGetTextDatum(subject);
+	ScanKeyInit(&place->keys[0], USAGE_GATEWAY, BTEqualStrategyNumber, F_NAMEEQ,
+				NameGetDatum(&place->gateway));
+	ScanKeyInit(&place->keys[1], USAGE_SUBJECT, BTEqualStrategyNumber, F_TEXTEQ, place->subject);
+	place->keys[1].sk_collation = DEFAULT_COLLATION_OID;
+}
+
+/* Changes a counter that is there; false if it is not. */
+static bool
+change_row(const Place *place, CounterChange change, void *arg)
+{
+	ScanKeyData keys[lengthof(place->keys)];
+	HeapTuple row;
+	void *state;
+	Counter counter;
+	char *at;
+
+	memcpy(keys, place->keys, sizeof(keys)); /* they are written to */
+	systable_inplace_update_begin(place->table, place->index, true, NULL, lengthof(keys), keys, &row, &state);
+	if (row == NULL)
+		return false;
+
+	/* From here to the end of the change the page is locked. */
+	at = (char *) row->t_data + row->t_data->t_hoff;
+	memcpy(&counter, at, sizeof(counter));
+	if (change(&counter, arg))
 	{
-		HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), values, nulls);
-
-		heap_insert(table, tuple, GetCurrentCommandId(true), HEAP_INSERT_FROZEN, NULL);
-		index_insert(index, &values[2], nulls, &tuple->t_self, table, UNIQUE_CHECK_YES, false,
-					 BuildIndexInfo(index));
+		memcpy(at, &counter, sizeof(counter));
+		systable_inplace_update_finish(state, row);
 	}
-	LockRelease(&tag, ExclusiveLock, false);
-	index_close(index, RowExclusiveLock);
+	else
+		systable_inplace_update_cancel(state);
+	heap_freetuple(row);
+	return true;
 }
 
 /*
- * Lets "change" look at a counter and change it.  If it returns true, the change
- * is written, and with "durable" also flushed.  "change" runs under the page's
- * lock: it must neither raise errors nor read tables.  Returns false if the row
- * is no longer there.
+ * Has this transaction itself deleted the counter?  Then a new one must share that deletion's fate: if
+ * it is rolled back, the old row is there again.
  */
-bool
-counter_change(Relation table, ItemPointer tid, bool durable, CounterChange change, void *arg)
+static bool
+deleted_by_us(const Place *place)
+{
+	ScanKeyData keys[lengthof(place->keys)];
+	SysScanDesc scan;
+	HeapTuple row;
+	bool deleted = false;
+
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return false;
+	memcpy(keys, place->keys, sizeof(keys));
+	scan = systable_beginscan(place->table, place->index, true, SnapshotAny, lengthof(keys), keys);
+	while (!deleted && HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		HeapTupleHeader header = row->t_data;
+
+		deleted = !(header->t_infomask & HEAP_XMAX_INVALID) &&
+				  !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+				  TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header));
+	}
+	systable_endscan(scan);
+	return deleted;
+}
+
+/* Inserts a row and its index entries, as any INSERT does. */
+static void
+insert_row(Relation table, HeapTuple row)
+{
+	EState *estate = CreateExecutorState();
+	ResultRelInfo *target = makeNode(ResultRelInfo);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsHeapTuple);
+
+	InitResultRelInfo(target, table, 0, NULL, 0);
+	ExecOpenIndices(target, false);
+	heap_insert(table, row, GetCurrentCommandId(true), HEAP_INSERT_NO_LOGICAL, NULL);
+	ExecStoreHeapTuple(row, slot, false);
+	list_free(compat_insert_index_entries(target, slot, estate));
+	ExecCloseIndices(target);
+	ExecDropSingleTupleTableSlot(slot);
+	FreeExecutorState(estate);
+	pfree(target);
+}
+
+/* Makes a counter's row independent of the transaction that has just inserted it. */
+static void
+make_permanent(Relation table, ItemPointer tid)
 {
 	Buffer buffer = ReadBuffer(table, ItemPointerGetBlockNumber(tid));
-	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
-	XLogRecPtr written = InvalidXLogRecPtr;
-	Page page;
-	ItemId item;
-	bool found;
 
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	page = BufferGetPage(buffer);
-	item = offset <= PageGetMaxOffsetNumber(page) ? PageGetItemId(page, offset) : NULL;
-	found = item != NULL && ItemIdIsNormal(item);
-	if (found)
-	{
-		HeapTupleHeader header = (HeapTupleHeader) PageGetItem(page, item);
-		Size at = (char *) header + header->t_hoff - (char *) page;
-		Counter counter;
-
-		memcpy(&counter, (char *) page + at, sizeof(counter));
-		if (change(&counter, arg))
-		{
-			GenericXLogState *state = GenericXLogStart(table);
-			Page copy = GenericXLogRegisterBuffer(state, buffer, 0);
-
-			memcpy((char *) copy + at, &counter, sizeof(counter));
-			written = GenericXLogFinish(state);
-		}
-	}
+	compat_freeze_row(table, buffer, ItemPointerGetOffsetNumber(tid));
 	UnlockReleaseBuffer(buffer);
-	if (durable && !XLogRecPtrIsInvalid(written))
-		XLogFlush(written);
+}
+
+/* Makes a counter that starts with a change, if that is to be written. */
+static void
+make_row(const Place *place, CounterChange change, void *arg)
+{
+	Counter counter = {.until = DT_NOBEGIN};
+	Datum values[USAGE_COLUMNS];
+	bool nulls[USAGE_COLUMNS] = {false};
+	bool ours = deleted_by_us(place);
+	HeapTuple row;
+
+	if (!change(&counter, arg))
+		return;
+	values[USAGE_USED - 1] = Int64GetDatum(counter.count);
+	values[USAGE_WINDOW_END - 1] = TimestampTzGetDatum(counter.until);
+	values[USAGE_CODE - 1] = Int64GetDatum(counter.code);
+	values[USAGE_TRIES - 1] = Int64GetDatum(counter.tries);
+	values[USAGE_GATEWAY - 1] = NameGetDatum(&place->gateway);
+	values[USAGE_SUBJECT - 1] = place->subject;
+	row = heap_form_tuple(RelationGetDescr(place->table), values, nulls);
+	insert_row(place->table, row);
+	if (ours)
+		CommandCounterIncrement(); /* so that the next change finds it */
+	else
+		make_permanent(place->table, &row->t_self);
+	heap_freetuple(row);
+}
+
+/* Is an index of the table, which is entered into, not valid yet? */
+static bool
+is_being_indexed(Relation table)
+{
+	List *indexes = RelationGetIndexList(table);
+	ListCell *lc;
+	bool found = false;
+
+	foreach (lc, indexes)
+	{
+		HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(lc)));
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		found = found || (((Form_pg_index) GETSTRUCT(tuple))->indisready &&
+						  !((Form_pg_index) GETSTRUCT(tuple))->indisvalid);
+		ReleaseSysCache(tuple);
+	}
+	list_free(indexes);
 	return found;
+}
+
+/* Is somebody looking for rows that an index of the table lacks? */
+static bool
+is_being_validated(Relation table)
+{
+	Datum values[] = {ObjectIdGetDatum(RelationGetRelid(table)),
+					  ObjectIdGetDatum(table->rd_rel->reltoastrelid)};
+	OwnerScope scope;
+	bool found;
+
+	if (!is_being_indexed(table))
+		return false;
+	scope_enter(&scope);
+	pgstat_clear_snapshot(); /* what others do is read once in a transaction */
+	found = sql_any(&counter_validation, values);
+	scope_leave(&scope);
+	return found;
+}
+
+static void
+make_counter(const Place *place, CounterChange change, void *arg)
+{
+	uint32 key = string_hash(NameStr(place->gateway), NAMEDATALEN) ^
+				 hash_bytes((const unsigned char *) VARDATA_ANY(DatumGetPointer(place->subject)),
+							(int) VARSIZE_ANY_EXHDR(DatumGetPointer(place->subject)));
+	LOCKTAG tag;
+
+	/* Two sessions must not both insert: the second would wait for the first at the unique index. */
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, key, COUNTER_LOCK, OUR_LOCK_CLASS);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	if (!change_row(place, change, arg))
+		make_row(place, change, arg);
+	LockRelease(&tag, ExclusiveLock, false);
+}
+
+/* Opens the table to make a row; it is to stay locked up to the transaction's end. */
+static Relation
+open_to_make(void)
+{
+	Oid oid = home_relation("sms_gateway_usage");
+	bool held = compat_holds_relation(oid, RowExclusiveLock);
+
+	for (int i = 0;; i++)
+	{
+		Relation table = table_open(oid, RowExclusiveLock);
+
+		/* Not for ever: then rather whoever builds an index fails. */
+		if (held || i == VALIDATION_WAIT || !is_being_validated(table))
+			return table;
+		table_close(table, RowExclusiveLock);
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(10000);
+	}
+}
+
+/*
+ * Lets "change" look at a counter and change it, a new one if there is none yet.  If it returns true,
+ * the change is written.  "change" runs under a page's lock: it must neither raise errors nor read tables.
+ */
+void
+counter_change(const char *gateway, const char *subject, CounterChange change, void *arg)
+{
+	Relation table = counter_open();
+	Place place;
+	bool done;
+
+	set_place(&place, table, gateway, subject);
+	done = change_row(&place, change, arg);
+	counter_close(table);
+	if (!done)
+	{
+		table = open_to_make();
+		set_place(&place, table, gateway, subject);
+		make_counter(&place, change, arg);
+		table_close(table, NoLock);
+	}
+	pfree(DatumGetPointer(place.subject));
+}
+
+/* The same for a table that was opened, but nothing happens if there is no such counter. */
+void
+counter_change_if_there(Relation table, const char *gateway, const char *subject, CounterChange change,
+						void *arg)
+{
+	Place place;
+
+	set_place(&place, table, gateway, subject);
+	(void) change_row(&place, change, arg);
+	pfree(DatumGetPointer(place.subject));
+}
+
+/*
+ * Makes this transaction's changes of counters durable, now and whatever becomes of it.  On a synchronous
+ * standby they are, once it commits: a transaction without an xid would not wait for that.
+ */
+void
+counter_flush(void)
+{
+	(void) GetCurrentTransactionId();
+	XLogFlush(XactLastRecEnd);
 }

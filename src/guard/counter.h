@@ -7,22 +7,27 @@
 
 #include "postgres.h"
 
-#include "access/htup.h"
 #include "datatype/timestamp.h"
-#include "storage/itemptr.h"
 #include "utils/relcache.h"
 
-/* The first two columns of a row that counts. */
+/* The first columns of sms_gateway_usage, all NOT NULL. */
 typedef struct Counter
 {
 	int64 count;
-	TimestampTz until;
+	TimestampTz until; /* DT_NOBEGIN in a new one */
+	int64 code;        /* the one-time password that tries are counted for */
+	int64 tries;
 } Counter;
 
+/* Looks at a counter and changes it; false if nothing is to be written. */
 typedef bool (*CounterChange)(Counter *counter, void *arg);
 
-extern HeapTuple counter_find(Relation table, const char *index_name, const char *gateway, const char *text);
-extern void counter_make(Relation table, const char *index_name, const char *gateway, const char *text);
-extern bool counter_change(Relation table, ItemPointer tid, bool durable, CounterChange change, void *arg);
+extern Relation counter_open(void);
+extern Relation counter_open_now(void);
+extern void counter_close(Relation table);
+extern void counter_change(const char *gateway, const char *subject, CounterChange change, void *arg);
+extern void counter_change_if_there(Relation table, const char *gateway, const char *subject,
+									CounterChange change, void *arg);
+extern void counter_flush(void);
 
 #endif /* SMS_COUNTER_H */

@@ -1,55 +1,59 @@
 /*
  * otp.c
- *		One-time passwords of gateways whose provider makes none: made here, kept
- *		as a salted hash, checked here.
+ *		One-time passwords: made and checked here, or by the provider, but in any case counted here.
  *
  * Each sending adds a row and touches no other, so nobody waits for anybody's
- * transaction; the last row of a phone is the one that counts.  The clear
- * code exists in memory only, and in the request.
+ * transaction; the last row of a phone is the one that counts.  The row of a code that was made here
+ * holds its salted hash; the clear code exists in memory only, and in the request.  The row of a
+ * provider's code says that there is one.
+ *
+ * Wrong tries are counted per phone (counter.c), whatever becomes of the transaction: MAX_TRIES for
+ * a code, and MAX_TRIES times otp_per_phone in its time, whatever codes there were.  A phone without a code is
+ * counted in the same way, so that a check says and takes the same whether there is one.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/pg_type.h"
-#include "db/home.h"
 #include "db/scope.h"
 #include "db/sql.h"
 #include "guard/counter.h"
 #include "guard/mac.h"
 #include "guard/otp.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #define SALT_SIZE 16
 #define MAX_TRIES 5
 
+StaticAssertDecl(sizeof(((Otp *) NULL)->salt) == SALT_SIZE && sizeof(((Otp *) NULL)->hash) == MAC_SIZE,
+				 "what is kept of a code has its size");
+
 static Statement otp_insert = {
-	.sql = "INSERT INTO @sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash) "
-		   "VALUES (0, $5, $1, $2, $3, $4)",
-	.args = {NAMEOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID},
+	.sql = "INSERT INTO @sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash) "
+		   "VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+	.args = {TIMESTAMPTZOID, NAMEOID, NAMEOID, TEXTOID, BYTEAOID, BYTEAOID},
 };
 
-/*
- * Of several sessions that use up the same row at once, one succeeds: the others wait for its
- * transaction, and find none.
- */
-static Statement otp_delete = {
-	.sql = "DELETE FROM @sms_gateway_otp WHERE gateway = $1 AND phone = $2 AND id <= $3",
-	.args = {NAMEOID, TEXTOID, INT8OID},
+static Statement otp_last = {
+	.sql = "SELECT id, expires_at, sent_by, salt, hash FROM @sms_gateway_otp "
+		   "WHERE gateway = $1 AND phone = $2 ORDER BY id DESC LIMIT 1",
+	.args = {NAMEOID, TEXTOID},
 };
-
-/* Columns of sms_gateway_otp. */
 enum
 {
-	OTP_TRIES = 1,
-	OTP_EXPIRES_AT,
-	OTP_ID,
-	OTP_GATEWAY,
-	OTP_PHONE,
-	OTP_SALT,
-	OTP_HASH,
+	LAST_ID,
+	LAST_EXPIRES_AT,
+	LAST_SENT_BY,
+	LAST_SALT,
+	LAST_HASH,
+};
+
+/* Of several sessions that use up the same row at once, one succeeds: the others wait for nobody. */
+static Statement otp_delete = {
+	.sql = "WITH mine AS MATERIALIZED (SELECT c.id FROM @sms_gateway_otp c "
+		   "WHERE c.gateway = $1 AND c.phone = $2 AND c.id <= $3 FOR UPDATE SKIP LOCKED) "
+		   "DELETE FROM @sms_gateway_otp c USING mine m WHERE c.id = m.id RETURNING c.id",
+	.args = {NAMEOID, TEXTOID, INT8OID},
 };
 
 /*
@@ -96,49 +100,97 @@ bytes_datum(const uint8 *bytes, int n)
 	return PointerGetDatum(value);
 }
 
-/* Adds a one-time password's hash; the caller has entered. */
-static void
-add_hash(const char *gateway, const char *phone, Datum salt, Datum hash, TimestampTz until)
-{
-	NameData name;
-	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(phone), salt, hash,
-					  TimestampTzGetDatum(until)};
-
-	sql_run(&otp_insert, values);
-}
-
-/* Uses up a phone's one-time passwords up to this one; false if another session just did. */
-static bool
-use_up(const char *gateway, const char *phone, int64 id)
-{
-	OwnerScope scope;
-	NameData name;
-	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(phone), Int64GetDatum(id)};
-	bool used;
-
-	scope_enter(&scope);
-	used = sql_any(&otp_delete, values);
-	scope_leave(&scope);
-	return used;
-}
-
-/* Keeps a code, as a hash, for so many seconds; the caller has entered the outbox. */
-void
-otp_keep(const char *gateway, const char *phone, const char *code, int ttl)
+/*
+ * Keeps a code that is being sent for so many seconds, as a hash; with NULL that the provider makes one.
+ * "gateway" is the one that was asked for it, "sent_by" the one that it came to.  Returns the row's id.  The caller
+ * has entered the outbox.
+ */
+int64
+otp_keep(const char *gateway, const char *sent_by, const char *phone, const char *code, int ttl)
 {
 	uint8 salt[SALT_SIZE];
 	uint8 hash[MAC_SIZE];
+	NameData asked;
+	NameData sender;
+	Datum values[] = {
+		TimestampTzGetDatum(GetCurrentTimestamp() + ttl * USECS_PER_SEC),
+		name_datum(&asked, gateway),
+		name_datum(&sender, sent_by),
+		CStringGetTextDatum(phone),
+		(Datum) 0,
+		(Datum) 0,
+	};
+	int64 id;
 
-	strong_random(salt, sizeof(salt));
-	hash_code(salt, gateway, phone, code, hash);
-	add_hash(gateway, phone, bytes_datum(salt, SALT_SIZE), bytes_datum(hash, MAC_SIZE),
-			 GetCurrentTimestamp() + ttl * USECS_PER_SEC);
+	if (code != NULL)
+	{
+		strong_random(salt, sizeof(salt));
+		hash_code(salt, gateway, phone, code, hash);
+		values[4] = bytes_datum(salt, SALT_SIZE);
+		values[5] = bytes_datum(hash, MAC_SIZE);
+	}
+	sql_run_nulls(&otp_insert, values, code != NULL ? NULL : "    nn");
+	id = sql_int64(0, 0);
+	sql_done();
+	return id;
+}
+
+/* Copies what is kept of a code; false if nothing is. */
+static bool
+read_bytes(int column, uint8 *bytes, int n)
+{
+	bytea *value;
+
+	memset(bytes, 0, n);
+	if (sql_is_null(0, column))
+		return false;
+	value = DatumGetByteaPP(sql_datum(0, column, &(bool){false}));
+	memcpy(bytes, VARDATA_ANY(value), Min((int) VARSIZE_ANY_EXHDR(value), n));
+	return true;
+}
+
+/* Finds the last code that was asked of a gateway for a phone. */
+void
+otp_find(const char *gateway, const char *phone, Otp *otp)
+{
+	OwnerScope scope;
+	NameData name;
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(phone)};
+
+	memset(otp, 0, sizeof(*otp));
+	scope_enter(&scope);
+	if (sql_read_latest(&otp_last, values) > 0)
+	{
+		otp->id = sql_int64(0, LAST_ID);
+		otp->live = sql_time(0, LAST_EXPIRES_AT, DT_NOBEGIN) > GetCurrentTimestamp();
+		namestrcpy(&otp->sent_by, sql_name(0, LAST_SENT_BY));
+		otp->here = read_bytes(LAST_SALT, otp->salt, SALT_SIZE) && read_bytes(LAST_HASH, otp->hash, MAC_SIZE);
+	}
+	sql_done();
+	scope_leave(&scope);
+}
+
+/* Is it this code, which was made here?  Takes the same time where there is none. */
+bool
+otp_is_right(const Otp *otp, const char *gateway, const char *phone, const char *code)
+{
+	char *tried = pstrdup(code);
+	uint8 hash[MAC_SIZE];
+
+	/* People do not see in which case letters were sent. */
+	for (char *p = tried; *p; p++)
+		*p = (char) pg_ascii_toupper((unsigned char) *p);
+	hash_code(otp->salt, gateway, phone, tried, hash);
+	return mac_equal(hash, otp->hash) && otp->here;
 }
 
 typedef struct Try
 {
+	const Otp *otp;
+	int64 allowed;     /* tries of all codes in a window; 0: any number */
+	TimestampTz until; /* the end of a new window */
 	bool right;
-	bool counts; /* neither expired nor tried too often */
+	bool counts; /* neither too late nor tried too often */
 } Try;
 
 /* Counts a wrong try; a right one is used up by its row's deletion. */
@@ -146,48 +198,91 @@ static bool
 count_try(Counter *counter, void *arg)
 {
 	Try *attempt = arg;
+	const Otp *otp = attempt->otp;
 
-	attempt->counts = counter->count < MAX_TRIES && counter->until > GetCurrentTimestamp();
-	if (!attempt->counts || attempt->right)
+	if (counter->until <= GetCurrentTimestamp())
+	{
+		counter->count = 0;
+		counter->until = attempt->until;
+	}
+	/* Codes are numbered as they are sent: what was newer once, in a transaction that failed, ends this one. */
+	if (otp->id > counter->code)
+	{
+		counter->code = otp->id;
+		counter->tries = 0;
+	}
+	attempt->counts = otp->live && otp->id == counter->code && counter->tries < MAX_TRIES &&
+					  (attempt->allowed == 0 || counter->count < attempt->allowed);
+	if (attempt->counts && attempt->right)
 		return false;
 	counter->count++;
+	if (attempt->counts)
+		counter->tries++;
 	return true;
 }
 
+/* Takes back a try of which nobody knows whether it was right. */
+static bool
+uncount_try(Counter *counter, void *arg)
+{
+	const Otp *otp = arg;
+
+	counter->count = Max(counter->count - 1, 0);
+	if (otp->id == counter->code)
+		counter->tries = Max(counter->tries - 1, 0);
+	return true;
+}
+
+static void
+change_tries(const Gateway *gateway, const char *phone, CounterChange change, void *arg)
+{
+	counter_change(gateway->name, psprintf("check %s", phone), change, arg);
+	counter_flush();
+}
+
 /*
- * Is this the last code that was sent to a phone?  A right one is used up if the
- * transaction commits; a wrong one counts even if it does not, durably.
+ * Counts a try, durably, unless it is known to be right.  Returns whether it counts: the code lives, and was not
+ * tried too often, nor were others of the phone.
  */
 bool
-otp_check(const char *gateway, const char *phone, const char *code)
+otp_try(const Gateway *gateway, const char *phone, const Otp *otp, bool right)
 {
-	Relation table = table_open(home_relation("sms_gateway_otp"), RowExclusiveLock);
-	HeapTuple tuple = counter_find(table, "sms_gateway_otp_phone", gateway, phone);
-	TupleDesc desc = RelationGetDescr(table);
-	uint8 salt[SALT_SIZE] = {0};
-	uint8 expected[MAC_SIZE] = {0};
-	uint8 hash[MAC_SIZE];
-	char *tried = pstrdup(code);
-	Try attempt = {false, false};
-	int64 id = 0;
-	bool isnull;
+	const Rate *rate = &gateway->otp_per_phone;
+	Try attempt = {
+		.otp = otp,
+		.allowed = (int64) rate->messages * MAX_TRIES,
+		.until = GetCurrentTimestamp() + (rate->seconds > 0 ? rate->seconds : SECS_PER_HOUR) * USECS_PER_SEC,
+		.right = right,
+	};
 
-	if (tuple != NULL)
-	{
-		bytea *kept_salt = DatumGetByteaPP(heap_getattr(tuple, OTP_SALT, desc, &isnull));
-		bytea *kept_hash = DatumGetByteaPP(heap_getattr(tuple, OTP_HASH, desc, &isnull));
+	if (rate->seconds == 0)
+		attempt.allowed = 0;
+	change_tries(gateway, phone, count_try, &attempt);
+	return attempt.counts;
+}
 
-		memcpy(salt, VARDATA_ANY(kept_salt), Min(VARSIZE_ANY_EXHDR(kept_salt), SALT_SIZE));
-		memcpy(expected, VARDATA_ANY(kept_hash), Min(VARSIZE_ANY_EXHDR(kept_hash), MAC_SIZE));
-		id = DatumGetInt64(heap_getattr(tuple, OTP_ID, desc, &isnull));
-	}
-	/* People do not see in which case letters were sent. */
-	for (char *p = tried; *p; p++)
-		*p = (char) pg_ascii_toupper((unsigned char) *p);
-	hash_code(salt, gateway, phone, tried, hash); /* also where there is none: it takes the same time */
-	attempt.right = mac_equal(hash, expected);
-	if (tuple != NULL && !counter_change(table, &tuple->t_self, true, count_try, &attempt))
-		attempt.counts = false;
-	table_close(table, RowExclusiveLock);
-	return attempt.right && attempt.counts && use_up(gateway, phone, id);
+/* The provider did not say whether it was right: that try was none. */
+void
+otp_take_back_try(const Gateway *gateway, const char *phone, const Otp *otp)
+{
+	change_tries(gateway, phone, uncount_try, unconstify(Otp *, otp));
+}
+
+/* Uses up a phone's codes up to this one; false if another session has, or is about to. */
+bool
+otp_use_up(const char *gateway, const char *phone, int64 id)
+{
+	OwnerScope scope;
+	NameData name;
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(phone), Int64GetDatum(id)};
+	int64 n;
+	bool used = false;
+
+	scope_enter(&scope);
+	n = sql_run(&otp_delete, values);
+	for (int i = 0; i < n; i++)
+		used = used || sql_int64(i, 0) == id;
+	sql_done();
+	scope_leave(&scope);
+	return used;
 }

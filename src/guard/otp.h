@@ -5,8 +5,27 @@
 #ifndef SMS_OTP_H
 #define SMS_OTP_H
 
+#include "postgres.h"
+
+#include "gateway/gateway.h"
+
+/* A one-time password that was sent. */
+typedef struct Otp
+{
+	int64 id;         /* 0: there is none */
+	bool live;        /* and its time has not passed */
+	NameData sent_by; /* the gateway that sent it */
+	bool here;        /* made here: the next two are set */
+	uint8 salt[16];
+	uint8 hash[32];
+} Otp;
+
 extern char *otp_make(int length, bool digits_only);
-extern void otp_keep(const char *gateway, const char *phone, const char *code, int ttl);
-extern bool otp_check(const char *gateway, const char *phone, const char *code);
+extern int64 otp_keep(const char *gateway, const char *sent_by, const char *phone, const char *code, int ttl);
+extern void otp_find(const char *gateway, const char *phone, Otp *otp);
+extern bool otp_is_right(const Otp *otp, const char *gateway, const char *phone, const char *code);
+extern bool otp_try(const Gateway *gateway, const char *phone, const Otp *otp, bool right);
+extern void otp_take_back_try(const Gateway *gateway, const char *phone, const Otp *otp);
+extern bool otp_use_up(const char *gateway, const char *phone, int64 id);
 
 #endif /* SMS_OTP_H */

@@ -35,17 +35,32 @@ static CURLM *multi = NULL;
 static NetPoller *poller = NULL;
 static HttpTransfer *free_transfers = NULL;
 static int nrunning = 0;   /* transfers that libcurl has */
+static int nwaiting = 0;   /* transfers at their gates */
 static long reserved = 64; /* how many it may have */
+
+/* A transfer that was to open a connection has one, or comes to none. */
+static void
+has_opened(HttpTransfer *t, bool connected)
+{
+	if (t->opens)
+		gate_opened(t->gate, connected);
+	t->opens = false;
+}
 
 static curl_socket_t
 on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	int fd = poller_open(poller, address->family, address->socktype, address->protocol,
-						 ((HttpTransfer *) arg)->multiplexes);
+	HttpTransfer *t = arg;
+	int fd = poller_open(poller, address->family, address->socktype, address->protocol, t->multiplexes);
 
 	(void) purpose;
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE))
-		((HttpTransfer *) arg)->starved = true;
+		t->starved = true;
+	if (t->gate != NULL && !t->opens)
+	{
+		t->opens = true;
+		gate_opens(t->gate);
+	}
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
@@ -53,6 +68,7 @@ static int
 on_close(void *arg, curl_socket_t fd)
 {
 	(void) arg;
+	gate_forget_room();
 	return poller_close(poller, fd);
 }
 
@@ -97,6 +113,7 @@ on_send(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_p
 	(void) local_ip;
 	(void) remote_port;
 	(void) local_port;
+	has_opened(arg, true);
 	return progress_send(&((HttpTransfer *) arg)->progress) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
@@ -209,6 +226,26 @@ start_trace(HttpTransfer *t, const HttpRequest *request)
 	curl_easy_setopt(t->easy, CURLOPT_VERBOSE, 1L);
 }
 
+/* libcurl has a transfer no more. */
+static void
+was_removed(HttpTransfer *t)
+{
+	has_opened(t, false);
+	t->running = false;
+	nrunning--;
+	if (t->gate != NULL)
+		t->gate->running--;
+}
+
+/* A transfer waits at its gate no more. */
+static void
+leave_gate(HttpTransfer *t)
+{
+	transfer_take(&t->gate->waiting, t);
+	t->waits = false;
+	nwaiting--;
+}
+
 /*
  * Gives a transfer back, whatever its state: one that is under way is broken off, without a word in its
  * queue.  The answer that http_next() told of is gone.
@@ -223,9 +260,10 @@ http_release(HttpTransfer *t)
 		block_signals(&saved);
 		curl_multi_remove_handle(multi, t->easy);
 		pthread_sigmask(SIG_SETMASK, &saved, NULL);
-		t->running = false;
-		nrunning--;
+		was_removed(t);
 	}
+	if (t->waits)
+		leave_gate(t);
 	stop_trace(t);
 	free(t->request_body);
 	t->request_body = NULL;
@@ -254,6 +292,19 @@ take_transfer(char *body)
 	return t;
 }
 
+/* Hands a transfer to libcurl; false when memory is out. */
+static bool
+hand_over(HttpTransfer *t)
+{
+	t->running = curl_multi_add_handle(multi, t->easy) == CURLM_OK;
+	if (!t->running)
+		return false;
+	nrunning++;
+	if (t->gate != NULL)
+		t->gate->running++;
+	return true;
+}
+
 /*
  * Starts a request and takes over its body.  repeat_safe: no harm is done if the gateway is asked twice.
  * When the request has ended it stands in "queue" with its tag.  Returns NULL when memory is out, and
@@ -280,22 +331,40 @@ http_start(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
 		start_trace(t, request);
 	transfer_set_body(t);
 	transfer_set_repeat(t, endpoint, repeat_safe);
-	t->running = ok && curl_multi_add_handle(multi, t->easy) == CURLM_OK;
-	if (t->running)
+	t->progress.started = request->started;
+	t->gate = t->multiplexes ? gate_find(endpoint->id) : NULL;
+	if (ok && t->gate != NULL)
 	{
-		nrunning++;
+		transfer_push(&t->gate->waiting, t);
+		t->waits = true;
+		nwaiting++;
 		return t;
 	}
+	if (ok && hand_over(t))
+		return t;
 	http_release(t);
 	return NULL;
 }
 
-/* Moves every transfer that libcurl has finished into its queue. */
+/* Does its server let requests share a connection? */
 static void
+learn_sharing(HttpTransfer *t)
+{
+	long version = 0;
+
+	if (t->gate == NULL || t->result != CURLE_OK)
+		return;
+	curl_easy_getinfo(t->easy, CURLINFO_HTTP_VERSION, &version);
+	t->gate->single = version != 0 && version < CURL_HTTP_VERSION_2_0;
+}
+
+/* Moves every transfer that libcurl has finished into its queue; returns whether there was one. */
+static bool
 collect_finished(void)
 {
 	CURLMsg *msg;
 	int left;
+	bool any = false;
 
 	while ((msg = curl_multi_info_read(multi, &left)) != NULL)
 	{
@@ -308,15 +377,58 @@ collect_finished(void)
 		/* Not only a socket: a resolver's pair, a file of certificates. */
 		t->starved = t->result != CURLE_OK && !t->progress.began && (t->starved || poller_starved(poller));
 		curl_multi_remove_handle(multi, t->easy);
-		t->running = false;
-		nrunning--;
-		t->next = NULL;
-		if (t->queue->tail != NULL)
-			t->queue->tail->next = t;
-		else
-			t->queue->head = t;
-		t->queue->tail = t;
+		was_removed(t);
+		learn_sharing(t);
+		transfer_push(t->queue, t);
+		any = true;
 	}
+	return any;
+}
+
+/* Hands over what waits at a gate, as far as it is open. */
+static void
+pass_gate(Gate *gate)
+{
+	int running;
+
+	while (gate->waiting.head != NULL && gate_is_open(gate))
+	{
+		HttpTransfer *t = gate->waiting.head;
+
+		leave_gate(t);
+		if (!hand_over(t))
+		{
+			t->result = CURLE_OUT_OF_MEMORY;
+			transfer_push(t->queue, t);
+		}
+		else if (gate_must_look(gate))
+		{
+			curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
+			gate_looked(gate);
+		}
+	}
+	if (gate->waiting.head == NULL)
+		gate->let_go = false;
+}
+
+/*
+ * The same at all gates, and takes what has ended with that, which may open one; returns whether something has.
+ * Signals are blocked.
+ */
+static bool
+pass_gates(void)
+{
+	bool any = false;
+	bool again = nwaiting > 0;
+
+	while (again)
+	{
+		for (Gate *gate = gate_first(); gate != NULL; gate = gate->next)
+			pass_gate(gate);
+		again = collect_finished();
+		any = any || again;
+	}
+	return any;
 }
 
 /*
@@ -347,6 +459,13 @@ http_wait(long timeout_ms, uint32 wait_event)
 	int events;
 
 	http_init();
+	if (nwaiting > 0)
+	{
+		block_signals(&saved);
+		if (pass_gates())
+			timeout_ms = 0;
+		pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	}
 	poller_wait(poller, timeout_ms, wait_event);
 
 	block_signals(&saved);
@@ -355,6 +474,7 @@ http_wait(long timeout_ms, uint32 wait_event)
 	if (poller_timer_due(poller))
 		curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	collect_finished();
+	pass_gates();
 	close_ended();
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }

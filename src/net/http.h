@@ -11,7 +11,7 @@
  * http_start() copies what it needs of endpoint and request, with two exceptions.  The
  * body of a request is taken over, and is then no longer in it.  Its path must be a
  * constant: by its address a later request to the same endpoint is known to go to the
- * same place.
+ * same place.  What "started" points at has to live until http_release().
  *
  * Errors are raised by the first call in a process alone, when memory or descriptors
  * are out; and by http_next() if memory is out for the line that log_http asks for.

@@ -36,13 +36,15 @@ progress_restart(Progress *progress)
 /*
  * The request is about to be put on a connection.  May it?  Only once: of a connection that ended
  * under the first attempt nobody knows whether the server has acted on it.  Where a repeat is safe,
- * that does not matter.
+ * that does not matter.  That it began is noted before the caller puts anything there.
  */
 bool
 progress_send(Progress *progress)
 {
 	progress->repeated = progress->began;
 	progress->began = true;
+	if (progress->started != NULL)
+		*progress->started = 1;
 	return !progress->repeated || progress->repeat_safe;
 }
 

@@ -17,12 +17,13 @@
 /* All zero: nothing has happened yet. */
 typedef struct Progress
 {
-	bool repeat_safe;  /* it may be sent again */
-	bool began;        /* the request may be on the wire */
-	bool repeated;     /* it was about to be sent again */
-	bool too_large;    /* the answer */
-	bool lost;         /* a part of the body is not here */
-	bool header_ended; /* the body comes next, if there is one */
+	bool repeat_safe;                /* it may be sent again */
+	bool began;                      /* the request may be on the wire … */
+	volatile unsigned char *started; /* … and then this is 1, for whoever asked for it; or NULL */
+	bool repeated;                   /* it was about to be sent again */
+	bool too_large;                  /* the answer */
+	bool lost;                       /* a part of the body is not here */
+	bool header_ended;               /* the body comes next, if there is one */
 	size_t header_bytes;
 	char *body; /* of the answer; NULL before the first byte */
 	size_t len;

@@ -21,6 +21,34 @@
 #define NAME_LIFE       30
 #define CONNECTION_LIFE 60
 
+/* Puts a transfer at the end of a queue. */
+void
+transfer_push(HttpQueue *queue, HttpTransfer *t)
+{
+	t->next = NULL;
+	if (queue->tail != NULL)
+		queue->tail->next = t;
+	else
+		queue->head = t;
+	queue->tail = t;
+}
+
+/* Takes a transfer out of a queue, wherever it stands in it. */
+void
+transfer_take(HttpQueue *queue, HttpTransfer *t)
+{
+	HttpTransfer *before = NULL;
+
+	for (HttpTransfer *other = queue->head; other != t; other = other->next)
+		before = other;
+	if (before != NULL)
+		before->next = t->next;
+	else
+		queue->head = t->next;
+	if (queue->tail == t)
+		queue->tail = before;
+}
+
 /* Adds "name: value" to a header list; false when memory is out, and then the list stays as it is. */
 static bool
 add_header(struct curl_slist **list, const char *name, const char *value)

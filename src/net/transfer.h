@@ -10,6 +10,7 @@
 #include <curl/curl.h>
 
 #include "net/endpoint.h"
+#include "net/gate.h"
 #include "net/progress.h"
 #include "net/trace.h"
 
@@ -22,6 +23,9 @@ struct HttpTransfer
 	const char *path;           /* whose URL is set on "easy"; NULL: none to be used again */
 	char *request_body;         /* from malloc */
 	bool running;               /* libcurl has it */
+	bool waits;                 /* at its gate */
+	bool opens;                 /* a connection, and has not been sent yet */
+	Gate *gate;                 /* of its endpoint, if it may share a connection; or NULL */
 	bool starved;               /* it failed for want of a file descriptor */
 	bool repeats_set;           /* the next two hold, and "easy" is set accordingly */
 	bool repeats;               /* a request may be repeated … */
@@ -33,10 +37,12 @@ struct HttpTransfer
 	HttpQueue *queue; /* where it goes when finished */
 	void *tag;
 	Trace *trace;       /* what libcurl tells; NULL: nobody wants to know */
-	HttpTransfer *next; /* in a queue, or in the free list */
+	HttpTransfer *next; /* in a queue, at a gate, or in the free list */
 	char errbuf[CURL_ERROR_SIZE];
 };
 
+extern void transfer_push(HttpQueue *queue, HttpTransfer *t);
+extern void transfer_take(HttpQueue *queue, HttpTransfer *t);
 extern bool transfer_configure(HttpTransfer *t, const HttpEndpoint *endpoint);
 extern bool transfer_set_target(HttpTransfer *t, const HttpEndpoint *endpoint, const HttpRequest *request);
 extern void transfer_set_body(HttpTransfer *t);

@@ -17,17 +17,62 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-static Statement lane_next = {
-	.sql = "SELECT o.gateway, o.priority FROM @sms_outbox o "
-		   "WHERE o.status = 'queued' AND (o.gateway, o.priority) > ($1, $2) "
-		   "AND (o.gateway, o.priority) < ($3, $4) "
-		   "ORDER BY o.gateway, o.priority LIMIT 1",
-	.args = {NAMEOID, INT2OID, NAMEOID, INT2OID},
+#define PLACES 200 /* read at once */
+
+/*
+ * From the last due one back: what was queued just now is found at once, however much waits since
+ * long ago, and of what was queued together the highest priority comes first.
+ */
+static Statement due_places = {
+	.sql = "SELECT o.next_attempt_at, o.gateway, o.priority FROM @sms_outbox o "
+		   "WHERE o.status = 'queued' AND (o.next_attempt_at, o.gateway, o.priority) < ($1, $2, $3) "
+		   "AND o.next_attempt_at > $4 "
+		   "ORDER BY o.next_attempt_at DESC, o.gateway DESC, o.priority DESC LIMIT $5",
+	.args = {TIMESTAMPTZOID, NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID},
 };
 enum
 {
-	LANE_GATEWAY,
-	LANE_PRIORITY
+	PLACE_DUE,
+	PLACE_GATEWAY,
+	PLACE_PRIORITY
+};
+
+static Statement next_due = {
+	.sql = "SELECT o.next_attempt_at FROM @sms_outbox o WHERE o.status = 'queued' "
+		   "AND o.next_attempt_at > $1 ORDER BY o.next_attempt_at, o.gateway, o.priority LIMIT 1",
+	.args = {TIMESTAMPTZOID},
+};
+
+static Statement next_gateway = {
+	.sql =
+		"SELECT o.gateway FROM @sms_outbox o WHERE o.status = 'queued' AND o.gateway > $1 AND o.gateway < $2 "
+		"ORDER BY o.gateway, o.priority LIMIT 1",
+	.args = {NAMEOID, NAMEOID},
+};
+enum
+{
+	NEXT_GATEWAY
+};
+
+/* Each priority by one look into the index, and by another whether anything of it is due. */
+static Statement priorities_between = {
+	.sql = "WITH RECURSIVE lane(priority) AS ("
+		   "(SELECT o.priority FROM @sms_outbox o "
+		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority < $2 AND o.priority > $3 "
+		   "ORDER BY o.priority DESC LIMIT 1) "
+		   "UNION ALL SELECT lower.priority FROM lane l, LATERAL (SELECT o.priority FROM @sms_outbox o "
+		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority < l.priority AND o.priority > $3 "
+		   "ORDER BY o.priority DESC LIMIT 1) lower) "
+		   "SELECT l.priority, (SELECT o.next_attempt_at FROM @sms_outbox o "
+		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = l.priority "
+		   "AND o.next_attempt_at <= $4 ORDER BY o.next_attempt_at, o.id LIMIT 1) "
+		   "FROM lane l LIMIT $5",
+	.args = {NAMEOID, INT4OID, INT4OID, TIMESTAMPTZOID, INT8OID},
+};
+enum
+{
+	BETWEEN_PRIORITY,
+	BETWEEN_DUE
 };
 
 /*
@@ -46,65 +91,105 @@ static Statement due_messages = {
 	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID},
 };
 
-static Statement lane_next_due = {
-	.sql = "SELECT o.next_attempt_at FROM @sms_outbox o "
-		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		   "AND o.next_attempt_at > $3 ORDER BY o.next_attempt_at LIMIT 1",
-	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID},
-};
-
 /* Of this database's own: nobody sends here what a logical subscription brought. */
 static Statement any_due = {
 	.sql = "SELECT 1 FROM @sms_outbox o "
 		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		   "AND o.next_attempt_at <= $3 AND o.origin = $4 LIMIT 1",
+		   "AND o.next_attempt_at <= $3 AND o.origin = $4 ORDER BY o.next_attempt_at, o.id LIMIT 1",
 	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID},
 };
 
-static Statement lane_any_free = {
+static Statement any_unlocked = {
 	.sql = "SELECT 1 FROM @sms_outbox o "
 		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		   "AND o.next_attempt_at <= $3 AND o.origin = $4 LIMIT 1 FOR SHARE OF o SKIP LOCKED",
+		   "AND o.next_attempt_at <= $3 AND o.origin = $4 ORDER BY o.next_attempt_at, o.id LIMIT 1 "
+		   "FOR SHARE OF o SKIP LOCKED",
 	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID},
 };
 
-/* Makes a bound that every lane is before: no name sorts after this. */
+/* Makes a place that all others, due by a time, are before: no name sorts after this. */
 void
-claim_lane_end(LaneKey *end)
+claim_after_all(DuePlace *place, TimestampTz due)
 {
-	memset(end, 0xFF, sizeof(*end));
-	NameStr(end->gateway)[NAMEDATALEN - 1] = '\0';
+	place->due = due;
+	memset(&place->gateway, 0xFF, sizeof(place->gateway));
+	NameStr(place->gateway)[NAMEDATALEN - 1] = '\0';
+	place->priority = PG_INT16_MAX;
 }
 
-/* What claim_next_lane() does; "latest": as of now, and not as of the caller's snapshot. */
-static bool
-next_lane(LaneKey *lane, const LaneKey *end, bool latest)
+/* What claim_find_due() does; "latest": as of now, and not as of the caller's snapshot. */
+static int
+find_due(const DuePlace *before, TimestampTz after, DuePlace *found, int limit, bool latest)
 {
 	Datum values[] = {
-		NameGetDatum(&lane->gateway),
-		Int16GetDatum(lane->priority),
-		NameGetDatum(&end->gateway),
-		Int16GetDatum(end->priority),
+		TimestampTzGetDatum(before->due), NameGetDatum(&before->gateway), Int16GetDatum(before->priority),
+		TimestampTzGetDatum(after),       Int64GetDatum(limit),
 	};
-	bool found = (latest ? sql_read_latest(&lane_next, values) : sql_run(&lane_next, values)) > 0;
+	int n = (int) (latest ? sql_read_latest(&due_places, values) : sql_run(&due_places, values));
+
+	for (int i = 0; i < n; i++)
+	{
+		found[i].due = sql_time(i, PLACE_DUE, DT_NOEND);
+		namestrcpy(&found[i].gateway, sql_name(i, PLACE_GATEWAY));
+		found[i].priority = sql_int16(i, PLACE_PRIORITY);
+	}
+	sql_done();
+	return n;
+}
+
+/*
+ * Finds up to limit queued messages from before a place back to a time: puts where they are, the last
+ * first, into found, which may have the same place several times.  Returns how many.
+ */
+int
+claim_find_due(const DuePlace *before, TimestampTz after, DuePlace *found, int limit)
+{
+	return find_due(before, after, found, limit, false);
+}
+
+/* When the next message is due that is not now; DT_NOEND if there is none. */
+TimestampTz
+claim_next_due(TimestampTz now)
+{
+	Datum values[] = {TimestampTzGetDatum(now)};
+
+	return sql_find_time(&next_due, values);
+}
+
+/* Finds the first gateway with queued messages after *gateway and before another; false if there is none. */
+bool
+claim_next_gateway(NameData *gateway, const NameData *before)
+{
+	Datum values[] = {NameGetDatum(gateway), NameGetDatum(before)};
+	bool found = sql_run(&next_gateway, values) > 0;
 
 	if (found)
-	{
-		namestrcpy(&lane->gateway, sql_name(0, LANE_GATEWAY));
-		lane->priority = sql_int16(0, LANE_PRIORITY);
-	}
+		namestrcpy(gateway, sql_name(0, NEXT_GATEWAY));
 	sql_done();
 	return found;
 }
 
 /*
- * Finds the first lane with queued messages after *lane and before *end, and
- * puts it into *lane; false if there is none.
+ * Finds up to limit priorities of a gateway's queued messages between two others, the highest
+ * first.  Returns how many.
  */
-bool
-claim_next_lane(LaneKey *lane, const LaneKey *end)
+int
+claim_find_priorities(const NameData *gateway, int below, int above, TimestampTz now, FoundPriority *found,
+					  int limit)
 {
-	return next_lane(lane, end, false);
+	Datum values[] = {
+		NameGetDatum(gateway),    Int32GetDatum(below), Int32GetDatum(above),
+		TimestampTzGetDatum(now), Int64GetDatum(limit),
+	};
+	int n = (int) sql_run(&priorities_between, values);
+
+	for (int i = 0; i < n; i++)
+	{
+		found[i].priority = sql_int16(i, BETWEEN_PRIORITY);
+		found[i].due = sql_time(i, BETWEEN_DUE, DT_NOEND);
+	}
+	sql_done();
+	return n;
 }
 
 /*
@@ -113,10 +198,10 @@ claim_next_lane(LaneKey *lane, const LaneKey *end)
  * a context below parent, until item_free().
  */
 List *
-claim_due(const Lane *lane, int limit, TimestampTz now, MemoryContext parent)
+claim_due(const NameData *gateway, const Lane *lane, int limit, TimestampTz now, MemoryContext parent)
 {
 	Datum values[] = {
-		NameGetDatum(&lane->gateway),  Int16GetDatum(lane->priority), TimestampTzGetDatum(lane->after_due),
+		NameGetDatum(gateway),         Int16GetDatum(lane->priority), TimestampTzGetDatum(lane->after_due),
 		Int64GetDatum(lane->after_id), TimestampTzGetDatum(now),      Int64GetDatum(home_origin()),
 		Int64GetDatum(limit),
 	};
@@ -124,33 +209,20 @@ claim_due(const Lane *lane, int limit, TimestampTz now, MemoryContext parent)
 	return item_read_all(sql_run(&due_messages, values), false, parent);
 }
 
-/* When the next message of a lane is due; DT_NOEND if none waits. */
-TimestampTz
-claim_lane_due(const Lane *lane, TimestampTz now)
-{
-	Datum values[] = {
-		NameGetDatum(&lane->gateway),
-		Int16GetDatum(lane->priority),
-		TimestampTzGetDatum(now),
-	};
-
-	return sql_find_time(&lane_next_due, values);
-}
-
-/* Is a message of this lane due, as of now; "unlocked": and not locked, as of the caller's snapshot? */
+/* Is a message due here, as of now; "unlocked": and not locked, as of the caller's snapshot? */
 static bool
-lane_has(const LaneKey *lane, TimestampTz now, bool unlocked)
+place_has(const DuePlace *place, TimestampTz now, bool unlocked)
 {
 	Datum values[] = {
-		NameGetDatum(&lane->gateway),
-		Int16GetDatum(lane->priority),
+		NameGetDatum(&place->gateway),
+		Int16GetDatum(place->priority),
 		TimestampTzGetDatum(now),
 		Int64GetDatum(home_origin()),
 	};
 	bool any;
 
 	if (unlocked)
-		return sql_any(&lane_any_free, values);
+		return sql_any(&any_unlocked, values);
 	any = sql_read_latest(&any_due, values) > 0;
 	sql_done();
 	return any;
@@ -165,16 +237,31 @@ lane_has(const LaneKey *lane, TimestampTz now, bool unlocked)
 bool
 claim_is_idle(bool but_paused, bool but_locked)
 {
-	LaneKey lane = {{{0}}, PG_INT16_MIN};
-	LaneKey end;
-	bool idle;
 	TimestampTz now = GetCurrentTimestamp();
+	DuePlace last;
+	DuePlace *found = palloc(sizeof(DuePlace) * PLACES);
+	int n;
 
-	claim_lane_end(&end);
 	/* The cheap question first: the other walks over what an old snapshot keeps. */
-	idle = !lease_any();
-	while (idle && next_lane(&lane, &end, true))
-		idle = !lane_has(&lane, now, false) || (but_paused && pause_holds(NameStr(lane.gateway))) ||
-			   (but_locked && !lane_has(&lane, now, true));
-	return idle;
+	if (lease_any())
+		return false;
+	claim_after_all(&last, now);
+	do
+	{
+		n = find_due(&last, DT_NOBEGIN, found, PLACES, true);
+		for (int i = 0; i < n; i++)
+		{
+			DuePlace *place = &found[i];
+
+			if (place->priority == last.priority && namestrcmp(&place->gateway, NameStr(last.gateway)) == 0)
+				continue;
+			if (place_has(place, now, false) && !(but_paused && pause_holds(NameStr(place->gateway))) &&
+				!(but_locked && !place_has(place, now, true)))
+				return false;
+			last = *place;
+		}
+		if (n > 0)
+			last = found[n - 1];
+	} while (n == PLACES);
+	return true;
 }

@@ -10,9 +10,10 @@
 #include "gateway/gateway.h"
 #include "outbox/cleanup.h"
 #include "outbox/event.h"
-#include "outbox/firing.h"
 #include "outbox/item.h"
 #include "outbox/write.h"
+#include "utils/array.h"
+#include "utils/datum.h"
 #include "utils/timestamp.h"
 
 #define REPORT_DAYS    7
@@ -36,13 +37,14 @@ enum
 	LATE_CREATED_BY,
 };
 
+static const SqlColumn late_columns[] = {{"id", INT8OID}};
+
 /* clang-format off */
 static Statement cleanup_update_late = {
 	.sql = "UPDATE @sms_outbox o SET next_attempt_at = NULL, ended_at = pg_catalog.now(), "
 		   "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, "
 		   BLANK("o.unsure_since IS NULL AND " REDACTED) " "
-		   "WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) AND " IS_QUEUED,
-	.args = {INT8ARRAYOID},
+		   "FROM late r WHERE o.id OPERATOR(pg_catalog.=) r.id AND " IS_QUEUED,
 };
 /* clang-format on */
 
@@ -90,64 +92,96 @@ static Statement cleanup_delete_otp = {
 	.args = {TIMESTAMPTZOID},
 };
 
-static Statement cleanup_delete_usage = {
-	.sql = "WITH page AS MATERIALIZED (SELECT c.gateway, c.subject FROM @sms_gateway_usage c "
-		   "WHERE c.window_end < $1 AND (c.subject ^@ 'otp ' OR c.subject ^@ 'phone ') "
-		   "LIMIT " CppAsString2(PURGE_AT_ONCE) " FOR UPDATE SKIP LOCKED) "
-												"DELETE FROM @sms_gateway_usage c USING page p "
-												"WHERE c.gateway = p.gateway AND c.subject = p.subject",
+/*
+ * Counters change in place, which no snapshot shows and no lock of a row that is taken later: rows are locked
+ * first, which counting waits for, and then looked at again.
+ */
+static Statement cleanup_lock_usage = {
+	.sql = "SELECT c.ctid FROM @sms_gateway_usage c WHERE c.window_end < $1 "
+		   "LIMIT " CppAsString2(PURGE_AT_ONCE) " FOR UPDATE SKIP LOCKED",
 	.args = {TIMESTAMPTZOID},
 };
 
-/* Ends those of n messages that one role queued. */
-static void
-expire_of(Oid role, TriggerMode mode, const Datum *ids, const Oid *creators, int n)
-{
-	Datum *of_role = palloc(sizeof(Datum) * n);
-	Datum array;
-	Change change = {.statement = &cleanup_update_late, .values = &array};
-	int count = 0;
+static Statement cleanup_delete_usage = {
+	.sql = "DELETE FROM @sms_gateway_usage c WHERE c.ctid = ANY ($2) AND c.window_end < $1",
+	.args = {TIMESTAMPTZOID, TIDARRAYOID},
+};
 
+/* A message whose time has passed. */
+typedef struct Late
+{
+	RowWrite row;
+	NameData gateway;
+	Status status; /* that it comes to */
+} Late;
+
+static void
+put_late(const RowWrite *row, Oid status_type, Datum *values, bool *nulls)
+{
+	(void) status_type;
+	(void) nulls;
+	values[0] = Int64GetDatum(row->id);
+}
+
+/* Locks and reads messages whose time has passed into rows; returns how many they are. */
+static int
+find_late(const Datum *values, dlist_head *rows)
+{
+	int n = (int) sql_run(&cleanup_find_late, values);
+
+	dlist_init(rows);
 	for (int i = 0; i < n; i++)
 	{
-		if (creators[i] == role)
-			of_role[count++] = ids[i];
+		Late *late = palloc0(sizeof(Late));
+
+		late->row.id = sql_int64(i, LATE_ID);
+		late->row.role = sql_role(i, LATE_CREATED_BY);
+		late->row.once = true;
+		late->status = sql_status(i, LATE_STATUS);
+		namestrcpy(&late->gateway, sql_name(i, LATE_GATEWAY));
+		dlist_push_tail(rows, &late->row.node);
 	}
-	array = sql_id_array(of_role, count);
-	if (!firing_try_together(&change, mode, role))
-		(void) firing_try_without(&change);
+	sql_done();
+	return n;
 }
 
 /*
- * Ends up to EXPIRE_AT_ONCE messages whose time has passed, and tells it.  Returns how many, and puts
- * into *next when the next one's passes.
+ * Ends up to EXPIRE_AT_ONCE messages whose time has passed, and tells it.  Puts into *next when the next one's
+ * passes, which is now if there are more.  Those that could not be ended are found again.
  */
-int
+void
 cleanup_expire(TimestampTz now, TimestampTz *next)
 {
+	static const Writing writing = {
+		.statement = &cleanup_update_late,
+		.name = "late",
+		.columns = late_columns,
+		.ncolumns = lengthof(late_columns),
+		.put = put_late,
+	};
 	Datum values[] = {TimestampTzGetDatum(now), Int64GetDatum(home_origin())};
-	TriggerMode mode = firing_mode();
-	int n = (int) sql_run(&cleanup_find_late, values);
-	Datum *ids = palloc(sizeof(Datum) * (n + 1));
-	Oid *creators = palloc(sizeof(Oid) * (n + 1));
-	List *roles = NIL;
-	ListCell *lc;
+	dlist_head rows;
+	dlist_iter iter;
+	int n = find_late(values, &rows);
+	int ended = 0;
+	bool put_off = false;
 
-	for (int i = 0; i < n; i++)
+	if (n > 0)
+		write_rows(&writing, &rows);
+	dlist_foreach (iter, &rows)
 	{
-		const char *gateway = sql_name(i, LATE_GATEWAY);
-		int64 id = sql_int64(i, LATE_ID);
+		const Late *late = dlist_container(Late, row.node, iter.cur);
 
-		ids[i] = Int64GetDatum(id);
-		creators[i] = mode == TRIGGERS_AS_CREATOR ? sql_role(i, LATE_CREATED_BY) : InvalidOid;
-		roles = list_append_unique_oid(roles, creators[i]);
-		event_tell(gateway_events(gateway), sql_status(i, LATE_STATUS), id, gateway, NULL);
+		if (!late->row.recorded)
+		{
+			put_off = put_off || late->row.trouble_since == 0;
+			continue;
+		}
+		ended++;
+		event_tell(gateway_events(NameStr(late->gateway)), late->status, late->row.id, NameStr(late->gateway),
+				   NULL);
 	}
-	sql_done();
-	foreach (lc, roles)
-		expire_of(lfirst_oid(lc), mode, ids, creators, n);
-	*next = n == EXPIRE_AT_ONCE ? now : sql_find_time(&cleanup_next_late, values);
-	return n;
+	*next = put_off || (n == EXPIRE_AT_ONCE && ended > 0) ? now : sql_find_time(&cleanup_next_late, values);
 }
 
 /*
@@ -203,9 +237,23 @@ cleanup_purge_codes(void)
 	return purge_page(&cleanup_delete_otp, GetCurrentTimestamp());
 }
 
-/* The same of counters of limits. */
+/* The same of counters, a day after their windows: no one-time password that they count for lives as long. */
 bool
 cleanup_purge_counters(void)
 {
-	return purge_page(&cleanup_delete_usage, GetCurrentTimestamp() - USECS_PER_DAY);
+	TimestampTz before = GetCurrentTimestamp() - USECS_PER_DAY;
+	Datum values[] = {TimestampTzGetDatum(before), (Datum) 0};
+	int n = (int) sql_run(&cleanup_lock_usage, values);
+	Datum *places = palloc(sizeof(Datum) * (n + 1));
+	bool isnull;
+
+	for (int i = 0; i < n; i++)
+		places[i] = datumCopy(sql_datum(i, 0, &isnull), false, sizeof(ItemPointerData));
+	sql_done();
+	if (n == 0)
+		return false;
+	values[1] =
+		PointerGetDatum(construct_array(places, n, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT));
+	sql_run(&cleanup_delete_usage, values);
+	return n == PURGE_AT_ONCE;
 }

@@ -16,7 +16,7 @@ typedef struct PurgePlace
 	int64 id;
 } PurgePlace;
 
-extern int cleanup_expire(TimestampTz now, TimestampTz *next);
+extern void cleanup_expire(TimestampTz now, TimestampTz *next);
 extern bool cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried);
 extern bool cleanup_purge_reports(void);
 extern bool cleanup_purge_codes(void);

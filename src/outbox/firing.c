@@ -19,6 +19,14 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+/* Above a round's lock_timeout: who meets a lock is told from who takes long. */
+#define TIME_LEAST 20.0   /* ms that triggers may take for messages written together, or for one … */
+#define TIME_MOST  200.0  /* … as long as they keep to that */
+#define TIME_PLAIN 1000.0 /* ms that a change of one message may take which none of them hears of */
+
+/* What triggers may take now: less and less where they take too long, and more again where they do not. */
+static double time_for_triggers = TIME_MOST;
+
 static Statement firing_lock_row = {
 	.sql = "SELECT 1 FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED",
 	.args = {INT8OID},
@@ -83,9 +91,9 @@ is_of_all(int sqlstate)
 	return sqlstate == ERRCODE_DISK_FULL || sqlstate == ERRCODE_OUT_OF_MEMORY || sqlstate == ERRCODE_IO_ERROR;
 }
 
-/* Makes a change that no trigger hears of, unless it is one that is always enabled. */
-static void
-run_unheard(const Change *change)
+/* Makes a change that no trigger hears of, unless it is one that is always enabled; errors are the caller's. */
+void
+firing_run_unheard(const Change *change)
 {
 	int guc_level = NewGUCNestLevel();
 
@@ -110,6 +118,7 @@ warn_unheard(Oid role)
 typedef struct Attempt
 {
 	const Change *change;
+	TriggerMode mode;
 	int64 only; /* for this message alone; 0: for all */
 	Oid role;
 	bool with_triggers;
@@ -130,7 +139,30 @@ make_change(void *arg)
 	if (attempt->with_triggers)
 		sql_run_firing(change->statement, change->values, change->rows, attempt->role);
 	else
-		run_unheard(change);
+		firing_run_unheard(change);
+}
+
+/* How long may a change take?  Without limit, if all that could take long is the server. */
+static double
+time_to_try(const Attempt *attempt)
+{
+	if (attempt->mode == TRIGGERS_NONE)
+		return 0;
+	if (!attempt->with_triggers)
+		return attempt->only != 0 ? TIME_PLAIN : 0;
+	return time_for_triggers;
+}
+
+/* Triggers have kept to their time, or not. */
+static void
+learn_time(const Attempt *attempt, const ErrorData *error)
+{
+	if (!attempt->with_triggers || attempt->mode == TRIGGERS_NONE)
+		return;
+	if (error == NULL)
+		time_for_triggers = Min(time_for_triggers * 1.25, TIME_MOST);
+	else if (sql_is_late(error))
+		time_for_triggers = Max(time_for_triggers / 2, TIME_LEAST);
 }
 
 /* What an error of a change of one message means. */
@@ -160,9 +192,10 @@ judge_error(const ErrorData *error)
 static Fired
 try_change(Attempt *attempt, bool patient)
 {
-	ErrorData *error = sql_try(make_change, attempt);
+	ErrorData *error = sql_try(make_change, attempt, time_to_try(attempt));
 	Fired fired;
 
+	learn_time(attempt, error);
 	if (error == NULL)
 		return attempt->held ? FIRED_HELD : FIRED_OK;
 	if (!attempt->with_triggers && is_of_all(error->sqlerrcode))
@@ -171,18 +204,21 @@ try_change(Attempt *attempt, bool patient)
 	if (fired == FIRED_LATER && !patient)
 		fired = FIRED_FAILED;
 	if (attempt->only != 0 && fired == FIRED_FAILED)
-		ereport(WARNING, (errcode(error->sqlerrcode),
-						  errmsg("could not record message %lld%s: %s", (long long) attempt->only,
-								 attempt->with_triggers ? "" : ", even without triggers", error->message)));
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 attempt->with_triggers
+					 ? errmsg("could not record message %lld: %s", (long long) attempt->only, error->message)
+					 : errmsg("could not record message %lld even without triggers: %s",
+							  (long long) attempt->only, error->message)));
 	FreeErrorData(error);
 	return fired;
 }
 
 /* Tries to make a change of any messages; false if it failed, and then nothing is told. */
 static bool
-try_of_all(const Change *change, Oid role, bool with_triggers)
+try_of_all(const Change *change, TriggerMode mode, Oid role, bool with_triggers)
 {
-	Attempt attempt = {.change = change, .role = role, .with_triggers = with_triggers};
+	Attempt attempt = {.change = change, .mode = mode, .role = role, .with_triggers = with_triggers};
 
 	return try_change(&attempt, true) == FIRED_OK;
 }
@@ -192,11 +228,11 @@ bool
 firing_try_together(const Change *change, TriggerMode mode, Oid creator)
 {
 	if (mode != TRIGGERS_AS_CREATOR)
-		return try_of_all(change, InvalidOid, true);
+		return try_of_all(change, mode, InvalidOid, true);
 	if (may_run_triggers(creator))
-		return try_of_all(change, creator, true);
+		return try_of_all(change, mode, creator, true);
 	warn_unheard(creator);
-	return try_of_all(change, InvalidOid, false);
+	return try_of_all(change, mode, InvalidOid, false);
 }
 
 /*
@@ -206,7 +242,7 @@ firing_try_together(const Change *change, TriggerMode mode, Oid creator)
 Fired
 firing_try_alone(const Change *change, int64 id, TriggerMode mode, Oid creator, bool patient)
 {
-	Attempt attempt = {.change = change, .only = id};
+	Attempt attempt = {.change = change, .mode = mode, .only = id};
 	Fired fired = FIRED_FAILED;
 
 	if (mode != TRIGGERS_AS_CREATOR || may_run_triggers(creator))
@@ -222,13 +258,6 @@ firing_try_alone(const Change *change, int64 id, TriggerMode mode, Oid creator, 
 	return try_change(&attempt, false);
 }
 
-/* Tries to make a change that no trigger hears of; false if it failed. */
-bool
-firing_try_without(const Change *change)
-{
-	return try_of_all(change, InvalidOid, false);
-}
-
 /*
  * Makes a change for a user: triggers run as that user, where the owner is a superuser.  Their
  * errors are the user's.
@@ -241,7 +270,7 @@ firing_run(const Change *change, Oid role)
 	if (mode == TRIGGERS_AS_CREATOR && !may_run_triggers(role))
 	{
 		warn_unheard(role);
-		run_unheard(change);
+		firing_run_unheard(change);
 	}
 	else
 		sql_run_firing(change->statement, change->values, change->rows,

@@ -8,6 +8,7 @@
 #include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "db/home.h"
+#include "db/place.h"
 #include "db/scope.h"
 #include "db/sql.h"
 #include "guard/mac.h"
@@ -17,11 +18,24 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 
 static Statement identity_insert = {
 	.sql = "INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid, secret) "
 		   "VALUES ($1, $2, $3, $4)",
 	.args = {INT8OID, INT8OID, OIDOID, BYTEAOID},
+};
+
+static Statement identity_set_place = {
+	.sql = "UPDATE @sms_gateway_identity SET timeline = $3, place = $4, machine = $5, filesystem = $6, "
+		   "file = $7, born = $8, directory = $9, citus_group = $10, held = false WHERE system_identifier = "
+		   "$1 AND database_oid = $2",
+	.args = {INT8OID, OIDOID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TEXTOID, INT4OID},
+};
+
+static Statement identity_mark = {
+	.sql = "UPDATE @sms_gateway_identity SET held = true WHERE system_identifier = $1 AND database_oid = $2",
+	.args = {INT8OID, OIDOID},
 };
 
 /* This database's own first, then the one that was made last. */
@@ -46,6 +60,65 @@ static Statement identity_take_messages = {
 	.args = {INT8OID, TEXTOID},
 };
 
+static Datum
+text_or_null(const char *text)
+{
+	return text != NULL ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/*
+ * Writes down, in the row of this database, where its server runs; inside OwnerScope or a worker's scope.  A table
+ * of 0.1.0 has no room for that.
+ */
+void
+identity_write_place(void)
+{
+	Place here = place_here();
+	const struct
+	{
+		Datum value;
+		bool known;
+	} columns[] = {
+		{Int64GetDatum((int64) GetSystemIdentifier()), true},
+		{ObjectIdGetDatum(MyDatabaseId), true},
+		{Int64GetDatum((int64) here.timeline), true},
+		{text_or_null(here.name), here.name != NULL},
+		{Int64GetDatum(here.machine), here.machine != 0},
+		{Int64GetDatum(here.filesystem), here.filesystem != 0},
+		{Int64GetDatum(here.file), here.file != 0},
+		{TimestampTzGetDatum(here.born), here.born != 0},
+		{text_or_null(here.directory), here.directory != NULL},
+		{Int32GetDatum(here.citus_group), here.citus_group != PLACE_NO_GROUP},
+	};
+	Datum values[lengthof(columns)];
+	char nulls[lengthof(columns)];
+
+	if (get_attnum(home_relation("sms_gateway_identity"), "timeline") == InvalidAttrNumber)
+		return;
+	for (int i = 0; i < (int) lengthof(columns); i++)
+	{
+		values[i] = columns[i].value;
+		nulls[i] = columns[i].known ? ' ' : 'n';
+	}
+	sql_run_nulls(&identity_set_place, values, nulls);
+	home_forget();
+}
+
+/*
+ * In a database that is held because of its place: marks it, so that a standby of this server, which has the mark, is
+ * held too when it is promoted.
+ */
+void
+identity_mark_held(void)
+{
+	Datum here[] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};
+	OwnerScope scope;
+
+	scope_enter(&scope);
+	sql_run(&identity_mark, here);
+	scope_leave(&scope);
+}
+
 /* Writes down that this is the database the outbox belongs to; a NULL secret: a new one. */
 static void
 write_identity(int64 instance, bytea *secret)
@@ -64,6 +137,7 @@ write_identity(int64 instance, bytea *secret)
 	values[3] = PointerGetDatum(secret);
 	sql_run(&identity_insert, values);
 	home_forget();
+	identity_write_place();
 }
 
 /* Writes down, at CREATE EXTENSION, which database this is. */
@@ -78,8 +152,8 @@ identity_create(void)
 }
 
 /*
- * What an identity of this database is made of: the number of the one that it has, if any, else
- * *instance as it is; and the secret of the original, of several the one that was made last,
+ * What an identity of this database is made of: the number of the one that it has, if any, and if that is not its
+ * original's, as in a copy of the files, else *instance as it is; and the secret of the original, of several the one that was made last,
  * palloc'd, or its own if there is no other, or NULL.
  */
 static bytea *
@@ -89,12 +163,13 @@ find_secret(int64 *instance)
 	int64 n = sql_run(&identity_find_all, here);
 	bytea *secret = NULL;
 	bool original = false;
+	bool shared = home_is_moved(false);
 
 	for (int i = 0; i < n && !original; i++)
 	{
 		bool isnull;
 
-		if (sql_bool(i, IDENTITY_OWN))
+		if (sql_bool(i, IDENTITY_OWN) && !shared)
 			*instance = sql_int64(i, IDENTITY_INSTANCE);
 		else
 			original = true;

@@ -286,7 +286,7 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	TimestampTz due = row->nulls[COL_SEND_AFTER] ? now : DatumGetTimestampTz(row->values[COL_SEND_AFTER]);
-	TimestampTz first = TIMESTAMP_IS_NOBEGIN(due) ? now : due; /* before all times there is nothing to find */
+	TimestampTz first = Max(due, now); /* the worker need not look for it among what was due long ago */
 
 	for (int i = COL_STATUS; i < COL_COUNT; i++)
 	{

@@ -11,6 +11,7 @@
 #include "guard/otp.h"
 #include "outbox/item.h"
 #include "outbox/request_id.h"
+#include "text/details.h"
 #include "provider/table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -89,10 +90,16 @@ complete_item(OutboxItem *item)
 		mac_token(item->row.id, prepared->token, sizeof(prepared->token));
 		prepared->message.token = prepared->token;
 	}
-	if (prepared->message.call == CALL_OTP && provider->otp_is_local)
+	if (prepared->message.call == CALL_OTP)
 	{
-		prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
-		otp_keep(item->gateway->name, prepared->phone, prepared->message.code, prepared->message.ttl);
+		char asked[NAMEDATALEN];
+
+		/* Whoever asked for it checks it through the gateway that he asked. */
+		if (!details_first_gateway(item->details, asked, sizeof(asked)))
+			strlcpy(asked, item->gateway->name, sizeof(asked));
+		if (provider->otp_is_local)
+			prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
+		otp_keep(asked, item->gateway->name, prepared->phone, prepared->message.code, prepared->message.ttl);
 	}
 }
 
@@ -137,6 +144,9 @@ prepare_item(const Unprepared *read)
 	{
 		item->gateway = gateway;
 		item->prepared.message.unsure = may_have_been_sent(item);
+		if (item->prepared.message.request_id != NULL)
+			item->prepared.message.request_id = request_id_on_wire(
+				item->prepared.message.request_id, item->row.id, read->created_by, item->resent);
 		gateway_hold(gateway);
 		complete_item(item);
 		return;
@@ -187,6 +197,7 @@ read_item(int row, Unprepared *read)
 	item->expires_at = sql_time(row, ITEM_EXPIRES_AT, DT_NOEND);
 	item->unsure_since = sql_time(row, ITEM_UNSURE_SINCE, 0);
 	item->details = sql_json(row, ITEM_DETAILS);
+	item->resent = item->details != NULL ? details_resent(item->details) : 0;
 	item->gateway_name = pstrdup(sql_name(row, ITEM_GATEWAY));
 	read->item = item;
 	read->created_by = pstrdup(sql_name(row, ITEM_CREATED_BY));

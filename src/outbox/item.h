@@ -46,10 +46,13 @@ typedef struct OutboxItem
 	Refusal *refusal;
 	char *gateway_name;
 	char *details; /* JSON, or NULL */
+	int resent;    /* how often the message was refused for certain: of details */
 	Prepared prepared;
 	struct Lease *lease;
+	struct StartSlot *start; /* in the note of starts; NULL: nothing is known there */
 	struct GatewayQueue *queue;
 	HttpTransfer *transfer;
+	double started_at; /* when its request was made; monotonic ms */
 
 	/* the outcome, to be recorded */
 	Status new_status;
@@ -57,8 +60,10 @@ typedef struct OutboxItem
 	TimestampTz next_attempt_at; /* while new_status is queued */
 	TimestampTz sent_at;         /* 0: NULL */
 	TimestampTz poll_at;         /* when to ask whether it was delivered; 0: not */
+	bool suspect;                /* the answer may be to this message alone */
 	Answer *answer;              /* NULL only where the row is unchanged */
 	char *new_details;           /* JSON, or NULL */
+	TransactionId granted_in;    /* the transaction in which the limits of new_gateway took it, if any */
 } OutboxItem;
 
 /* The columns of a message "o" that item_read_all() takes, and their positions in a SELECT that begins with them. */

@@ -63,14 +63,16 @@ static Statement lease_find_orphans = {
 
 /* The same without locking them; OFFSET 0 has the subquery planned on its own. */
 static Statement lease_find_doubtful = {
-	.sql = "SELECT o.id FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), "
+	.sql = "SELECT o.id, l.id, l.claimed_at FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), "
 		   "LATERAL (SELECT x.id FROM @sms_outbox x WHERE x.id = u.id AND x.next_attempt_at <= l.claimed_at "
 		   "AND x.origin = $1 OFFSET 0) o WHERE l.id <= $2",
 	.args = {INT8OID, INT8OID},
 };
 enum
 {
-	DOUBTFUL_ID
+	DOUBTFUL_ID,
+	DOUBTFUL_LEASE,
+	DOUBTFUL_CLAIMED_AT
 };
 
 static Statement lease_find_last = {
@@ -164,16 +166,20 @@ lease_orphans(int64 up_to, MemoryContext parent)
 	return item_read_all(sql_run(&lease_find_orphans, values), true, parent);
 }
 
-/* Puts the ids of all such messages into *ids, palloc'd; returns how many they are. */
+/* Puts all such messages into *doubts, palloc'd; returns how many they are. */
 int
-lease_doubtful(int64 up_to, int64 **ids)
+lease_doubtful(int64 up_to, Doubt **doubts)
 {
 	Datum values[] = {Int64GetDatum(home_origin()), Int64GetDatum(up_to)};
 	int n = (int) sql_run(&lease_find_doubtful, values);
 
-	*ids = palloc(sizeof(int64) * (n + 1));
+	*doubts = palloc(sizeof(Doubt) * (n + 1));
 	for (int i = 0; i < n; i++)
-		(*ids)[i] = sql_int64(i, DOUBTFUL_ID);
+		(*doubts)[i] = (Doubt){
+			.id = sql_int64(i, DOUBTFUL_ID),
+			.lease = sql_int64(i, DOUBTFUL_LEASE),
+			.claimed_at = sql_time(i, DOUBTFUL_CLAIMED_AT, 0),
+		};
 	sql_done();
 	return n;
 }

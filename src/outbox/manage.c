@@ -8,16 +8,21 @@
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/sql.h"
+#include "gateway/gateway.h"
+#include "guard/limits.h"
 #include "outbox/firing.h"
 #include "outbox/lease.h"
 #include "outbox/manage.h"
 #include "outbox/write.h"
+#include "provider/table.h"
 #include "utils/timestamp.h"
 #include "wake/wake.h"
 
 static Statement manage_lock_row = {
-	.sql = "SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
-		   "ELSE content IS NULL END FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
+	.sql =
+		"SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
+		"ELSE content IS NULL END, send_after <= clock_timestamp() AND next_attempt_at > clock_timestamp(), "
+		"gateway, kind, phone FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
 	.args = {INT8OID},
 };
 enum
@@ -25,7 +30,23 @@ enum
 	LOCKED_STATUS,
 	LOCKED_CREATED_BY,
 	LOCKED_BLANKED,
+	LOCKED_WAITS, /* to be tried again */
+	LOCKED_GATEWAY,
+	LOCKED_KIND,
+	LOCKED_PHONE,
 };
+
+/* A message of somebody's, locked. */
+typedef struct Locked
+{
+	Status status;
+	bool blanked; /* its text is gone */
+	bool waits;   /* queued, and to be tried again later */
+	Oid creator;
+	const char *gateway;
+	char *kind;
+	char *phone; /* or NULL */
+} Locked;
 
 /* clang-format off */
 static Statement manage_end = {
@@ -40,9 +61,18 @@ static Statement manage_end = {
 /* clang-format on */
 
 static Statement manage_requeue = {
-	.sql = "UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
-		   "expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
-		   "unsure_since = NULL, ended_at = NULL WHERE id OPERATOR(pg_catalog.=) $1",
+	.sql =
+		"UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
+		"expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
+		"unsure_since = NULL, ended_at = NULL, details = coalesce(details, '{}') OPERATOR(pg_catalog.||) "
+		"pg_catalog.jsonb_build_object('resent', coalesce(pg_catalog.int4((details "
+		"OPERATOR(pg_catalog.->) 'resent')), 0) OPERATOR(pg_catalog.+) 1) WHERE id OPERATOR(pg_catalog.=) $1",
+	.args = {INT8OID, TIMESTAMPTZOID},
+};
+
+/* Its attempts are counted on. */
+static Statement manage_hurry = {
+	.sql = "UPDATE @sms_outbox SET next_attempt_at = $2 WHERE id OPERATOR(pg_catalog.=) $1",
 	.args = {INT8OID, TIMESTAMPTZOID},
 };
 
@@ -58,24 +88,44 @@ manage_check(int64 id, Oid creator, Oid role)
 
 /*
  * Locks a message that belongs to role, or that role may manage as the table's
- * owner.  Returns its status, and whether its text was blanked.  Raises 42704 if there is none.
+ * owner.  Returns what is known of it.  Raises 42704 if there is none.
  */
-static Status
-lock_message(int64 id, Oid role, bool *blanked)
+static Locked
+lock_message(int64 id, Oid role)
 {
 	Datum values[] = {Int64GetDatum(id)};
-	Status status;
-	Oid creator;
+	Locked locked;
+	bool isnull;
 
 	if (sql_run(&manage_lock_row, values) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));
-	status = sql_status(0, LOCKED_STATUS);
-	*blanked = sql_bool(0, LOCKED_BLANKED);
-	creator = sql_role(0, LOCKED_CREATED_BY);
+	locked.status = sql_status(0, LOCKED_STATUS);
+	locked.blanked = sql_bool(0, LOCKED_BLANKED);
+	locked.waits = DatumGetBool(sql_datum(0, LOCKED_WAITS, &isnull)) && !isnull;
+	locked.creator = sql_role(0, LOCKED_CREATED_BY);
+	locked.gateway = pstrdup(sql_name(0, LOCKED_GATEWAY));
+	locked.kind = sql_text(0, LOCKED_KIND);
+	locked.phone = sql_text(0, LOCKED_PHONE);
 	sql_done();
-	manage_check(id, creator, role);
-	return status;
+	manage_check(id, locked.creator, role);
+	return locked;
+}
+
+/* Takes a message that is sent again from the limits of its gateway; raises 53400 if one refuses. */
+static void
+take_again(const Locked *locked)
+{
+	Message message = {.phones = (const char **) &locked->phone, .nphones = 1};
+	const Gateway *gateway;
+	Refusal refusal;
+
+	/* What cannot be sent says so when it is tried. */
+	if (!OidIsValid(locked->creator) || locked->phone == NULL || !kind_from_name(locked->kind, &message.call))
+		return;
+	gateway = gateway_get(locked->gateway, locked->creator, &refusal);
+	if (gateway != NULL && !limits_grant(gateway, &message, locked->creator, &refusal))
+		refusal_raise(&refusal);
 }
 
 static void
@@ -92,9 +142,8 @@ bool
 manage_cancel(int64 id, Oid role)
 {
 	bool on_its_way;
-	bool blanked;
 
-	if (lock_message(id, role, &blanked) != STATUS_QUEUED)
+	if (lock_message(id, role).status != STATUS_QUEUED)
 		return false;
 	lease_last(id, &on_its_way);
 	if (on_its_way)
@@ -104,26 +153,28 @@ manage_cancel(int64 id, Oid role)
 }
 
 /*
- * Queues an ended message again for role, due now; false if it is in another state.  Raises as
- * lock_message(), and 55000 if its text was blanked.
+ * Queues an ended message again for role, due now, or makes one due that waits to be tried again; false if it is in
+ * another state.  Raises as lock_message(), 55000 if its text was
+ * blanked, and 53400 if a limit refuses it.
  */
 bool
 manage_retry(int64 id, Oid role)
 {
-	bool blanked;
-	Status status = lock_message(id, role, &blanked);
+	Locked message = lock_message(id, role);
+	bool ended = message.status == STATUS_FAILED || message.status == STATUS_EXPIRED ||
+				 message.status == STATUS_CANCELED || message.status == STATUS_UNCERTAIN;
 	bool on_its_way;
 	TimestampTz due;
 	Datum values[2];
-	Change change = {.statement = &manage_requeue, .values = values};
+	Change change = {.statement = ended ? &manage_requeue : &manage_hurry, .values = values};
 
-	if (status != STATUS_FAILED && status != STATUS_EXPIRED && status != STATUS_CANCELED &&
-		status != STATUS_UNCERTAIN)
+	if (!ended && !message.waits)
 		return false;
-
-	if (blanked)
+	if (ended && message.blanked)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("message %lld cannot be sent again: its text was blanked", (long long) id)));
+	if (ended)
+		take_again(&message);
 	/* Past any lease that still names it, or it would look as if on its way. */
 	due = Max(lease_last(id, &on_its_way) + 1, GetCurrentTimestamp());
 	values[0] = Int64GetDatum(id);
@@ -137,9 +188,7 @@ manage_retry(int64 id, Oid role)
 bool
 manage_resolve(int64 id, Status status, Oid role)
 {
-	bool blanked;
-
-	if (lock_message(id, role, &blanked) != STATUS_UNCERTAIN)
+	if (lock_message(id, role).status != STATUS_UNCERTAIN)
 		return false;
 	end_message(id, status, role);
 	return true;

@@ -25,7 +25,7 @@ enum
 };
 
 static Statement pause_find = {
-	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state <> 'resting'",
+	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state NOT IN ('resting', 'resumed')",
 	.args = {NAMEOID},
 };
 
@@ -40,15 +40,34 @@ static Statement pause_insert = {
 /* The user's pause and its reason are not replaced by the worker's. */
 static Statement pause_upsert = {
 	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, state, reason, since, next_probe_at, by_user) "
-		   "VALUES ($1, $2, $3, $4, $5, false) ON CONFLICT (gateway) DO UPDATE "
+		   "VALUES ($1, $2, $3, $4, nullif($5, 'infinity'), false) ON CONFLICT (gateway) DO UPDATE "
 		   "SET state = excluded.state, reason = excluded.reason, since = excluded.since, "
 		   "next_probe_at = excluded.next_probe_at WHERE NOT s.by_user",
 	.args = {NAMEOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 };
 
 static Statement pause_delete = {
-	.sql = "DELETE FROM @sms_gateway_pause WHERE gateway = $1 AND (NOT by_user OR $2)",
-	.args = {NAMEOID, BOOLOID},
+	.sql = "DELETE FROM @sms_gateway_pause WHERE gateway = $1 AND NOT by_user",
+	.args = {NAMEOID},
+};
+
+/* Tells engines to try the gateway now; whichever sees to that deletes the row. */
+static Statement pause_replace = {
+	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, reason, by_user, state, since) "
+		   "VALUES ($1, 'sms_resume', false, 'resumed', clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
+		   "SET reason = excluded.reason, by_user = false, state = 'resumed', next_probe_at = NULL, "
+		   "since = excluded.since",
+	.args = {NAMEOID},
+};
+
+static Statement pause_delete_resumed = {
+	.sql = "DELETE FROM @sms_gateway_pause WHERE gateway = $1 AND state = 'resumed' AND since <= $2",
+	.args = {NAMEOID, TIMESTAMPTZOID},
+};
+
+static Statement pause_find_any = {
+	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state <> 'resumed'",
+	.args = {NAMEOID},
 };
 
 /*
@@ -107,7 +126,7 @@ pause_begin(const char *gateway, const char *reason)
 	announce_pauses();
 }
 
-/* Notes the state that a gateway has come into by its answers, and when it is tried next. */
+/* Notes the state that a gateway has come into by its answers, and when it is tried next; DT_NOEND: no such time. */
 void
 pause_note(const char *gateway, const char *state, const char *reason, TimestampTz since,
 		   TimestampTz next_probe_at)
@@ -119,14 +138,36 @@ pause_note(const char *gateway, const char *state, const char *reason, Timestamp
 	sql_run(&pause_upsert, values);
 }
 
-/* Ends a pause, the user's only for the user; false if there was none. */
-bool
-pause_end(const char *gateway, bool by_user)
+/* Ends a pause that is not the user's. */
+void
+pause_end(const char *gateway)
 {
 	NameData name;
-	Datum values[] = {name_datum(&name, gateway), BoolGetDatum(by_user)};
-	bool found = sql_any(&pause_delete, values);
+	Datum values[] = {name_datum(&name, gateway)};
 
+	sql_run(&pause_delete, values);
+	announce_pauses();
+}
+
+/* Ends all pauses of a gateway for the user, and has it and its messages tried now; false if there was none. */
+bool
+pause_resume(const char *gateway)
+{
+	NameData name;
+	Datum values[] = {name_datum(&name, gateway)};
+	bool found = sql_any(&pause_find_any, values);
+
+	sql_run(&pause_replace, values);
 	announce_pauses();
 	return found;
+}
+
+/* What pause_resume() asked for by a time is done. */
+void
+pause_forget_resumed(const char *gateway, TimestampTz since)
+{
+	NameData name;
+	Datum values[] = {name_datum(&name, gateway), TimestampTzGetDatum(since)};
+
+	sql_run(&pause_delete_resumed, values);
 }

@@ -24,6 +24,8 @@ extern bool pause_holds(const char *gateway);
 extern void pause_begin(const char *gateway, const char *reason);
 extern void pause_note(const char *gateway, const char *state, const char *reason, TimestampTz since,
 					   TimestampTz next_probe_at);
-extern bool pause_end(const char *gateway, bool by_user);
+extern bool pause_resume(const char *gateway);
+extern void pause_forget_resumed(const char *gateway, TimestampTz since);
+extern void pause_end(const char *gateway);
 
 #endif /* SMS_PAUSE_H */

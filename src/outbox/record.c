@@ -4,8 +4,13 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
+#include "access/xact.h"
+#include "base/encoding.h"
 #include "catalog/pg_type.h"
 #include "db/sql.h"
+#include "gateway/gateway.h"
+#include "guard/limits.h"
 #include "outbox/event.h"
 #include "outbox/item.h"
 #include "outbox/record.h"
@@ -103,22 +108,63 @@ put_outcome(const RowWrite *row, Oid status_type, Datum *values, bool *nulls)
 	values[OUTCOME_BLANK] = BoolGetDatum(is_blanked(item));
 }
 
-/* The fallback has a message with this request_id already: this one ends where it is. */
+/* A message does not move to another gateway: it ends where it is, and says why. */
 static void
-end_here(RowWrite *row)
+end_where_it_is(OutboxItem *item, const char *why)
 {
-	OutboxItem *item = (OutboxItem *) row; /* its first member */
 	Answer *answer = item->answer;
 	size_t length = strlen(answer->message);
 
-	snprintf(answer->message + length, sizeof(answer->message) - length,
-			 "%snot moved to \"%s\", which has a message with this request_id", length > 0 ? "; " : "",
-			 item->new_gateway != NULL ? item->new_gateway : item->gateway_name);
+	snprintf(answer->message + length, sizeof(answer->message) - length, "%snot moved to \"%s\", %s",
+			 length > 0 ? "; " : "", item->new_gateway != NULL ? item->new_gateway : item->gateway_name, why);
 	item->new_status = item->unsure_since != 0 ? STATUS_UNCERTAIN : STATUS_FAILED;
 	item->new_gateway = NULL;
 	item->new_details = NULL;
 	item->next_attempt_at = 0;
 	item->attempts = Max(item->attempts, 1);
+}
+
+/* The fallback has a message with this request_id already. */
+static void
+end_here(RowWrite *row)
+{
+	end_where_it_is((OutboxItem *) row /* its first member */, "which has a message with this request_id");
+}
+
+/* Takes a message that moves to a fallback from the limits of that, or ends it. */
+static void
+take_from_fallback(void *arg)
+{
+	OutboxItem *item = arg;
+	Refusal refusal;
+	const Gateway *gateway = gateway_get(item->new_gateway, item->row.role, &refusal);
+
+	/* One that cannot send it says so when the message is claimed. */
+	if (gateway != NULL && !limits_grant(gateway, &item->prepared.message, item->row.role, &refusal))
+		end_where_it_is(item, to_utf8(refusal.message, "message"));
+}
+
+/* Takes all messages that move from the limits of where they move to, each once. */
+static void
+take_from_fallbacks(dlist_head *outcomes)
+{
+	dlist_iter iter;
+
+	dlist_foreach (iter, outcomes)
+	{
+		OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
+		ErrorData *error;
+
+		if (item->new_gateway == NULL || item->new_status != STATUS_QUEUED || !OidIsValid(item->row.role) ||
+			(TransactionIdIsValid(item->granted_in) && TransactionIdDidCommit(item->granted_in)))
+			continue;
+		/* Where counting is held up, a message goes rather than stays. */
+		error = sql_try(take_from_fallback, item, 0);
+		if (error != NULL)
+			FreeErrorData(error);
+		else
+			item->granted_in = GetTopTransactionId();
+	}
 }
 
 /*
@@ -138,6 +184,7 @@ record_outcomes(dlist_head *outcomes)
 	};
 	dlist_iter iter;
 
+	take_from_fallbacks(outcomes);
 	write_rows(&writing, outcomes);
 	dlist_foreach (iter, outcomes)
 	{

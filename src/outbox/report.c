@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "base/clock.h"
 #include "base/encoding.h"
 #include "catalog/pg_type.h"
 #include "db/home.h"
@@ -23,6 +24,7 @@
 #define UNKNOWN_BLOCKS  8192 /* of 8 kB: unknown reports are kept up to this size */
 #define UNKNOWN_AT_ONCE 500
 #define UNKNOWN_DAYS    7
+#define MATCH_TIME      200.0 /* ms within which those are begun to be matched, at once */
 
 /* The provider's id of a message "o": there is an index on it. */
 #define REFERENCE "coalesce(o.id_omni_mess, o.smsid, o.referent_id)"
@@ -212,7 +214,7 @@ find_by_text(Statement *statement, const char *gateway, const char *text)
 	return id;
 }
 
-/* The id of the message that a report names by its request_id, 0 if none. */
+/* The id of the message that a report names by its request_id, 0 if none.  (0.1.0 sent users' own as they are.) */
 static int64
 find_by_request_id(const char *gateway, const char *request_id)
 {
@@ -244,6 +246,7 @@ read_reported(const char *gateway, const Report *report, int64 id, Reported *rep
 	NameData name;
 	Datum values[] = {Int64GetDatum(id), name_datum(&name, gateway)};
 	char *request_id;
+	char *creator;
 	char *smsid;
 
 	if (sql_run(&report_find_id, values) == 0)
@@ -254,10 +257,12 @@ read_reported(const char *gateway, const Report *report, int64 id, Reported *rep
 	reported->id = id;
 	reported->status = sql_status(0, FOUND_STATUS);
 	reported->role = sql_role(0, FOUND_CREATED_BY);
+	creator = pstrdup(sql_name(0, FOUND_CREATED_BY));
 	request_id = sql_text(0, FOUND_REQUEST_ID);
 	smsid = sql_text(0, FOUND_SMSID);
 	sql_done();
-	if (report->request_id[0] && strcmp(request_id, from_utf8(report->request_id)) != 0)
+	if (report->request_id[0] && strcmp(request_id, from_utf8(report->request_id)) != 0 &&
+		!request_id_names(report->request_id, request_id, id, creator))
 		return false;
 	return !report->smsid[0] || smsid == NULL || strcmp(smsid, from_utf8(report->smsid)) == 0;
 }
@@ -344,11 +349,12 @@ match_report(UnknownReport *unknown)
 
 /*
  * Matches reports that came before their message's answer, now that it may be there: of the last days
- * if answers have just been recorded, else of the last minute.
+ * if answers have just been recorded, else of the last minute.  Returns true if time was up before all were done.
  */
-void
+bool
 report_match(bool answered)
 {
+	double end = now_ms() + MATCH_TIME;
 	TimestampTz now = GetCurrentTimestamp();
 	Datum values[] = {
 		TimestampTzGetDatum(answered ? now - UNKNOWN_DAYS * USECS_PER_DAY : now - USECS_PER_MINUTE),
@@ -365,5 +371,10 @@ report_match(bool answered)
 	}
 	sql_done();
 	for (int i = 0; i < n; i++)
+	{
+		if (now_ms() > end)
+			return true;
 		match_report(&unknown[i]);
+	}
+	return false;
 }

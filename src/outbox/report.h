@@ -35,6 +35,6 @@ extern TimestampTz report_poll_due(const char *gateway, TimestampTz after);
 extern Follow *report_sent_message(int64 id, Oid role);
 extern Reported report_find_message(const char *gateway, const Report *report, int64 id);
 extern void report_keep(const char *gateway, const Report *report, const char *json, int64 message);
-extern void report_match(bool answered);
+extern bool report_match(bool answered);
 
 #endif /* SMS_REPORT_H */

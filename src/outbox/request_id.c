@@ -13,6 +13,7 @@
 #include "catalog/pg_collation.h"
 #include "db/home.h"
 #include "db/sql.h"
+#include "guard/mac.h"
 #include "outbox/request_id.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -49,6 +50,47 @@ request_id_make(int64 origin, int64 id, TimestampTz created_at)
 	write_number((uint64) origin, where);
 	write_number((uint64) created_at, when);
 	return psprintf(REQUEST_ID_PREFIX "%s%s-%lld", where, when + 2, (long long) id);
+}
+
+/*
+ * A message's request_id as its provider gets it, palloc'd.  Users' own are made others': two roles, and two databases, may
+ * call their messages the same, and providers know one account.  "id" is 0 for a message that is in no outbox.
+ *
+ * "resent" counts how often the provider has refused the message for certain: it may have kept the id of that request
+ * in mind, so the next one has another, with the count behind a dot.  At most 50 characters, as REQUEST_ID_MAX.
+ */
+char *
+request_id_on_wire(const char *request_id, int64 id, const char *creator, int resent)
+{
+	char *on_wire;
+
+	if (request_id_is_ours(request_id))
+		on_wire = pstrdup(request_id);
+	else
+	{
+		const char *const texts[] = {"request_id", creator, request_id};
+		uint8 mac[MAC_SIZE];
+		uint64 numbers[2];
+		char first[NUMBER_DIGITS + 1];
+		char second[NUMBER_DIGITS + 1];
+
+		mac_texts(texts, lengthof(texts), mac);
+		memcpy(numbers, mac, sizeof(numbers));
+		write_number(numbers[0], first);
+		write_number(numbers[1], second);
+		on_wire = psprintf(REQUEST_ID_PREFIX "%s%s-%lld", first, second + 2, (long long) id);
+	}
+	return resent > 0 ? psprintf("%s.%d", on_wire, resent % 10) : on_wire;
+}
+
+/* Is this what request_id_on_wire() made of a message's request_id, however often that was resent? */
+bool
+request_id_names(const char *on_wire, const char *request_id, int64 id, const char *creator)
+{
+	char *expected = request_id_on_wire(request_id, id, creator, 0);
+	size_t n = strlen(expected);
+
+	return strncmp(on_wire, expected, n) == 0 && (on_wire[n] == '\0' || on_wire[n] == '.');
 }
 
 /* Was a request_id made in the database of that origin? */

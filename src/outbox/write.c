@@ -18,6 +18,7 @@
 #define HELD_FIRST        250.0   /* ms until a row that somebody holds is tried again … */
 #define HELD_MAX          5000.0  /* … doubling up to this */
 #define PATIENCE          60000.0 /* ms that a trigger which has met a lock is tried again */
+#define GROUPS_TIME       250.0   /* ms within which groups are begun, in one round */
 
 PG_FUNCTION_INFO_V1(sms_gateway_redacts);
 
@@ -235,6 +236,14 @@ write_alone(Writer *writer, const Change *change, RowWrite *row)
 		set_aside(writer, row, 1000, PATIENCE);
 }
 
+/* It was not this row's turn: it is alone when it comes, as the group it was in failed. */
+static void
+put_off(RowWrite *row)
+{
+	row->tries = Max(row->tries, 1);
+	row->again_at = now_ms() + 1;
+}
+
 /* Writes rows one by one, for so long; the rest is for the next round. */
 static void
 write_each(Writer *writer, const Change *change, RowWrite **rows, int n)
@@ -243,10 +252,10 @@ write_each(Writer *writer, const Change *change, RowWrite **rows, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (i == 0 || now_ms() < end || rows[i]->once)
+		if (i == 0 || now_ms() < end)
 			write_alone(writer, change, rows[i]);
 		else
-			rows[i]->again_at = now_ms() + 1;
+			put_off(rows[i]);
 	}
 }
 
@@ -341,6 +350,8 @@ write_rows(const Writing *writing, dlist_head *rows)
 	foreach (lc, creators)
 	{
 		group.creator = lfirst_oid(lc);
+		if (now_ms() > writer.now + GROUPS_TIME)
+			break; /* the others' turn is next */
 		collect_group(&writer, writer.mode == TRIGGERS_AS_CREATOR ? &group.creator : NULL, &group);
 		write_group(&writer, &group);
 	}

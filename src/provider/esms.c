@@ -57,6 +57,15 @@ static const CodeMeaning esms_codes[] = {
 	{NULL, VERDICT_PERMANENT},
 };
 
+/* Of the check of a one-time password: of what is not listed, nothing is known about the code. */
+static const CodeMeaning check_codes[] = {
+	{"100", VERDICT_ACCEPTED},  {"117", VERDICT_PERMANENT},
+	{"171", VERDICT_PERMANENT}, /* used, expired or wrong */
+	{"101", VERDICT_GATEWAY},   {"140", VERDICT_GATEWAY},
+	{"143", VERDICT_GATEWAY},   {"160", VERDICT_THROTTLED},
+	{NULL, VERDICT_UNCERTAIN},
+};
+
 /* Do the template's values have an order?  Those of an object have none, if they are many. */
 static bool
 is_ordered(const char *list_param)
@@ -208,10 +217,13 @@ esms_read(Settings settings, const Message *message, const HttpAnswer *http, Ans
 		json_text(body, "CodeResponse", code, sizeof(code)))
 	{
 		memcpy(answer->code, code, sizeof(code));
+		answer->coded = true;
 		json_text(body, "ErrorMessage", answer->message, sizeof(answer->message));
 		json_text(body, "SMSID", answer->smsid, sizeof(answer->smsid));
 		answer->verdict = verdict_of(esms_codes, code);
-		if (strcmp(code, "124") == 0)
+		if (message->call == CALL_CHECK_OTP)
+			answer->verdict = verdict_of(check_codes, code);
+		else if (strcmp(code, "124") == 0)
 			read_duplicate(body, message->unsure || http->repeated, answer);
 	}
 	else if (json_field(body, "error") != NULL && http->status < 300)

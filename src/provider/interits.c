@@ -133,6 +133,7 @@ interits_read(Settings settings, const Message *message, const HttpAnswer *http,
 	has_code = json_text(body, "code", code, sizeof(code));
 	if (has_code)
 		memcpy(answer->code, code, sizeof(code));
+	answer->coded = has_code;
 	json_text(body, "message", answer->message, sizeof(answer->message));
 	json_text(body, "referentId", answer->referent_id, sizeof(answer->referent_id));
 	json_text(json_field(body, "data"), "token", answer->token, sizeof(answer->token));

@@ -118,6 +118,7 @@ typedef enum Verdict
 typedef struct Answer
 {
 	Verdict verdict;
+	bool coded;      /* the provider itself has answered, not what stands in front of it */
 	bool id_taken;   /* somebody else's message had its request_id: UNCERTAIN, and repeats prove nothing */
 	int retry_after; /* seconds, -1 unless the server said so */
 	int http_status; /* 0 if there was none */

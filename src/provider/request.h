@@ -30,6 +30,7 @@ typedef struct HttpRequest
 	int nquery;
 	HttpPair header[HTTP_MAX_HEADERS];
 	int nheaders;
+	volatile unsigned char *started; /* becomes 1 before the first byte leaves; NULL: nobody asks */
 	char *body;
 	char scratch[4][24]; /* room for numbers that the query points at */
 } HttpRequest;

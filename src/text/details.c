@@ -28,6 +28,28 @@ details_with_token(const char *details, const char *token)
 	return json_write(object);
 }
 
+/* Takes details, returns them with how often the message was refused for certain, so that its next request_id is another. */
+char *
+details_with_resent(const char *details, int resent)
+{
+	struct json_object *object = read_details(details);
+
+	json_object_object_add(object, "resent", json_object_new_int(resent));
+	return json_write(object);
+}
+
+/* What details_with_resent() has written; 0 if nothing. */
+int
+details_resent(const char *details)
+{
+	struct json_object *object = read_details(details);
+	struct json_object *resent = json_field(object, "resent");
+	int n = json_object_is_type(resent, json_type_int) ? json_object_get_int(resent) : 0;
+
+	json_object_put(object);
+	return n > 0 ? n : 0;
+}
+
 /*
  * Takes details, the gateway that failed with its answer, and the fallback that is to take
  * over; returns the details with this failure among those of "failed_over".  Returns NULL
@@ -62,6 +84,19 @@ details_with_failure(const char *details, const char *gateway, const char *code,
 	json_put_text(entry, "result_message", message);
 	json_object_array_add(tried, entry);
 	return json_write(object);
+}
+
+/* Takes the details of a message (or NULL); finds the first gateway that failed with it; false if none has. */
+bool
+details_first_gateway(const char *details, char *gateway, size_t size)
+{
+	struct json_object *object = read_details(details);
+	struct json_object *tried = json_field(object, "failed_over");
+	bool found = json_object_is_type(tried, json_type_array) && json_object_array_length(tried) > 0 &&
+				 json_text(json_object_array_get_idx(tried, 0), "gateway", gateway, size);
+
+	json_object_put(object);
+	return found;
 }
 
 /* Adds a text that is not empty. */

@@ -4,8 +4,11 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "base/compat.h"
 #include "base/extension.h"
+#include "base/settings.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
@@ -14,11 +17,27 @@
 #include "wake/slot.h"
 
 #define HOLD 60000 /* ms until a worker looks again at an outbox that is not to be drained */
+#define AWAY                                                                                                 \
+	300000       /* ms until a worker that yielded comes back at the latest: nobody tells of old messages */
+#define SPARE 64 /* slots for databases that are looked at, or have no room, beside one for each that has */
 
 SlotTable *slot_table = NULL;
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 static WorkerSlot *my_slot = NULL; /* of this worker */
+static bool goes_on = false;       /* … whose last one yielded */
+
+static int
+table_size(void)
+{
+	return 2 * guc_max_databases + SPARE;
+}
+
+static Size
+table_bytes(void)
+{
+	return add_size(offsetof(SlotTable, slots), mul_size(table_size(), sizeof(WorkerSlot)));
+}
 
 /* Asks for memory and a lock, when the server counts what its libraries need. */
 static void
@@ -26,7 +45,7 @@ request_shmem(void)
 {
 	if (previous_request_hook)
 		previous_request_hook();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(SlotTable)));
+	RequestAddinShmemSpace(MAXALIGN(table_bytes()));
 	RequestNamedLWLockTranche(EXTENSION_NAME, 1);
 }
 
@@ -36,10 +55,15 @@ init_slot(WorkerSlot *slot)
 	pg_atomic_init_u32(&slot->database, InvalidOid);
 	pg_atomic_init_u32(&slot->state, SLOT_IDLE);
 	pg_atomic_init_u32(&slot->worker, 0);
-	pg_atomic_init_u32(&slot->left, 0);
+	pg_atomic_init_u32(&slot->end, SLOT_END_BADLY);
+	pg_atomic_init_u32(&slot->yield, YIELD_NOT);
+	pg_atomic_init_u64(&slot->idle_since, 0);
 	pg_atomic_init_u64(&slot->wake_due, NO_WAKE);
+	pg_atomic_init_u64(&slot->next_due, (uint64) DT_NOEND);
 	pg_atomic_init_u64(&slot->hurry, 0);
 	pg_atomic_init_u64(&slot->not_before, 0);
+	slot->pid = 0;
+	slot->counted = false;
 }
 
 /* Finds the table in shared memory; the first process makes it. */
@@ -51,42 +75,48 @@ startup_shmem(void)
 	if (previous_startup_hook)
 		previous_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	slot_table = ShmemInitStruct(EXTENSION_NAME, sizeof(SlotTable), &found);
+	slot_table = ShmemInitStruct(EXTENSION_NAME, table_bytes(), &found);
 	if (!found)
 	{
 		slot_table->lock = &(GetNamedLWLockTranche(EXTENSION_NAME))->lock;
 		pg_atomic_init_u32(&slot_table->launcher, 0);
-		for (int i = 0; i < MAX_DATABASES; i++)
+		pg_atomic_init_u32(&slot_table->sweep, 0);
+		slot_table->size = table_size();
+		for (int i = 0; i < slot_table->size; i++)
 			init_slot(&slot_table->slots[i]);
 	}
 	LWLockRelease(AddinShmemInitLock);
+}
+
+/* The slot of a database; NULL if it has none.  Without the lock, that is a hint. */
+WorkerSlot *
+slot_find(Oid database)
+{
+	for (int i = 0; i < slot_table->size; i++)
+	{
+		if (pg_atomic_read_u32(&slot_table->slots[i].database) == database)
+			return &slot_table->slots[i];
+	}
+	return NULL;
 }
 
 /* The slot of a database, made if there is none; NULL if all are taken. */
 WorkerSlot *
 slot_of(Oid database)
 {
-	WorkerSlot *slot = NULL;
+	WorkerSlot *slot;
 
 	LWLockAcquire(slot_table->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < MAX_DATABASES; i++)
-	{
-		Oid owner = pg_atomic_read_u32(&slot_table->slots[i].database);
-
-		if (owner == database)
-		{
-			slot = &slot_table->slots[i];
-			break;
-		}
-		if (owner == InvalidOid && slot == NULL)
-			slot = &slot_table->slots[i];
-	}
-	if (slot != NULL && pg_atomic_read_u32(&slot->database) != database)
+	slot = slot_find(database);
+	if (slot == NULL && (slot = slot_find(InvalidOid)) != NULL)
 	{
 		pg_atomic_write_u32(&slot->state, SLOT_IDLE);
+		pg_atomic_write_u32(&slot->end, SLOT_END_BADLY);
 		pg_atomic_write_u64(&slot->wake_due, NO_WAKE);
+		pg_atomic_write_u64(&slot->next_due, (uint64) DT_NOEND);
 		pg_atomic_write_u64(&slot->hurry, 0);
 		pg_atomic_write_u64(&slot->not_before, 0);
+		slot->counted = false;
 		pg_atomic_write_u32(&slot->database, database);
 	}
 	LWLockRelease(slot_table->lock);
@@ -102,8 +132,46 @@ slot_free(WorkerSlot *slot)
 {
 	LWLockAcquire(slot_table->lock, LW_EXCLUSIVE);
 	if (pg_atomic_read_u32(&slot->worker) == 0)
+	{
+		slot->counted = false;
 		pg_atomic_write_u32(&slot->database, InvalidOid);
+	}
 	LWLockRelease(slot_table->lock);
+}
+
+/* How many more databases with the extension sms_gateway.max_databases allows; the caller holds the lock. */
+static int
+room_left(void)
+{
+	int room = guc_max_databases;
+
+	for (int i = 0; i < slot_table->size; i++)
+		room -= slot_table->slots[i].counted;
+	return room;
+}
+
+/* The same for those who do not hold it. */
+int
+slot_room(void)
+{
+	int room;
+
+	LWLockAcquire(slot_table->lock, LW_SHARED);
+	room = room_left();
+	LWLockRelease(slot_table->lock);
+	return room;
+}
+
+/* Asks the worker of a slot to end; false if there is none.  Its process cannot go, or be another, meanwhile. */
+bool
+slot_end_worker(WorkerSlot *slot)
+{
+	bool told;
+
+	LWLockAcquire(slot_table->lock, LW_SHARED);
+	told = slot->pid != 0 && kill(slot->pid, SIGTERM) == 0;
+	LWLockRelease(slot_table->lock);
+	return told;
 }
 
 /* Wakes a process, as a slot or the table names it.  Cannot fail. */
@@ -124,31 +192,67 @@ slot_want_worker(WorkerSlot *slot)
 		slot_set_latch(pg_atomic_read_u32(&slot_table->launcher));
 }
 
+/* Has the launcher look at all databases.  Cannot fail. */
+void
+slot_want_sweep(void)
+{
+	pg_atomic_write_u32(&slot_table->sweep, 1);
+	slot_set_latch(pg_atomic_read_u32(&slot_table->launcher));
+}
+
 static void
 on_worker_exit(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
 	if (my_slot != NULL)
+	{
+		LWLockAcquire(slot_table->lock, LW_EXCLUSIVE);
+		my_slot->pid = 0;
 		pg_atomic_write_u32(&my_slot->worker, 0);
+		LWLockRelease(slot_table->lock);
+	}
 	slot_set_latch(pg_atomic_read_u32(&slot_table->launcher));
 }
 
-/* Makes this process the worker of its database; false if there is one. */
+/* Makes this process the worker of its database; false if there is one, or somebody wants the database alone. */
 bool
 slot_attach(void)
 {
-	uint32 none = 0;
+	WorkerSlot *slot = slot_of(MyDatabaseId);
+	bool ours = false;
 
-	my_slot = slot_of(MyDatabaseId);
-	if (my_slot == NULL ||
-		!pg_atomic_compare_exchange_u32(&my_slot->worker, &none, compat_my_proc_number() + 1))
-	{
-		my_slot = NULL;
-		return false;
-	}
 	before_shmem_exit(on_worker_exit, (Datum) 0);
-	return true;
+	if (slot == NULL)
+		return false;
+	LWLockAcquire(slot_table->lock, LW_EXCLUSIVE);
+	if (pg_atomic_read_u32(&slot->worker) == 0 && pg_atomic_read_u32(&slot->database) == MyDatabaseId &&
+		(TimestampTz) pg_atomic_read_u64(&slot->hurry) <= GetCurrentTimestamp())
+	{
+		ours = true;
+		my_slot = slot;
+		goes_on = (TimestampTz) pg_atomic_read_u64(&slot->next_due) != DT_NOEND;
+		slot->pid = MyProcPid;
+		pg_atomic_write_u32(&slot->end, SLOT_END_BADLY);
+		pg_atomic_write_u32(&slot->yield, YIELD_NOT);
+		pg_atomic_write_u64(&slot->idle_since, 0);
+		pg_atomic_write_u64(&slot->next_due, (uint64) DT_NOEND);
+		pg_atomic_write_u32(&slot->worker, compat_my_proc_number() + 1);
+	}
+	LWLockRelease(slot_table->lock);
+	slot_set_latch(pg_atomic_read_u32(&slot_table->launcher)); /* it may start another */
+	return ours;
+}
+
+/* The extension is here: takes one of the places of sms_gateway.max_databases; false if none is left. */
+bool
+slot_count_in(void)
+{
+	LWLockAcquire(slot_table->lock, LW_EXCLUSIVE);
+	if (!my_slot->counted && room_left() > 0)
+		my_slot->counted = true;
+	LWLockRelease(slot_table->lock);
+	return my_slot->counted;
 }
 
 /* Does somebody want this database alone, and wait for its worker to end? */
@@ -158,25 +262,54 @@ slot_must_hurry(void)
 	return my_slot != NULL && (TimestampTz) pg_atomic_read_u64(&my_slot->hurry) > GetCurrentTimestamp();
 }
 
+/* Tells the launcher whether this worker is idle; is it to give its process to another database? */
+bool
+slot_yields(bool idle)
+{
+	SlotYield yield = pg_atomic_read_u32(&my_slot->yield);
+
+	if (idle != (pg_atomic_read_u64(&my_slot->idle_since) != 0))
+		pg_atomic_write_u64(&my_slot->idle_since, idle ? (uint64) GetCurrentTimestamp() : 0);
+	return yield == YIELD_SOON || (yield == YIELD_IDLE && idle);
+}
+
+/* Does this worker take up what one left that yielded? */
+bool
+slot_goes_on(void)
+{
+	return goes_on;
+}
+
 /*
- * Says that this database needs no worker any more, or that it is held and needs none for a
- * while; the caller exits.
+ * Says how this worker ends, and when it would have something to do next, if it yielded; the
+ * caller exits.
  */
 void
-slot_detach(bool held)
+slot_detach(SlotEnd end, TimestampTz next_due)
 {
 	WorkerSlot *slot = my_slot;
 
 	my_slot = NULL;
 	LWLockAcquire(slot_table->lock, LW_EXCLUSIVE);
-	pg_atomic_write_u32(&slot->state, SLOT_IDLE);
-	pg_atomic_write_u32(&slot->left, 1);
-	pg_atomic_write_u32(&slot->worker, 0);
-	if (held)
+	pg_atomic_write_u32(&slot->end, end);
+	if (end == SLOT_END_HELD)
 		pg_atomic_write_u64(&slot->not_before,
 							(uint64) TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HOLD));
-	else
+	if (end == SLOT_END_YIELDED)
+		pg_atomic_write_u64(&slot->next_due,
+							(uint64) Min(next_due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), AWAY)));
+	if (end != SLOT_END_TOLD)
+		pg_atomic_write_u32(&slot->state, end == SLOT_END_BEYOND ? SLOT_BEYOND : SLOT_IDLE);
+	slot->pid = 0;
+	(void) pg_atomic_exchange_u32(&slot->worker, 0); /* a barrier */
+	/* A commit that came meanwhile has woken us, who did not look any more. */
+	if (end == SLOT_END_YIELDED && pg_atomic_read_u64(&slot->wake_due) != NO_WAKE)
+		slot_want_worker(slot);
+	if (end == SLOT_END_EMPTY)
+	{
+		slot->counted = false;
 		pg_atomic_write_u32(&slot->database, InvalidOid);
+	}
 	LWLockRelease(slot_table->lock);
 }
 

@@ -18,6 +18,7 @@ static struct
 	bool wake;
 	TimestampTz due; /* of the earliest message that was queued, if "wake" */
 	bool start;
+	bool sweep;
 	bool committed; /* and nobody is told yet */
 } pending;
 
@@ -42,9 +43,9 @@ on_commit_or_abort(XactEvent event, void *arg)
 {
 	(void) arg;
 	if (event == XACT_EVENT_COMMIT)
-		pending.committed = pending.wake || pending.start;
+		pending.committed = pending.wake || pending.start || pending.sweep;
 	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		pending.wake = pending.start = false;
+		pending.wake = pending.start = pending.sweep = false;
 }
 
 /*
@@ -65,12 +66,14 @@ on_locks_released(ResourceReleasePhase phase, bool commit, bool top, void *arg)
 		slot_want_worker(pending.slot);
 		slot_set_latch(pg_atomic_read_u32(&slot_table->launcher));
 	}
-	pending.wake = pending.start = pending.committed = false;
+	if (pending.sweep)
+		slot_want_sweep();
+	pending.wake = pending.start = pending.sweep = pending.committed = false;
 }
 
-/* Finds this database's slot; false where no shared memory is, so that nobody can be told. */
+/* Has the callbacks called; false where no shared memory is, so that nobody can be told. */
 static bool
-arm(void)
+hear_of_commits(void)
 {
 	if (slot_table == NULL)
 		return false;
@@ -80,6 +83,15 @@ arm(void)
 		RegisterResourceReleaseCallback(on_locks_released, NULL);
 		pending.registered = true;
 	}
+	return true;
+}
+
+/* Finds this database's slot; false as hear_of_commits(). */
+static bool
+arm(void)
+{
+	if (!hear_of_commits())
+		return false;
 	if (pending.slot == NULL || pg_atomic_read_u32(&pending.slot->database) != MyDatabaseId)
 		pending.slot = slot_of(MyDatabaseId);
 	return true;
@@ -110,4 +122,11 @@ void
 wake_start_at_commit(void)
 {
 	pending.start = arm();
+}
+
+/* Has the launcher look at all databases once this transaction commits, which changes one. */
+void
+wake_sweep_at_commit(void)
+{
+	pending.sweep = hear_of_commits();
 }

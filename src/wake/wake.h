@@ -14,6 +14,7 @@
 
 extern void wake_at_commit(TimestampTz due);
 extern void wake_start_at_commit(void);
+extern void wake_sweep_at_commit(void);
 extern bool wake_is_possible(void);
 
 #endif /* SMS_WAKE_H */

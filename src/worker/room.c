@@ -5,8 +5,6 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
-
 #include "base/compat.h"
 #include "base/extension.h"
 #include "base/wait_event.h"
@@ -16,7 +14,6 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
-#include "storage/proc.h"
 #include "tcop/utility.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -40,26 +37,17 @@ static WorkerSlot *
 make_room(Oid database, bool hurry)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROOM);
+	WorkerSlot *slot;
 
 	if (slot_table == NULL || !OidIsValid(database))
 		return NULL;
-	for (int i = 0; i < MAX_DATABASES; i++)
-	{
-		WorkerSlot *slot = &slot_table->slots[i];
-		uint32 worker = pg_atomic_read_u32(&slot->worker);
-		int pid;
-
-		if (pg_atomic_read_u32(&slot->database) != database)
-			continue;
-		if (hurry)
-			pg_atomic_write_u64(&slot->hurry, (uint64) until);
-		pg_atomic_write_u64(&slot->not_before, (uint64) until);
-		pid = worker != 0 ? ProcGlobal->allProcs[worker - 1].pid : 0;
-		if (pid != 0)
-			kill(pid, SIGTERM);
-		return pid != 0 ? slot : NULL;
-	}
-	return NULL;
+	slot = slot_find(database);
+	if (slot == NULL)
+		return NULL;
+	if (hurry)
+		pg_atomic_write_u64(&slot->hurry, (uint64) until);
+	pg_atomic_write_u64(&slot->not_before, (uint64) until);
+	return slot_end_worker(slot) ? slot : NULL;
 }
 
 /* The tables are about to change: lets the worker finish what it has under way, and go. */
@@ -84,8 +72,10 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *
 {
 	if (previous_access_hook)
 		previous_access_hook(access, class, object, sub, arg);
-	if (access == OAT_DROP && class == DatabaseRelationId)
-		make_room(object, true);
+	if (access != OAT_DROP || class != DatabaseRelationId)
+		return;
+	make_room(object, true);
+	wake_sweep_at_commit(); /* its place is free then */
 }
 
 static bool
@@ -168,6 +158,10 @@ on_utility(PlannedStmt *statement, const char *query, bool read_only_tree, Proce
 
 	if (IsA(node, RenameStmt) || IsA(node, AlterDatabaseStmt) || IsA(node, CreatedbStmt))
 		make_room(database_wanted_alone(node), true);
+	/* It may be one that is served now, or not any more. */
+	if (IsA(node, AlterDatabaseStmt) ||
+		(IsA(node, RenameStmt) && ((RenameStmt *) node)->renameType == OBJECT_DATABASE))
+		wake_sweep_at_commit();
 	if (update)
 		await_worker_exit();
 	if (previous_utility_hook)

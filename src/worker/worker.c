@@ -4,13 +4,19 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+#include <time.h>
+
 #include "access/xact.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/encoding.h"
+#include "base/wait_event.h"
 #include "commands/dbcommands.h"
+#include "db/home.h"
 #include "engine/engine.h"
 #include "miscadmin.h"
+#include "outbox/notefile.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -35,12 +41,16 @@ on_sigint(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
-#define ONE_SIGNAL  1000.0 /* ms within which a second SIGTERM is the same one */
-#define LONGEST_END 3500.0 /* ms that a transaction may go on for when this process is to end */
-#define LOOK_PERIOD 1000   /* ms between looks at that */
+#define ONE_SIGNAL   1000.0 /* ms within which a second SIGTERM is the same one */
+#define LONGEST_END  3500   /* ms that a transaction may go on for when this process is to end */
+#define LOOK_PERIOD  250    /* ms between looks at that */
+#define LOCK_PERIOD  100    /* ms between looks whether a session still drains … */
+#define DRAIN_PERIOD 1000   /* … and by a worker that gave its process away meanwhile */
 
 static volatile sig_atomic_t asked_to_leave = false;
-static double asked_at; /* of on_sigterm() alone */
+static volatile sig_atomic_t in_transaction = false;
+static timer_t look_timer; /* runs from when this process is asked to end */
+static double asked_at;    /* of on_sigterm() alone */
 
 /*
  * Asked to end, it lets requests under way come to their end for a while.  Asked again, it ends at
@@ -50,11 +60,16 @@ static double asked_at; /* of on_sigterm() alone */
 static void
 on_sigterm(SIGNAL_ARGS)
 {
+	static const struct itimerspec when = {.it_value = {LONGEST_END / 1000, LONGEST_END % 1000 * 1000000},
+										   .it_interval = {0, LOOK_PERIOD * 1000000}};
 	int save_errno = errno;
 	double now = now_ms();
 
 	if (!asked_to_leave)
+	{
 		asked_at = now;
+		timer_settime(look_timer, 0, &when, NULL);
+	}
 	else if (now - asked_at > ONE_SIGNAL)
 		die(postgres_signal_arg);
 	asked_to_leave = true;
@@ -62,17 +77,29 @@ on_sigterm(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
-static TimeoutId look_timeout;
-
 /*
- * Comes now and then while a transaction is open: one that waits, for a synchronous standby that is
- * gone or in a user's trigger, does not hold up the end of this process for long.
+ * Comes when this process should have ended, and goes on coming: a transaction that waits, for a
+ * synchronous standby that is gone or in a user's trigger, does not hold that up for long.
  */
 static void
-on_look(void)
+on_look(SIGNAL_ARGS)
 {
-	if (asked_to_leave && now_ms() - asked_at > LONGEST_END)
-		die(SIGTERM);
+	if (in_transaction)
+		die(postgres_signal_arg);
+}
+
+/*
+ * Has on_look() called.  The server's own timeouts would have to be set for each transaction, and their signal
+ * comes though the transaction has ended long ago: a process at rest would wake once more for each.
+ */
+static void
+create_look_timer(void)
+{
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+
+	pqsignal(SIGUSR2, on_look);
+	if (timer_create(CLOCK_MONOTONIC, &event, &look_timer) != 0)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES), errmsg("could not create a timer: %m")));
 }
 
 /* ------------------------------------------------------------------------
@@ -84,9 +111,8 @@ begin_transaction(void)
 {
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, "draining the outbox");
+	in_transaction = true;
 	StartTransactionCommand();
-	enable_timeout_every(look_timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_PERIOD),
-						 LOOK_PERIOD);
 }
 
 /* What runs at commit does so as the tables' owner still, not as the superuser that a worker is. */
@@ -116,7 +142,7 @@ give_up_commit(void)
 static void
 report_idle(void)
 {
-	disable_timeout(look_timeout, false);
+	in_transaction = false;
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -147,6 +173,7 @@ static const EngineHost worker_host = {
 	.ended = report_idle,
 	.reload = reload_config,
 	.leaving = told_to_end,
+	.yields = slot_yields,
 	.must_hurry = slot_must_hurry,
 };
 
@@ -169,16 +196,86 @@ prepare_process(void)
 	error_context_stack = &context;
 }
 
-/* Waits until no session drains, and then is the engine of this database. */
-static bool
-drain_for_good(void)
+/* What there is to do in this database, in a transaction: SLOT_END_YIELDED if this worker is to go on. */
+static SlotEnd
+find_outbox(void)
 {
-	StartTransactionCommand();
+	Oid extension;
+	Oid schema;
+
+	if (!home_find_extension(&extension, &schema, NULL))
+	{
+		/* It may have been dropped while no worker was here. */
+		if (engine_lock(false))
+		{
+			notefile_remove();
+			engine_unlock();
+		}
+		return SLOT_END_EMPTY;
+	}
+	if (!slot_count_in())
+		return SLOT_END_BEYOND;
 	prepare_process();
-	engine_lock(true);
+	return SLOT_END_YIELDED;
+}
+
+/* Takes the engine's lock in a transaction; false if a session has it, which drains. */
+static bool
+try_to_lock(void)
+{
+	bool locked;
+
+	StartTransactionCommand();
+	locked = engine_lock(false);
 	CommitTransactionCommand();
+	return locked;
+}
+
+/* Waits until no session drains; false if another database needs this process before that. */
+static bool
+wait_to_lock(void)
+{
+	while (!try_to_lock())
+	{
+		if (slot_yields(true))
+			return false;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_PERIOD,
+						 wait_event(WAIT_WORKER));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}
+
+/*
+ * What this process is for: says how it ends.  A database without the extension costs no more than a
+ * look; else it waits until no session drains, and then is the engine of its database.
+ */
+static SlotEnd
+serve(TimestampTz *next_due)
+{
+	SlotEnd found;
+	EngineEnd end;
+
+	StartTransactionCommand();
+	found = find_outbox();
+	CommitTransactionCommand();
+	if (found != SLOT_END_YIELDED)
+		return found;
+	if (!wait_to_lock())
+	{
+		*next_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DRAIN_PERIOD);
+		return SLOT_END_YIELDED;
+	}
+
+	create_look_timer();
 	pqsignal(SIGTERM, on_sigterm); /* from now on there may be requests under way */
-	return engine_run(&worker_host);
+	end = engine_run(&worker_host);
+	engine_unlock();
+	*next_due = end.next_due;
+	return end.outbox == OUTBOX_GONE   ? SLOT_END_EMPTY
+		   : end.outbox == OUTBOX_HELD ? SLOT_END_HELD
+									   : SLOT_END_YIELDED;
 }
 
 /* ------------------------------------------------------------------------
@@ -204,11 +301,12 @@ pin_settings(void)
 		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/* A worker: drains the outbox of one database, until it is told to end or has nothing to serve. */
+/* A worker: drains the outbox of one database, until it is told to end, yields, or has nothing to serve. */
 void
 sms_gateway_worker_main(Datum arg)
 {
-	bool held;
+	TimestampTz next_due = DT_NOEND;
+	SlotEnd end;
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -216,19 +314,13 @@ sms_gateway_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pin_settings();
-	look_timeout = RegisterTimeout(USER_TIMEOUT, on_look);
 	pgstat_report_appname(MyBgworkerEntry->bgw_type);
 
 	if (!slot_attach())
 		proc_exit(0);
-	held = drain_for_good();
-	engine_unlock();
+	end = serve(&next_due);
 
-	/* As after any SIGTERM: the launcher starts another, unless the server goes down. */
-	if (asked_to_leave)
-		proc_exit(1);
-
-	/* The engine returns when the extension is gone, or never was here, or is held. */
-	slot_detach(held);
-	proc_exit(0);
+	/* After SIGTERM the launcher starts another, unless the server goes down, or the database is not served. */
+	slot_detach(asked_to_leave ? SLOT_END_TOLD : end, next_due);
+	proc_exit(asked_to_leave ? 1 : 0);
 }

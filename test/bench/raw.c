@@ -3,8 +3,8 @@
  *		The yardstick: the same requests that the worker makes, by libcurl alone.  One
  *		thread, one multi handle driven by epoll, connections kept alive.
  *
- * usage: raw URL REQUESTS IN_FLIGHT
- * Prints requests per second.
+ * usage: raw URL REQUESTS IN_FLIGHT [CA_FILE]
+ * Prints requests per second.  CA_FILE: of a server with TLS.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -98,12 +98,12 @@ main(int argc, char **argv)
 {
 	struct timespec a, b;
 	long done = 0;
-	int in_flight = argc == 4 ? atoi(argv[3]) : 0;
+	int in_flight = argc >= 4 ? atoi(argv[3]) : 0;
 	int running;
 
 	if (in_flight <= 0)
 	{
-		fputs("usage: raw URL REQUESTS IN_FLIGHT\n", stderr);
+		fputs("usage: raw URL REQUESTS IN_FLIGHT [CA_FILE]\n", stderr);
 		return 2;
 	}
 	url = argv[1];
@@ -129,6 +129,8 @@ main(int argc, char **argv)
 		curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 		curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		if (argc > 4)
+			curl_easy_setopt(easy, CURLOPT_CAINFO, argv[4]);
 		start(easy);
 	}
 	while (done < wanted)

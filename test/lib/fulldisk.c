@@ -2,7 +2,8 @@
  * fulldisk.c
  *		Preloaded into a server, it makes the disk full for tables and indexes as long as the file
  *		that FULLDISK_FILE names exists: files below base/ do not grow (ENOSPC).  What they
- *		have they keep, and can be written, as on a real full disk.
+ *		have they keep, and can be written, as on a real full disk.  FULLDISK_PART names another part
+ *		of the data directory than "/base/".
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,6 +20,7 @@ static int
 refuse(int fd, off_t end)
 {
 	const char *flag = getenv("FULLDISK_FILE");
+	const char *part = getenv("FULLDISK_PART");
 	char link[64];
 	char path[PATH_MAX];
 	struct stat file;
@@ -31,7 +33,7 @@ refuse(int fd, off_t end)
 	if (len < 0)
 		return 0;
 	path[len] = '\0';
-	return strstr(path, "/base/") != NULL;
+	return strstr(path, part != NULL ? part : "/base/") != NULL;
 }
 
 ssize_t

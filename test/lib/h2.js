@@ -4,13 +4,15 @@
 //   goaway   each connection takes 20 streams, then says GOAWAY; what comes after was not processed
 //   refuse   each fiftieth stream is refused before it is read
 //   early    answers before it has read the body, and resets the stream
+//   slow     takes 128 streams a connection, as nginx does, and answers after half a second
 //   plain    as it should be
 const http2 = require('http2');
 const fs = require('fs');
 const [key, cert, mode] = process.argv.slice(2);
-const seen = { 1: 0, 2: 0, connections: 0, streams: 0 };
+const seen = { 1: 0, 2: 0, connections: 0, streams: 0, most: 0 };
+let open = 0;
 const server = http2.createSecureServer({ key: fs.readFileSync(key), cert: fs.readFileSync(cert), allowHTTP1: true,
-	settings: { maxConcurrentStreams: 1000 } });
+	settings: { maxConcurrentStreams: mode === 'slow' ? 128 : 1000 } });
 const answer = JSON.stringify({ CodeResult: '100', CountRegenerate: 0, SMSID: 'id-1', status: '1', code: 'Success',
 	idOmniMess: 'm' });
 const REFUSED = 7, INTERNAL = 2;
@@ -30,6 +32,8 @@ server.on('stream', (stream, headers) => {
 		return;
 	}
 	seen.streams++;
+	seen.most = Math.max(seen.most, ++open);
+	stream.on('close', () => open--);
 	if (mode === 'refuse' && ++n % 50 === 0) {
 		stream.close(REFUSED);
 		return;
@@ -51,10 +55,10 @@ server.on('stream', (stream, headers) => {
 		return;
 	}
 	stream.resume();
-	stream.on('end', () => {
+	stream.on('end', () => setTimeout(() => {
 		stream.respond({ ':status': 200, 'content-type': 'application/json' });
 		stream.end(answer);
-	});
+	}, mode === 'slow' ? 500 : 0));
 });
 server.on('request', (request, response) => {
 	if (request.httpVersionMajor === 2)

@@ -18,12 +18,15 @@
  *	POST   /simulator/balance   {"balance": 1000}
  *
  * A fault applies to the next "count" requests (absent: all) whose path begins
- * with "match" (absent: any); "share" (0 to 1) makes it hit at random.  Faults:
+ * with "match" (absent: any) and whose text holds "phrase" (absent: any); "share" (0 to 1) makes it hit at random.  Faults:
  *	latency (value: ms)         hang                close (after acting on the request)
  *	refuse (close before acting) http (value: status) retry_after (value: seconds)
  *	code (text: the provider's) garbage             empty          html
  *	truncate                    huge (value: MB)    redirect (text: URL)
  *	body (text: the answer; value: kB of blanks behind it)
+ *	rate (value: requests a second that it takes; burst: at once, 1 if absent; text: seconds of
+ *	Retry-After): 429 beyond it
+ * http with 4xx or 503, retry_after and rate keep the provider from acting; the others come after it has acted.
  * Several faults can be in force; each request meets every one that matches.
  */
 #include <errno.h>
@@ -63,9 +66,13 @@ typedef struct Fault
 	char name[16];
 	char match[64];
 	char text[1024];
+	char phrase[64]; /* only requests in whose text this stands */
 	double value;
 	double share;
 	long count; /* left; -1: without end */
+	double burst;
+	double tokens; /* of a rate … */
+	double filled; /* … at this time */
 } Fault;
 
 /* One request while it is being received and answered. */
@@ -98,6 +105,7 @@ static unsigned long nkept = 0;
 static unsigned long accepted = 0;
 static unsigned long duplicates = 0;
 static unsigned long received = 0;
+static unsigned long refused = 0; /* as they came too fast */
 static unsigned long serial = 0;
 static struct lh_table *request_ids = NULL; /* RequestId → time it was taken */
 static struct lh_table *passwords = NULL;   /* phone → code, then time it ends */
@@ -652,13 +660,35 @@ interits_send(Exchange *x, struct MHD_Connection *connection, struct json_object
 
 /* Is this fault in force for this request?  Counts it. */
 static bool
-strikes(Fault *fault, const char *path)
+strikes(Fault *fault, const char *path, const char *content)
 {
-	if (fault->count == 0 || strncmp(path, fault->match, strlen(fault->match)) != 0 ||
+	if (fault->count == 0 || strstr(content, fault->phrase) == NULL ||
+		strncmp(path, fault->match, strlen(fault->match)) != 0 ||
 		(fault->share < 1 && drand48() >= fault->share))
 		return false;
 	if (fault->count > 0)
 		fault->count--;
+	return true;
+}
+
+/* Is this request beyond a rate?  Answers it then. */
+static bool
+is_too_fast(Fault *fault, Exchange *x)
+{
+	double now = seconds_now(CLOCK_MONOTONIC);
+
+	fault->tokens += (now - fault->filled) * fault->value;
+	fault->tokens = fault->tokens > fault->burst ? fault->burst : fault->tokens;
+	fault->filled = now;
+	if (fault->tokens >= 1)
+	{
+		fault->tokens -= 1;
+		return false;
+	}
+	refused++;
+	answer_text(x, 429, "text/plain", "Too many requests");
+	if (fault->text[0])
+		MHD_add_response_header(x->response, "Retry-After", fault->text);
 	return true;
 }
 
@@ -690,6 +720,15 @@ drop_answer(Exchange *x)
 	if (x->response != NULL)
 		MHD_destroy_response(x->response);
 	x->response = NULL;
+}
+
+/* Does it come from what stands in front of the provider, which then has not acted on the request? */
+static bool
+keeps_from_acting(const Fault *fault)
+{
+	return strcmp(fault->name, "retry_after") == 0 ||
+		   (strcmp(fault->name, "http") == 0 &&
+			(fault->value == 503 || (fault->value >= 400 && fault->value < 500)));
 }
 
 /* Replaces the answer by what the fault wants.  Returns false to close at once. */
@@ -759,10 +798,15 @@ add_fault(Exchange *x, struct json_object *body)
 		return;
 	}
 	json_text(body, "match", fault->match, sizeof(fault->match));
+	fault->phrase[0] = '\0';
+	json_text(body, "phrase", fault->phrase, sizeof(fault->phrase));
 	json_text(body, "text", fault->text, sizeof(fault->text));
 	fault->value = json_text(body, "value", number, sizeof(number)) ? atof(number) : 0;
 	fault->share = json_text(body, "share", number, sizeof(number)) ? atof(number) : 1;
 	fault->count = json_text(body, "count", number, sizeof(number)) ? atol(number) : -1;
+	fault->burst = json_text(body, "burst", number, sizeof(number)) ? atof(number) : 1;
+	fault->tokens = fault->burst;
+	fault->filled = seconds_now(CLOCK_MONOTONIC);
 	nfaults++;
 	answer_text(x, 200, "text/plain", "ok\n");
 }
@@ -816,7 +860,7 @@ forget_all(void)
 		free(kept[i]);
 		kept[i] = NULL;
 	}
-	nkept = accepted = duplicates = received = 0;
+	nkept = accepted = duplicates = received = refused = 0;
 }
 
 static void
@@ -848,6 +892,7 @@ control(Exchange *x, struct MHD_Connection *connection, const char *method, cons
 		json_object_object_add(object, "requests", json_object_new_int64((int64_t) received));
 		json_object_object_add(object, "accepted", json_object_new_int64((int64_t) accepted));
 		json_object_object_add(object, "duplicates", json_object_new_int64((int64_t) duplicates));
+		json_object_object_add(object, "refused", json_object_new_int64((int64_t) refused));
 		answer_json(x, 200, json_object_get(object));
 	}
 	else if (same(path, "/simulator/requests") && same(method, "DELETE"))
@@ -883,6 +928,8 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 	char phone[64] = "";
 	char content[4096] = "";
 	char request_id[256] = "";
+	bool struck[MAX_FAULTS] = {false};
+	bool acts = true;
 	bool open = true;
 
 	if (strncmp(path, "/simulator/", 11) == 0)
@@ -894,10 +941,16 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 	received++;
 	for (int i = 0; i < nfaults; i++)
 	{
-		if (strcmp(faults[i].name, "refuse") == 0 && strikes(&faults[i], path))
+		if (strcmp(faults[i].name, "refuse") == 0 && strikes(&faults[i], path, ""))
 		{
 			json_object_put(body);
 			return false;
+		}
+		if (strcmp(faults[i].name, "rate") == 0 && strikes(&faults[i], path, "") &&
+			is_too_fast(&faults[i], x))
+		{
+			json_object_put(body);
+			return true;
 		}
 	}
 	if (body == NULL)
@@ -917,7 +970,15 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 				 json_object_get_string(json_object_array_get_idx(json_field(body, "destinations"), 0)));
 	keep(method, path, phone, content, request_id, body ? body : arguments);
 
-	if (strstr(path, "/SendMultipleMessage_V4_post_json"))
+	for (int i = 0; i < nfaults; i++)
+	{
+		struck[i] = strcmp(faults[i].name, "refuse") != 0 && strcmp(faults[i].name, "rate") != 0 &&
+					strcmp(faults[i].name, "latency") != 0 && strikes(&faults[i], path, content);
+		acts = acts && !(struck[i] && keeps_from_acting(&faults[i]));
+	}
+	if (!acts)
+		answer_text(x, 200, "text/plain", "");
+	else if (strstr(path, "/SendMultipleMessage_V4_post_json"))
 		esms_send(x, body);
 	else if (strstr(path, "/SendMessageAutoGenCode_V4_get"))
 		esms_otp(x, connection);
@@ -942,8 +1003,7 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 
 	for (int i = 0; i < nfaults; i++)
 	{
-		if (strcmp(faults[i].name, "refuse") != 0 && strcmp(faults[i].name, "latency") != 0 &&
-			strikes(&faults[i], path))
+		if (struck[i])
 			open = apply_fault(&faults[i], x, path) && open;
 	}
 	json_object_put(body);
@@ -1069,7 +1129,7 @@ on_request(void *arg, struct MHD_Connection *connection, const char *path, const
 	}
 	for (int i = 0; i < nfaults && !x->delayed && strncmp(path, "/simulator/", 11) != 0; i++)
 	{
-		if (strcmp(faults[i].name, "latency") == 0 && strikes(&faults[i], path))
+		if (strcmp(faults[i].name, "latency") == 0 && strikes(&faults[i], path, ""))
 			latency += faults[i].value;
 	}
 	x->delayed = true;

@@ -50,7 +50,8 @@ subtest 'every field that can be set is on the wire' => sub {
 	is(stats($simulator)->{requests}, 9, 'one request for each call');
 	is_deeply({ %{ $got[0]{body} } },
 		{ ApiKey => 'demo', SecretKey => 'demo', Phone => '84901234567', Content => "Xin ch\x{e0}o", SmsType => '2',
-			Brandname => 'MYSHOP', IsUnicode => '1', RequestId => 'r-1' }, 'the body of a text');
+			Brandname => 'MYSHOP', IsUnicode => '1', RequestId => $got[0]{body}{RequestId} }, 'the body of a text');
+	like($got[0]{body}{RequestId}, qr/^sgw-\w{24}-0$/, 'a request_id is made of whose it is, too');
 	is($got[0]{path}, '/MainService.svc/json/SendMultipleMessage_V4_post_json/', 'its path');
 	delete $got[2]{body}{RequestId};
 	is_deeply({ %{ $got[2]{body} } },

@@ -130,6 +130,8 @@ subtest 'sms_drain is canceled in the middle, in a server without workers' => su
 	}
 	ask("CALL sms_drain()");
 	account('canceled sms_drain');
+	is(ask("SELECT count(*) FROM sms_outbox WHERE status = 'uncertain'"), 0,
+		'one cancel lets what is under way come to its end: nothing is in doubt');
 };
 
 subtest "past the provider's 24 hours a repeat is not safe any more" => sub {

@@ -98,13 +98,13 @@ subtest 'several are claimed at once: keeping the hash of one ends no claim of t
 };
 
 subtest 'five wrong tries end a code, also in transactions that roll back' => sub {
-	my $tries = "SELECT tries FROM sms_gateway_otp WHERE phone =";
+	my $tries = "SELECT tries FROM sms_gateway_usage WHERE subject =";
 	my $code = fresh('0902222222');
 	for my $i (1 .. 4)
 	{
 		ask("BEGIN; SELECT sms_check_otp('0902222222', 'wrong', 'cpaas'); ROLLBACK");
 	}
-	is(ask("$tries '84902222222'"), 4, 'wrong tries count though their transactions rolled back');
+	is(ask("$tries 'check 84902222222'"), 4, 'wrong tries count though their transactions rolled back');
 	is(ask("BEGIN; SELECT sms_check_otp('0902222222', '$code', 'cpaas'); ROLLBACK"), 't', 'four leave it good');
 	is(check('0902222222', 'wrong', 'cpaas'), 'f', 'the fifth');
 	is(check('0902222222', $code, 'cpaas'), 'f', '… ends it');
@@ -112,7 +112,7 @@ subtest 'five wrong tries end a code, also in transactions that roll back' => su
 	is(check('0902222223', 'wrong', 'cpaas'), 'f', 'a wrong try');
 	$node->stop('immediate');
 	$node->start;
-	is(ask("$tries '84902222223'"), 1, '… survives a crash');
+	is(ask("$tries 'check 84902222223'"), 1, '… survives a crash');
 	is(check('0902222223', $code, 'cpaas'), 't', '… and so does the code');
 };
 
@@ -139,7 +139,7 @@ subtest 'checks at once have one success, and guesses no more than five tries' =
 	fresh('0905555555');
 	$node->command_ok([ pgbench("SELECT sms_check_otp('0905555555', 'guess', 'cpaas');\n", 20, 5) ],
 		'100 guesses by 20 sessions');
-	is(ask("SELECT tries FROM sms_gateway_otp WHERE phone = '84905555555'"), 5, '… were five tries, exactly');
+	is(ask("SELECT tries FROM sms_gateway_usage WHERE subject = 'check 84905555555'"), 5, '… were five tries, exactly');
 };
 
 subtest 'the clear code is nowhere' => sub {

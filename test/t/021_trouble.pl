@@ -70,8 +70,8 @@ sub new_worker
 
 subtest 'a publication of all tables: change data capture' => sub {
 	ask("CREATE PUBLICATION everything FOR ALL TABLES");
-	ask("INSERT INTO sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash)
-		SELECT 0, now() - interval '1 day', 'omni', '84901234567', '', '' FROM generate_series(1, 1500)");
+	ask("INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash)
+		SELECT now() - interval '1 day', 'omni', 'omni', '84901234567', '', '' FROM generate_series(1, 1500)");
 	restart();
 	goes_on('published');
 	becomes("SELECT count(*) FROM sms_gateway_otp", '0', 'old one-time passwords are deleted');
@@ -79,8 +79,8 @@ subtest 'a publication of all tables: change data capture' => sub {
 };
 
 subtest 'a check of a one-time password that stays open beyond the life of the code' => sub {
-	ask("INSERT INTO sms_gateway_otp (tries, expires_at, gateway, phone, salt, hash)
-		SELECT 0, now() - interval '1 day', 'omni', '84901234567', '', '' FROM generate_series(1, 3)");
+	ask("INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash)
+		SELECT now() - interval '1 day', 'omni', 'omni', '84901234567', '', '' FROM generate_series(1, 3)");
 	my $open = open_transaction("DELETE FROM sms_gateway_otp WHERE id = (SELECT min(id) FROM sms_gateway_otp)");
 	mark();
 	new_worker();
@@ -301,17 +301,118 @@ subtest 'tables of the extension that somebody has locked' => sub {
 
 subtest 'a message queued while a trigger waits' => sub {
 	ask("CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql AS \$\$
-			BEGIN IF NEW.content LIKE 'sleeps%' THEN PERFORM pg_sleep(0.5); END IF; RETURN NULL; END \$\$;
+			BEGIN IF NEW.content LIKE 'sleeps%' THEN PERFORM pg_sleep(0.1); END IF; RETURN NULL; END \$\$;
 		CREATE TRIGGER sleeps AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sleeps()");
 	for my $i (1 .. 3)
 	{
 		queue_text('shop', "sleeps $i");
-		becomes("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", '1', 'the trigger waits');
+		wait_until(sub { times_received($simulator, "sleeps $i") == 1 });
 		queue_text('shop', "meanwhile $i");
 		cmp_ok(took(sub { wait_until(sub { status_of("meanwhile $i") eq 'sent' }, 10) }), '<', 1.5 * slowness(),
 			'it is sent right after that');
 	}
 	ask("DROP TRIGGER sleeps ON sms_outbox");
+};
+
+# What triggers of users do, by the message's text.
+my %ways = (
+	'class 40001' => "RAISE 'no' USING ERRCODE = '40001'",
+	'class 40P01' => "RAISE 'no' USING ERRCODE = '40P01'",
+	'class 55P03' => "RAISE 'no' USING ERRCODE = '55P03'",
+	'class 57014' => "RAISE 'no' USING ERRCODE = '57014'",
+	'class 57P01' => "RAISE 'no' USING ERRCODE = '57P01'",
+	'class 53100' => "RAISE 'no' USING ERRCODE = '53100'",
+	'class XX000' => "RAISE 'no' USING ERRCODE = 'XX000'",
+	'divides' => "PERFORM 1 / (n - n) FROM tally",
+	'recurses' => "UPDATE sms_outbox SET price = 1 WHERE id = NEW.id",
+	'violates' => "INSERT INTO refers VALUES (0)",
+	'locks' => "LOCK TABLE tally IN ACCESS EXCLUSIVE MODE",
+	'sleeps' => "PERFORM pg_sleep(10)",
+	'for ever' => "LOOP NULL; END LOOP");
+my @try_again = ('class 40001', 'class 40P01', 'class 55P03', 'locks');
+
+subtest 'triggers that fail in every way when a message is recorded, or expires' => sub {
+	my $ways = join "\n", map { "IF NEW.content LIKE '%$_' THEN $ways{$_}; END IF;" } sort keys %ways;
+	ask("CREATE TABLE IF NOT EXISTS tally (n int); CREATE TABLE refers (message bigint REFERENCES sms_outbox);
+		CREATE FUNCTION fails_every_way() RETURNS trigger LANGUAGE plpgsql AS \$\$
+			BEGIN $ways RETURN NULL; END \$\$;
+		CREATE TRIGGER fails_every_way AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION fails_every_way()");
+	my $open = open_transaction("LOCK TABLE tally IN ROW EXCLUSIVE MODE");
+	mark();
+	queue_text('shop', "$_ record $_") for sort keys %ways;
+	queue_text('shop', "expiry $_", send_after => "now() + '1 h'", expires_at => "now() + '1 s'") for sort keys %ways;
+	goes_on('triggers that fail', 5);
+	my $later = join ', ', map { "'$_ record $_'" } @try_again;
+	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE '% record %' AND status <> 'sent'
+		AND content NOT IN ($later)", '0', 'outcomes are recorded');
+	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'expiry %' AND status <> 'expired'", '0',
+		'messages expire');
+	cmp_ok(told('WARNING:  could not record message \d+: it takes longer than \d+ ms'), '>=', 4,
+		'who takes too long is told');
+	end_transaction($open);
+	ask("DROP TRIGGER fails_every_way ON sms_outbox");
+	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE '% record %' AND status <> 'sent'", '0',
+		'and what was tried again is recorded', seconds => 8);
+	is(times_received($simulator, 'locks record locks'), 1, 'each is sent once');
+	ask("DROP TABLE refers; DROP FUNCTION fails_every_way");
+};
+
+subtest 'a trigger that drops its own function' => sub {
+	ask("CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS \$\$
+			BEGIN DROP FUNCTION drops() CASCADE; RETURN NULL; END \$\$;
+		CREATE TRIGGER drops AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION drops()");
+	goes_on('a trigger that goes', 1);
+	ask("DROP FUNCTION IF EXISTS drops() CASCADE");
+};
+
+subtest 'a trigger that sleeps for each message' => sub {
+	ask("CREATE FUNCTION always() RETURNS trigger LANGUAGE plpgsql AS \$\$
+			BEGIN PERFORM pg_sleep(10); RETURN NULL; END \$\$;
+		CREATE TRIGGER always AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION always()");
+	ask("INSERT INTO sms_outbox (gateway, phone, content)
+		SELECT 'cpaas', '0901234567', 'slow ' || i FROM generate_series(1, 50) i");
+	goes_on('always', 4);
+	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'slow %' AND status = 'sent'", '50',
+		'all are recorded');
+	ask("DROP TRIGGER always ON sms_outbox");
+};
+
+subtest 'a row that the owner lets nobody change' => sub {
+	queue_text('shop', 'checked', send_after => "now() + '1 s'");
+	ask("ALTER TABLE sms_outbox ADD COLUMN mine int GENERATED ALWAYS AS (CASE WHEN content = 'generated'
+			AND status <> 'queued' THEN 1 / (attempts - attempts) END) STORED,
+		ADD CONSTRAINT mine CHECK (content <> 'checked' OR status = 'queued')");
+	queue_text('shop', 'generated');
+	goes_on('a CHECK and a generated column', 4);
+	is(ask("SELECT string_agg(status::text, ' ') FROM sms_outbox WHERE content IN ('checked', 'generated')"),
+		'queued queued', 'those two wait');
+	ask("ALTER TABLE sms_outbox DROP CONSTRAINT mine, DROP COLUMN mine");
+	becomes("SELECT string_agg(status::text, ' ') FROM sms_outbox WHERE content IN ('checked', 'generated')",
+		'sent sent', 'until they may', seconds => 20);
+	is(times_received($simulator, 'generated'), 1, 'and are sent once');
+};
+
+subtest 'retention beside a DELETE trigger that sleeps, and a foreign key whose check waits' => sub {
+	ask("CREATE FUNCTION sleeps_long() RETURNS trigger LANGUAGE plpgsql AS \$\$
+			BEGIN IF OLD.content = 'slow 1' THEN PERFORM pg_sleep(10); END IF; RETURN OLD; END \$\$;
+		CREATE TRIGGER sleeps_long BEFORE DELETE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sleeps_long();
+		CREATE TABLE refers (message bigint REFERENCES sms_outbox ON DELETE CASCADE);
+		INSERT INTO refers SELECT id FROM sms_outbox WHERE content = 'slow 2'");
+	ask("UPDATE sms_outbox SET ended_at = now() - interval '2 days' WHERE content LIKE 'slow %'");
+	my $open = open_transaction("SELECT FROM refers FOR UPDATE");
+	mark();
+	$node->append_conf('postgresql.conf', "sms_gateway.retention = '1d'");
+	$node->reload;
+	new_worker();
+	goes_on('retention', 6);
+	becomes("SELECT string_agg(content, ' ' ORDER BY id) FROM sms_outbox WHERE content LIKE 'slow %'", 'slow 1 slow 2',
+		'all are deleted but those two');
+	is(told('WARNING:  could not delete old messages in database "postgres": it takes longer than 200 ms'), 1,
+		'one warning says why');
+	end_transaction($open);
+	ask("DROP TABLE refers; DROP TRIGGER sleeps_long ON sms_outbox");
+	$node->append_conf('postgresql.conf', "sms_gateway.retention = 0");
+	$node->reload;
 };
 
 subtest 'trouble in a session that drains is a warning' => sub {
@@ -330,15 +431,77 @@ subtest 'trouble in a session that drains is a warning' => sub {
 
 $node->stop;
 
+# It catches what cancels it, each time.
 subtest 'a fast stop ends a worker whose transaction waits' => sub {
 	my $stops = server('stops');
 	gateways($stops, $simulator);
 	ask("CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql AS \$\$
-			BEGIN IF NEW.content LIKE 'sleeps%' THEN PERFORM pg_sleep(60); END IF; RETURN NULL; END \$\$;
+			BEGIN
+				WHILE NEW.content LIKE 'sleeps%' LOOP
+					BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END;
+				END LOOP;
+				RETURN NULL;
+			END \$\$;
 		CREATE TRIGGER sleeps AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sleeps()");
 	queue_text('shop', 'sleeps');
 	becomes("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", '1', 'a trigger waits');
 	cmp_ok(took(sub { $stops->stop('fast') }), '<', 5 * slowness(), 'the server stops within 5 s');
+};
+
+# streaming: without any walsender allowed, nobody waits for a standby.
+subtest 'a fast stop beside a synchronous standby that is gone: nothing goes twice, nothing is lost' => sub {
+	my $alone = server('alone', streaming => 1);
+	my $gone = sub {
+		$alone->append_conf('postgresql.conf', "synchronous_standby_names = '$_[0]'");
+		$alone->reload;
+		becomes('SHOW synchronous_standby_names', $_[0], "synchronous standby: '$_[0]'");
+	};
+	my $load = sub {
+		my ($text) = @_;
+		ask("SET synchronous_commit = local;
+			INSERT INTO sms_outbox (gateway, phone, content) SELECT 'cpaas', '0901234567', '$text ' || i
+			FROM generate_series(1, 30) i");
+	};
+	my $waits = "SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type = 'sms_gateway worker' AND wait_event = 'SyncRep'";
+	my $arrived = sub { my ($text) = @_; return scalar grep { $_->{content} =~ /^$text/ } requests($simulator) };
+	gateways($alone, $simulator, cpaas => "max_in_flight '10'");
+	worker_pid($alone);
+
+	$gone->('gone');
+	$load->('claim');
+	becomes($waits, '1', 'the claim waits for the standby');
+	is($arrived->('claim'), 0, '… and nothing is sent before that');
+	cmp_ok(took(sub { $alone->stop('fast') }), '<', 5 * slowness(), 'the server stops within 5 s');
+	is($arrived->('claim'), 0, 'a wait that is cut short is no leave to send');
+	$alone->start;
+	becomes($waits, '1', 'the next worker waits, too');
+	cmp_ok(took(sub { $alone->stop('immediate') }), '<', 5 * slowness(), 'an immediate stop');
+	$alone->start;
+	$gone->('');
+	becomes("SELECT count(*) FROM sms_outbox WHERE status = 'queued'", '0', 'all is done when none is waited for');
+	my $sent = ask("SELECT count(*) FROM sms_outbox WHERE status = 'sent'");
+	is($arrived->('claim'), $sent, "what arrived is sent ($sent of 30), and nothing twice");
+	is(ask("SELECT count(*) FROM sms_outbox WHERE status = 'uncertain'"), 30 - $sent, 'the rest is in doubt');
+
+	fault($simulator, fault => 'latency', value => 1500, match => '/api/vendor');
+	$load->('record');
+	becomes(sub { $arrived->('record') }, '10', 'ten are under way');
+	$gone->('gone');
+	becomes($waits, '1', 'the record waits for the standby');
+	cmp_ok(took(sub { $alone->stop('fast') }), '<', 5 * slowness(), 'the server stops within 5 s');
+	$alone->start;
+	$gone->('');
+	no_faults($simulator);
+	becomes("SELECT count(*) FROM sms_outbox WHERE status = 'queued'", '0', 'all is done in the end');
+	my %times;
+	$times{ $_->{content} }++ for grep { $_->{content} =~ /^record/ } requests($simulator);
+	is(scalar(grep { $_ > 1 } values %times), 0, 'nothing went twice');
+	my %rows = map { split /\|/ } split /\n/,
+		ask("SELECT content, status FROM sms_outbox WHERE content LIKE 'record%'");
+	is(scalar(grep { $rows{$_} eq 'sent' && !$times{$_} } keys %rows), 0, 'what is called sent has arrived');
+	diag(ask("SELECT split_part(content, ' ', 1), status, count(*) FROM sms_outbox GROUP BY 1, 2 ORDER BY 1, 2"));
+	$alone->stop;
 };
 
 done_testing();

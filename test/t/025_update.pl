@@ -57,7 +57,7 @@ my $members = q{
 		FROM pg_class c JOIN pg_attribute a ON attrelid = c.oid AND attnum > 0 LEFT JOIN pg_attrdef d ON adrelid = c.oid
 			AND adnum = attnum WHERE c.relname LIKE 'sms%' ORDER BY 1, 2;
 	SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
-		WHERE conrelid::regclass::text LIKE 'sms%' ORDER BY 1, 2;
+		WHERE conrelid::regclass::text LIKE 'sms%' AND contype <> 'n' ORDER BY 1, 2;
 	SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid::regclass::text LIKE 'sms%' ORDER BY 1;
 	SELECT pg_get_functiondef(oid), proacl::text FROM pg_proc
 		WHERE proname ~ '^(sms_|e?sms|etelecom|interits)' ORDER BY 1;

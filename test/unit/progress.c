@@ -23,6 +23,21 @@ test_sent_once(void **state)
 	assert_true(progress_send(&progress));
 }
 
+/* Whoever asked for it sees that a request may be on the wire, before it is. */
+static void
+test_told_before(void **state)
+{
+	unsigned char started = 0x5A;
+	Progress progress = {.started = &started};
+
+	(void) state;
+	assert_int_equal(started, 0x5A);
+	assert_true(progress_send(&progress));
+	assert_int_equal(started, 1);
+	progress_restart(&progress);
+	assert_null((void *) progress.started);
+}
+
 static void
 test_body(void **state)
 {
@@ -116,10 +131,8 @@ int
 run_progress_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sent_once),
-		cmocka_unit_test(test_body),
-		cmocka_unit_test(test_headers),
-		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_sent_once), cmocka_unit_test(test_told_before), cmocka_unit_test(test_body),
+		cmocka_unit_test(test_headers),   cmocka_unit_test(test_failures),
 	};
 
 	return cmocka_run_group_tests_name("progress", tests, NULL, NULL);

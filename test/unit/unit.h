@@ -28,6 +28,7 @@ extern int run_etelecom_tests(void);
 extern int run_interits_tests(void);
 extern int run_json_tests(void);
 extern int run_option_tests(void);
+extern int run_pace_tests(void);
 extern int run_phone_tests(void);
 extern int run_progress_tests(void);
 extern int run_scrub_tests(void);

@@ -1,0 +1,13 @@
+/*
+ * locked.h
+ *		What a transaction of the engine does where somebody has locked a table.
+ */
+#ifndef SMS_LOCKED_H
+#define SMS_LOCKED_H
+
+#include "engine/state.h"
+
+extern void locked_check(const Engine *engine);
+extern void locked_take_error(Engine *engine);
+
+#endif /* SMS_LOCKED_H */

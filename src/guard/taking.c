@@ -1,0 +1,456 @@
+/*
+ * taking.c
+ *		What this session's transactions take from counters, and when it goes back.
+ *
+ * Each limit is a counter (counter.c) of a window that starts with its first
+ * message.  What a transaction queues is taken from the counters at once, so that no
+ * two sessions get the same last message, and nobody waits for anybody.  If the
+ * transaction rolls back, what it took is given back by this session: when it next takes
+ * something, ends a transaction, is idle, or ends.  Until then the count is too high, never too low.
+ *
+ * A statement that queues thousands takes from a counter in larger pieces, never
+ * more than a small part of what is left; what is left over is given back before
+ * commit.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "pgtime.h"
+#include "base/compat.h"
+#include "db/sql.h"
+#include "guard/counter.h"
+#include "guard/taking.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/sinval.h"
+#include "utils/datetime.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define LARGEST_PIECE 1000
+#define SPARE_SHARE   16 /* a piece is at most this part of what is left */
+
+/* What this transaction took from one counter, in one of its subtransactions. */
+struct Taking
+{
+	TakingKey key;
+	TimestampTz until; /* the window it was taken from */
+	int level;         /* nesting level of the subtransaction */
+	int taken;         /* used by messages */
+	int spare;         /* taken ahead */
+	bool sending;      /* a direct message that may have gone */
+	Taking *next;
+};
+
+typedef struct TakingEntry
+{
+	TakingKey key; /* hash key */
+	Taking *last;
+} TakingEntry;
+
+/*
+ * What this session took and has not given back, in TopMemoryContext: it outlives the transaction,
+ * as what a failed one took goes back in the next.
+ */
+static struct
+{
+	Taking *first; /* of this transaction, the newest first: none is on a lower level than the next */
+	Taking *given; /* of others and of failed subtransactions: all of it goes back */
+	HTAB *by_key;  /* the last taking of each key; NULL: nothing was ever taken */
+	uint64 closed; /* how many were, ever */
+	MemoryContextCallback at_end; /* of a transaction that failed */
+	bool watching_end;            /* that is registered */
+} takings;
+
+typedef struct Request
+{
+	int64 limit;
+	int wanted;
+	int piece;         /* wanted, and this much more if there is plenty */
+	TimestampTz until; /* of a new window; then: of the window that counted */
+	int64 got;
+} Request;
+
+/* ------------------------------------------------------------------------
+ * Giving back
+ * ------------------------------------------------------------------------ */
+
+typedef struct Return
+{
+	TimestampTz until;
+	int64 count;
+} Return;
+
+static bool
+put_back(Counter *counter, void *arg)
+{
+	Return *back = arg;
+
+	if (counter->until != back->until || back->count == 0)
+		return false;
+	counter->count = Max(counter->count - back->count, 0);
+	return true;
+}
+
+/* Puts so many of a taking back into its counter. */
+static void
+return_some(Relation table, const Taking *taking, int n)
+{
+	Return back = {taking->until, n};
+
+	if (n > 0)
+		counter_change_if_there(table, NameStr(taking->key.gateway), taking->key.subject, put_back, &back);
+}
+
+/* Lets nobody take from a taking any more. */
+static void
+close_taking(Taking *taking)
+{
+	TakingEntry *entry = hash_search(takings.by_key, &taking->key, HASH_FIND, NULL);
+
+	if (entry != NULL && entry->last == taking)
+		hash_search(takings.by_key, &taking->key, HASH_REMOVE, NULL);
+	takings.closed++;
+}
+
+/* Ends the first taking of a list: its messages keep it, or it is to be given back. */
+static void
+end_first(Taking **list, bool keep)
+{
+	Taking *taking = *list;
+
+	*list = taking->next;
+	close_taking(taking);
+	if (keep && taking->spare == 0)
+	{
+		pfree(taking);
+		return;
+	}
+	if (keep)
+		taking->taken = 0;
+	taking->next = takings.given;
+	takings.given = taking;
+}
+
+/* Gives back what is to be given back.  What an error leaves, is given back the next time. */
+static void
+give_back(Relation table)
+{
+	while (takings.given != NULL)
+	{
+		Taking *taking = takings.given;
+
+		return_some(table, taking, taking->taken + taking->spare);
+		takings.given = taking->next;
+		pfree(taking);
+	}
+}
+
+static void
+settle_now(void *arg)
+{
+	Relation table = counter_open_now();
+
+	(void) arg;
+	if (table == NULL)
+		return;
+	give_back(table);
+	for (Taking *taking = takings.first; taking != NULL; taking = taking->next)
+	{
+		/* Cleared first: rather too high a count than the same given back twice. */
+		int spare = taking->spare;
+
+		taking->spare = 0;
+		return_some(table, taking, spare);
+	}
+	counter_close(table);
+}
+
+/* Is there anything that commit does not need? */
+static bool
+needs_settling(void)
+{
+	if (takings.given != NULL)
+		return true;
+	for (const Taking *taking = takings.first; taking != NULL; taking = taking->next)
+	{
+		if (taking->spare > 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Before commit: messages keep what they took, the rest goes back.  No error of that is this
+ * transaction's, and none may reach a client who has asked for nothing.
+ */
+static void
+settle(void)
+{
+	ErrorData *error = needs_settling() ? sql_try(settle_now, NULL, 0) : NULL;
+
+	if (error != NULL)
+		FreeErrorData(error);
+}
+
+/*
+ * A transaction that failed is over, also for its client, who may do nothing more: as soon as this session
+ * is idle, it does a transaction of its own, as it does when it is told to catch up with invalidations.
+ */
+static void
+catch_up_when_idle(void *arg)
+{
+	(void) arg;
+	takings.watching_end = false;
+	if (takings.given != NULL)
+		HandleCatchupInterrupt();
+}
+
+static void
+watch_end(void)
+{
+	if (takings.given == NULL || takings.watching_end)
+		return;
+	takings.at_end.func = catch_up_when_idle;
+	MemoryContextRegisterResetCallback(TopTransactionContext, &takings.at_end);
+	takings.watching_end = true;
+}
+
+static void
+settle_at_end(XactEvent event, void *arg)
+{
+	(void) arg;
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			settle();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PREPARE:
+			while (takings.first != NULL)
+				end_first(&takings.first, true);
+			break;
+		case XACT_EVENT_ABORT:
+			/* What was being sent at once may have gone. */
+			while (takings.first != NULL)
+				end_first(&takings.first, takings.first->sending);
+			watch_end();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+settle_at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	int level = GetCurrentTransactionNestLevel();
+
+	(void) mine;
+	(void) parent;
+	(void) arg;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		while (takings.first != NULL && takings.first->level >= level)
+			end_first(&takings.first, takings.first->sending);
+	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		for (Taking *taking = takings.first; taking != NULL && taking->level >= level; taking = taking->next)
+			taking->level = level - 1;
+	}
+}
+
+/* What a transaction that rolled back took goes back when its session ends, too. */
+static void
+settle_at_exit(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	if (takings.first == NULL && takings.given == NULL)
+		return;
+	AbortOutOfAnyTransaction();
+	StartTransactionCommand();
+	CommitTransactionCommand();
+}
+
+/* ------------------------------------------------------------------------
+ * Taking
+ * ------------------------------------------------------------------------ */
+
+static bool
+take(Counter *counter, void *arg)
+{
+	Request *request = arg;
+	int64 left;
+
+	if (counter->until <= GetCurrentTimestamp())
+	{
+		counter->count = 0;
+		counter->until = request->until;
+	}
+	request->until = counter->until;
+	left = request->limit - counter->count;
+	if (left < request->wanted)
+		return false;
+	request->got = request->wanted + Min(request->piece, (left - request->wanted) / SPARE_SHARE);
+	counter->count += request->got;
+	return true;
+}
+
+/* The end of the day, by the server's log_timezone: sessions cannot change that. */
+static TimestampTz
+end_of_day(void)
+{
+	struct pg_tm tm;
+	fsec_t fsec;
+	int tz;
+	TimestampTz tomorrow;
+
+	timestamp2tm(GetCurrentTimestamp() + USECS_PER_DAY, &tz, &tm, &fsec, NULL, log_timezone);
+	tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
+	tz = DetermineTimeZoneOffset(&tm, log_timezone);
+	if (tm2timestamp(&tm, 0, &tz, &tomorrow) != 0)
+		return GetCurrentTimestamp() + USECS_PER_DAY;
+	return tomorrow;
+}
+
+/* Is a taking of this subtransaction, and of a window that is not over? */
+static bool
+is_current(const Taking *taking)
+{
+	return taking != NULL && taking->level == GetCurrentTransactionNestLevel() &&
+		   taking->until > GetCurrentTimestamp();
+}
+
+/* What this subtransaction took so far from the window of now; NULL if nothing. */
+static Taking *
+find_taking(const TakingKey *key)
+{
+	TakingEntry *entry = takings.by_key != NULL ? hash_search(takings.by_key, key, HASH_FIND, NULL) : NULL;
+
+	return entry != NULL && is_current(entry->last) ? entry->last : NULL;
+}
+
+static Taking *
+add_taking(const TakingKey *key, TimestampTz until)
+{
+	Taking *taking;
+	TakingEntry *entry;
+
+	if (takings.by_key == NULL)
+	{
+		HASHCTL info = {.keysize = sizeof(TakingKey), .entrysize = sizeof(TakingEntry)};
+
+		takings.by_key = hash_create("sms_gateway limits", 16, &info, HASH_ELEM | HASH_BLOBS);
+		RegisterXactCallback(settle_at_end, NULL);
+		RegisterSubXactCallback(settle_at_subtransaction_end, NULL);
+		before_shmem_exit(settle_at_exit, (Datum) 0);
+	}
+	taking = MemoryContextAllocZero(TopMemoryContext, sizeof(Taking));
+	taking->key = *key;
+	taking->until = until;
+	taking->level = GetCurrentTransactionNestLevel();
+	entry = hash_search(takings.by_key, key, HASH_ENTER, NULL);
+	entry->last = taking;
+	taking->next = takings.first;
+	takings.first = taking;
+	return taking;
+}
+
+/* Takes n messages from what a taking has to spare; false if that is not enough. */
+bool
+taking_take_spare(Taking *taking, int n)
+{
+	if (!is_current(taking) || taking->spare < n)
+		return false;
+	taking->spare -= n;
+	taking->taken += n;
+	return true;
+}
+
+/*
+ * Takes n messages from one limit.  Returns the taking, or NULL and the time at which to try
+ * again, if it has not so many left.
+ */
+Taking *
+taking_take(const TakingKey *key, int64 limit, int seconds, int n, TimestampTz *again)
+{
+	Taking *taking = find_taking(key);
+	Request request = {.limit = limit, .wanted = n};
+
+	if (taking_take_spare(taking, n))
+		return taking;
+	request.until = seconds == TAKING_A_DAY ? end_of_day() : GetCurrentTimestamp() + seconds * USECS_PER_SEC;
+	request.piece = taking != NULL ? Min(taking->taken, LARGEST_PIECE) : 0;
+	/* Nothing may fail between counting and noting it: there is no memory to be had then. */
+	if (taking == NULL)
+		taking = add_taking(key, request.until);
+	counter_change(NameStr(key->gateway), key->subject, take, &request);
+	*again = request.until;
+	if (request.got == 0)
+		return NULL;
+	if (taking->until != request.until && taking->taken + taking->spare > 0)
+		taking = add_taking(key, request.until); /* a window has ended this very moment */
+	taking->until = request.until;
+	taking->taken += n;
+	taking->spare += (int) request.got - n;
+	return taking;
+}
+
+/* Gives n messages of a taking back at once: they were refused. */
+void
+taking_put_back(Taking *taking, int n)
+{
+	Relation table = counter_open();
+
+	taking->taken -= n;
+	return_some(table, taking, n);
+	counter_close(table);
+}
+
+/* Gives back what transactions that failed took.  Raises what opening a table raises. */
+void
+taking_give_back(void)
+{
+	Relation table;
+
+	if (takings.given == NULL)
+		return;
+	table = counter_open();
+	give_back(table);
+	counter_close(table);
+}
+
+/* What was taken directly is being sent from now on: it may have gone, whatever becomes of the transaction. */
+void
+taking_send(void)
+{
+	for (Taking *taking = takings.first; taking != NULL; taking = taking->next)
+		taking->sending = taking->key.direct;
+}
+
+/* What was taken directly has gone, or has certainly not. */
+void
+taking_sent(bool gone)
+{
+	Taking **link = &takings.first;
+
+	while (*link != NULL)
+	{
+		if ((*link)->key.direct)
+			end_first(link, gone);
+		else
+			link = &(*link)->next;
+	}
+	taking_give_back();
+}
+
+/* A taking is good for as long as this is the same. */
+uint64
+taking_generation(void)
+{
+	return takings.closed;
+}
