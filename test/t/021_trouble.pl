@@ -95,7 +95,7 @@ subtest 'retention, and what keeps it from deleting' => sub {
 		INSERT INTO notes SELECT id FROM sms_outbox WHERE content LIKE 'healthy%' ORDER BY id LIMIT 1;
 		CREATE FUNCTION no_delete() RETURNS trigger LANGUAGE plpgsql AS \$\$
 			BEGIN IF OLD.content = 'healthy 2' THEN RAISE 'not this one'; END IF; RETURN OLD; END \$\$;
-		CREATE TRIGGER no_delete BEFORE DELETE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION no_delete()");
+		CREATE TRIGGER no_delete AFTER DELETE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION no_delete()");
 	ask("UPDATE sms_outbox SET ended_at = now() - interval '2 days'");
 	my $open = open_transaction("SELECT id FROM sms_outbox WHERE content = 'healthy 3' FOR UPDATE");
 	mark();
