@@ -34,6 +34,9 @@ typedef struct Gateway
 {
 	Oid server;
 	Oid role;
+	const char *role_name;
+	uint64
+		credentials; /* a number of the role's own user mapping, as it and the server are now; 0: PUBLIC's */
 	char *name;
 	const Provider *provider;
 	HttpEndpoint endpoint;

@@ -20,6 +20,8 @@
 #include "provider/table.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
+#include "wake/wake.h"
 
 /*
  * What a gateway can be told whoever its provider is.  Where "initial" is missing, not
@@ -254,6 +256,9 @@ validate(FunctionCallInfo fcinfo, const Provider *provider)
 		check_option(provider, lfirst(lc), where);
 	if (where == OPTION_SERVER)
 		check_plain_http(options);
+	/* The worker tries the gateway anew; where it is idle, it would not hear of the change for a while. */
+	if (where != 0)
+		wake_at_commit(GetCurrentTimestamp());
 	PG_RETURN_VOID();
 }
 

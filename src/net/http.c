@@ -246,6 +246,13 @@ leave_gate(HttpTransfer *t)
 	nwaiting--;
 }
 
+/* Has nothing of a request left yet, and no end of it come? */
+bool
+http_is_connecting(const HttpTransfer *t)
+{
+	return (t->running || t->waits) && !t->progress.began;
+}
+
 /*
  * Gives a transfer back, whatever its state: one that is under way is broken off, without a word in its
  * queue.  The answer that http_next() told of is gone.

@@ -169,7 +169,9 @@ prove_columns(Relation table)
 	{
 		if (i >= desc->natts || strcmp(NameStr(TupleDescAttr(desc, i)->attname), column_names[i]) != 0)
 			ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-							errmsg("sms_outbox_insert is a trigger of sms_outbox only")));
+							errmsg("function \"%s\" must not be fired for table \"%s\"", "sms_outbox_insert",
+								   RelationGetRelationName(table)),
+							errdetail("The table does not have the columns of sms_outbox.")));
 	}
 	known.ended_at = -1;
 	for (int i = COL_COUNT; i < desc->natts; i++)
@@ -339,6 +341,22 @@ complete_restored(Row *row)
 	return false;
 }
 
+/* Raises 39P01 unless the function is called as a trigger BEFORE INSERT FOR EACH ROW. */
+static void
+prove_event(FunctionCallInfo fcinfo)
+{
+	const TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("function \"%s\" was not called by trigger manager", "sms_outbox_insert")));
+	if (!TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired BEFORE INSERT FOR EACH ROW", "sms_outbox_insert")));
+}
+
 Datum
 sms_outbox_insert(PG_FUNCTION_ARGS)
 {
@@ -346,10 +364,7 @@ sms_outbox_insert(PG_FUNCTION_ARGS)
 	TupleDesc desc;
 	Row row;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("sms_outbox_insert must be called as a trigger before insert for each row")));
+	prove_event(fcinfo);
 	desc = RelationGetDescr(trigger->tg_relation);
 	watch();
 	prove_columns(trigger->tg_relation);

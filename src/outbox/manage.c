@@ -18,6 +18,11 @@
 #include "utils/timestamp.h"
 #include "wake/wake.h"
 
+static Statement manage_find_creator = {
+	.sql = "SELECT created_by FROM @sms_outbox WHERE id = $1",
+	.args = {INT8OID},
+};
+
 static Statement manage_lock_row = {
 	.sql =
 		"SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
@@ -97,6 +102,10 @@ lock_message(int64 id, Oid role)
 	Locked locked;
 	bool isnull;
 
+	/* Nobody else's message is locked, not even for a moment: the worker would pass it over. */
+	if (sql_run(&manage_find_creator, values) > 0)
+		manage_check(id, sql_role(0, 0), role);
+	sql_done();
 	if (sql_run(&manage_lock_row, values) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));

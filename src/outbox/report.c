@@ -42,16 +42,19 @@ enum
 	FOLLOW_POLL_AT,
 };
 
+/* Somebody may have ended a message "o" by hand. */
+#define IS_ASKED_ABOUT "o.status IN ('sent', 'uncertain')"
+
 static Statement report_find_polls = {
 	.sql = "SELECT " FOLLOW_COLUMNS " FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
-		   "AND (o.poll_at, o.id) > ($2, $3) AND o.poll_at <= $4 AND o.origin = $5 "
+		   "AND (o.poll_at, o.id) > ($2, $3) AND o.poll_at <= $4 AND o.origin = $5 AND " IS_ASKED_ABOUT " "
 		   "ORDER BY o.poll_at, o.id LIMIT $6",
 	.args = {NAMEOID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID},
 };
 
 static Statement report_next_poll = {
 	.sql = "SELECT o.poll_at FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
-		   "AND o.poll_at > $2 ORDER BY o.poll_at LIMIT 1",
+		   "AND o.poll_at > $2 AND " IS_ASKED_ABOUT " ORDER BY o.poll_at LIMIT 1",
 	.args = {NAMEOID, TIMESTAMPTZOID},
 };
 

@@ -156,6 +156,32 @@ gateway_text(const char *gateway, const char *state, const char *reason)
 	return json_write(object);
 }
 
+/* Takes a gateway, a role and what became of its credentials there, returns the event of that. */
+char *
+credentials_text(const char *gateway, const char *role, const char *state)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_put_text(object, "event", "credentials");
+	json_put_text(object, "gateway", gateway);
+	json_put_text(object, "role", role);
+	json_put_text(object, "state", state);
+	return json_write(object);
+}
+
+/* Takes the state that a database's outbox has come into, and why (or NULL); returns the event of that. */
+char *
+outbox_text(const char *state, const char *reason)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_put_text(object, "event", "outbox");
+	json_put_text(object, "state", state);
+	if (reason != NULL)
+		json_put_text(object, "reason", reason);
+	return json_write(object);
+}
+
 /* Takes a gateway, its balance as the provider writes it and its min_balance, returns the event of a low balance. */
 char *
 balance_text(const char *gateway, const char *amount, double minimum)
