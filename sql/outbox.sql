@@ -91,4 +91,11 @@ SELECT * FROM sms_gateways;
 RESET ROLE;
 DROP OWNED BY regress_sms_app;
 DROP ROLE regress_sms_app;
+
+-- the trigger belongs to sms_outbox
+CREATE TEMP TABLE regress_other (id int);
+CREATE TRIGGER regress_other BEFORE INSERT ON regress_other FOR EACH ROW EXECUTE FUNCTION sms_outbox_insert();
+INSERT INTO regress_other VALUES (1);
+CREATE TRIGGER regress_other AFTER UPDATE ON sms_outbox FOR EACH STATEMENT EXECUTE FUNCTION sms_outbox_insert();
+UPDATE sms_outbox SET priority = 1;
 DROP EXTENSION sms_gateway CASCADE;

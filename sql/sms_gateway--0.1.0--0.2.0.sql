@@ -21,6 +21,24 @@ COMMENT ON COLUMN sms_gateway_pause.since IS 'when the state began';
 COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
 COMMENT ON COLUMN sms_gateway_pause.next_probe_at IS 'when one message is tried; NULL: not by itself';
 
+-- What a gateway says of a role's credentials is that role's trouble.
+CREATE TABLE sms_gateway_refused (
+    gateway name,
+    role oid,
+    credentials bigint NOT NULL,
+    reason text NOT NULL,
+    since timestamptz NOT NULL,
+    next_probe_at timestamptz NOT NULL,
+    PRIMARY KEY (gateway, role));
+COMMENT ON TABLE sms_gateway_refused IS 'roles whose own credentials a gateway refuses: their messages wait';
+COMMENT ON COLUMN sms_gateway_refused.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_refused.role IS 'whose user mapping it is';
+COMMENT ON COLUMN sms_gateway_refused.credentials IS 'tells whether the mapping is still the same';
+COMMENT ON COLUMN sms_gateway_refused.reason IS 'what the gateway answered';
+COMMENT ON COLUMN sms_gateway_refused.since IS 'when that began';
+COMMENT ON COLUMN sms_gateway_refused.next_probe_at IS 'when one message of the role is tried';
+REVOKE ALL ON sms_gateway_refused FROM PUBLIC;
+
 -- Where the server of an outbox runs; unknown until its worker writes it down.
 ALTER TABLE sms_gateway_identity
     ADD timeline bigint,
@@ -42,10 +60,10 @@ COMMENT ON COLUMN sms_gateway_identity.directory IS 'path of its data directory'
 COMMENT ON COLUMN sms_gateway_identity.citus_group IS 'its group in a Citus cluster';
 COMMENT ON COLUMN sms_gateway_identity.held IS 'it was found to be a copy of the files, and is held';
 -- Gateways are found by their wrapper's belonging to the extension, not by its name.
-CREATE FUNCTION sms_gateway_held() RETURNS text
+CREATE FUNCTION sms_gateway_held(OUT why text, OUT since timestamptz)
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION sms_gateway_held() IS
-    'internal: why nothing is sent from this database; NULL: it is';
+    'internal: why nothing is sent from this database, and since when, if that is known; NULL: it is';
 REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
 DROP VIEW sms_gateways;
@@ -75,15 +93,19 @@ gateway AS (
     UNION ALL
     SELECT w.name, NULL, NULL FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
-held AS (SELECT @extschema@.sms_gateway_held() AS why)
+held AS (SELECT h.why, h.since FROM @extschema@.sms_gateway_held() h)
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'
             WHEN h.why IS NOT NULL THEN 'held'
             ELSE coalesce(p.state, 'active') END AS state,
        CASE WHEN g.provider IS NULL THEN 'there is no such server'
-            ELSE coalesce(h.why, p.reason) END AS reason,
-       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.since END AS since,
+            WHEN h.why IS NOT NULL THEN h.why
+            WHEN p.reason IS NULL THEN c.refused
+            ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END AS reason,
+       CASE WHEN g.provider IS NULL THEN NULL
+            WHEN h.why IS NOT NULL THEN h.since
+            ELSE p.since END AS since,
        CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at,
        (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox o
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
@@ -98,13 +120,17 @@ SELECT g.name,
   FROM gateway g
  CROSS JOIN held h
   LEFT JOIN @extschema@.sms_gateway_pause p
-    ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed';
+    ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed'
+ CROSS JOIN LATERAL (
+    SELECT pg_catalog.string_agg(pg_catalog.format('the credentials of role "%s" are refused: %s', r.role, r.reason), '; ')
+      FROM (SELECT pg_catalog.pg_get_userbyid(f.role) AS role, f.reason FROM @extschema@.sms_gateway_refused f
+             WHERE f.gateway OPERATOR(pg_catalog.=) g.name ORDER BY f.since LIMIT 5) r) AS c(refused);
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';
 COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database) or missing';
-COMMENT ON COLUMN sms_gateways.reason IS 'why it is not active';
-COMMENT ON COLUMN sms_gateways.since IS 'when this state began; NULL: active, held or missing';
+COMMENT ON COLUMN sms_gateways.reason IS 'why it is not active; and whose credentials it refuses, five roles at most';
+COMMENT ON COLUMN sms_gateways.since IS 'when this state began, or, if it is held, was noticed last; NULL: active or missing, or nobody knows';
 COMMENT ON COLUMN sms_gateways.next_probe_at IS 'when one message is tried; NULL: not by itself';
 COMMENT ON COLUMN sms_gateways.queued IS 'messages that wait, or are on their way';
 COMMENT ON COLUMN sms_gateways.in_flight IS 'messages on their way';
@@ -205,3 +231,15 @@ COMMENT ON FUNCTION sms_retry(bigint) IS
     ' An uncertain message may be sent a second time. Errors as sms_cancel; 55000 if its text was blanked, 53400 if a limit refuses it';
 COMMENT ON FUNCTION sms_resume(name) IS
     'tries a gateway now, and its messages that wait to be tried again, whoever paused it; false if it was active. Error 42704 for an unknown gateway';
+
+-- Texts as the providers of Vietnam count them.
+DROP FUNCTION sms_parts(text, bool);
+CREATE FUNCTION sms_parts(content text, unicode bool = NULL, vietnamese bool = false,
+                          OUT encoding text, OUT characters int, OUT parts int) RETURNS record
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION sms_parts(text, bool, bool) IS
+    'how a text travels: encoding GSM-7 or UCS-2, its characters, and the messages that are billed for it (GSM 03.38: 160, or 153 each, with extension characters counting twice; 70, or 67 each). unicode: true forces UCS-2, false GSM-7, NULL goes by the text. vietnamese: with NULL, counts as the providers of Vietnam do, for whom all that is not ASCII goes as UCS-2. Letters count composed (NFC), as they are sent. All NULL for a NULL text; error 22021 if it is not valid UTF-8';
+COMMENT ON FUNCTION sms_unaccent(text) IS
+    'Vietnamese without diacritics, the letter d with stroke included, from any normalisation form, and with the quotation marks, dashes and spaces of ASCII; other characters stay. Error 22021 if it is not valid UTF-8';
+COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS
+    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, 25006 in a read-only transaction';

@@ -25,6 +25,22 @@ COMMENT ON COLUMN sms_gateway_pause.since IS 'when the state began';
 COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
 COMMENT ON COLUMN sms_gateway_pause.next_probe_at IS 'when one message is tried; NULL: not by itself';
 
+CREATE TABLE sms_gateway_refused (
+    gateway name,
+    role oid,
+    credentials bigint NOT NULL,
+    reason text NOT NULL,
+    since timestamptz NOT NULL,
+    next_probe_at timestamptz NOT NULL,
+    PRIMARY KEY (gateway, role));
+COMMENT ON TABLE sms_gateway_refused IS 'roles whose own credentials a gateway refuses: their messages wait';
+COMMENT ON COLUMN sms_gateway_refused.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_refused.role IS 'whose user mapping it is';
+COMMENT ON COLUMN sms_gateway_refused.credentials IS 'tells whether the mapping is still the same';
+COMMENT ON COLUMN sms_gateway_refused.reason IS 'what the gateway answered';
+COMMENT ON COLUMN sms_gateway_refused.since IS 'when that began';
+COMMENT ON COLUMN sms_gateway_refused.next_probe_at IS 'when one message of the role is tried';
+
 CREATE FUNCTION sms_gateway_claimed(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 1;
 COMMENT ON FUNCTION sms_gateway_claimed(bigint) IS
@@ -34,6 +50,6 @@ CREATE FUNCTION sms_gateway_redacts(gateway name, kind text) RETURNS boolean
 COMMENT ON FUNCTION sms_gateway_redacts(name, text) IS
     'internal: is the text of such a message blanked when it has ended?';
 
-REVOKE ALL ON sms_gateway_lease, sms_gateway_pause FROM PUBLIC;
+REVOKE ALL ON sms_gateway_lease, sms_gateway_pause, sms_gateway_refused FROM PUBLIC;
 REVOKE ALL ON FUNCTION sms_gateway_claimed(bigint), sms_gateway_redacts(name, text) FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('sms_gateway_pause', '');

@@ -1,9 +1,9 @@
 -- Gateways at a glance.
 
-CREATE FUNCTION sms_gateway_held() RETURNS text
+CREATE FUNCTION sms_gateway_held(OUT why text, OUT since timestamptz)
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION sms_gateway_held() IS
-    'internal: why nothing is sent from this database; NULL: it is';
+    'internal: why nothing is sent from this database, and since when, if that is known; NULL: it is';
 REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
 
@@ -33,15 +33,19 @@ gateway AS (
     UNION ALL
     SELECT w.name, NULL, NULL FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
-held AS (SELECT @extschema@.sms_gateway_held() AS why)
+held AS (SELECT h.why, h.since FROM @extschema@.sms_gateway_held() h)
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'
             WHEN h.why IS NOT NULL THEN 'held'
             ELSE coalesce(p.state, 'active') END AS state,
        CASE WHEN g.provider IS NULL THEN 'there is no such server'
-            ELSE coalesce(h.why, p.reason) END AS reason,
-       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.since END AS since,
+            WHEN h.why IS NOT NULL THEN h.why
+            WHEN p.reason IS NULL THEN c.refused
+            ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END AS reason,
+       CASE WHEN g.provider IS NULL THEN NULL
+            WHEN h.why IS NOT NULL THEN h.since
+            ELSE p.since END AS since,
        CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at,
        (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox o
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
@@ -56,13 +60,17 @@ SELECT g.name,
   FROM gateway g
  CROSS JOIN held h
   LEFT JOIN @extschema@.sms_gateway_pause p
-    ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed';
+    ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed'
+ CROSS JOIN LATERAL (
+    SELECT pg_catalog.string_agg(pg_catalog.format('the credentials of role "%s" are refused: %s', r.role, r.reason), '; ')
+      FROM (SELECT pg_catalog.pg_get_userbyid(f.role) AS role, f.reason FROM @extschema@.sms_gateway_refused f
+             WHERE f.gateway OPERATOR(pg_catalog.=) g.name ORDER BY f.since LIMIT 5) r) AS c(refused);
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';
 COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database) or missing';
-COMMENT ON COLUMN sms_gateways.reason IS 'why it is not active';
-COMMENT ON COLUMN sms_gateways.since IS 'when this state began; NULL: active, held or missing';
+COMMENT ON COLUMN sms_gateways.reason IS 'why it is not active; and whose credentials it refuses, five roles at most';
+COMMENT ON COLUMN sms_gateways.since IS 'when this state began, or, if it is held, was noticed last; NULL: active or missing, or nobody knows';
 COMMENT ON COLUMN sms_gateways.next_probe_at IS 'when one message is tried; NULL: not by itself';
 COMMENT ON COLUMN sms_gateways.queued IS 'messages that wait, or are on their way';
 COMMENT ON COLUMN sms_gateways.in_flight IS 'messages on their way';

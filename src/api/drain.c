@@ -16,6 +16,7 @@
 #include "db/scope.h"
 #include "db/sql.h"
 #include "engine/engine.h"
+#include "engine/sole.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "outbox/claim.h"
@@ -24,6 +25,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
+#include "utils/memutils.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
@@ -67,7 +69,9 @@ sms_wait(PG_FUNCTION_ARGS)
 /* libpq/libpq.h has it, which wants headers of GSSAPI that need not be there. */
 extern bool pq_check_connection(void);
 
-#define ONE_SIGNAL 300.0 /* ms within which a second SIGINT is the same one */
+#define ONE_SIGNAL     300.0   /* ms within which a second SIGINT is the same one */
+#define WITHIN_CANCEL  4500.0  /* ms for what was answered to be recorded … */
+#define WITHIN_FAILURE 30000.0 /* … where nobody waits, and somebody else's lock may end */
 
 /* Of the call under way: has it been told to end? */
 static volatile sig_atomic_t told;       /* by a query cancel or a time-out */
@@ -76,6 +80,8 @@ static double told_at;                   /* of on_cancel() alone */
 static int look_interval;                /* ms between looks for the client; 0: none */
 static double looked_at;
 static bool client_gone;
+static ErrorData
+	*failure; /* that met a round: what was under way is recorded first; lives in the portal's context */
 
 /*
  * A query cancel: what is under way comes to its end, and is recorded, before the call ends with the cancel's
@@ -112,6 +118,7 @@ take_cancels(struct sigaction *before)
 	struct sigaction action = {.sa_handler = on_cancel, .sa_flags = SA_RESTART};
 
 	told = told_again = client_gone = false;
+	failure = NULL;
 	look_interval = MyProcPort != NULL ? client_connection_check_interval : 0;
 	looked_at = now_ms();
 	sigemptyset(&action.sa_mask);
@@ -142,10 +149,38 @@ is_told_to_end(void)
 		looked_at = now;
 		client_gone = !pq_check_connection();
 	}
-	return told || client_gone;
+	return told || client_gone || failure != NULL;
 }
 
-/* Raises what the call was told, if anything: the error of a cancel, or the end of the session. */
+static double
+time_to_end(void)
+{
+	return told || client_gone ? WITHIN_CANCEL : WITHIN_FAILURE;
+}
+
+/* Takes the first error of a round: the call ends with that, when what is under way is recorded. */
+static void
+keep_failure(ErrorData *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (failure != NULL)
+		return;
+	PG_TRY();
+	{
+		ReThrowError(error);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(PortalContext);
+		failure = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+/* Raises what the call was told, if anything: the error of a cancel, or the end of the session; else that of a round. */
 static void
 end_as_told(void)
 {
@@ -156,6 +191,8 @@ end_as_told(void)
 	if (told || client_gone)
 		InterruptPending = true;
 	CHECK_FOR_INTERRUPTS();
+	if (failure != NULL)
+		ReThrowError(failure);
 }
 
 /* ------------------------------------------------------------------------
@@ -187,7 +224,7 @@ commit_session(Oid user, int security)
 		QueryCancelPending = InterruptPending = true;
 }
 
-/* The user is told; his session aborts the transaction. */
+/* This process is interrupted, at once: the user is told, and his session aborts the transaction. */
 static void
 throw_failure(void)
 {
@@ -222,11 +259,13 @@ static const EngineHost session_host = {
 	.waits_as = WAIT_DRAIN,
 	.begin = begin_nothing,
 	.commit = commit_session,
+	.keep = keep_failure,
 	.failed = throw_failure,
 	.commit_failed = forget_error,
 	.ended = pin_timers,
 	.reload = never,
 	.leaving = is_told_to_end,
+	.leave_within = time_to_end,
 	.yields = stays,
 	.must_hurry = never,
 };

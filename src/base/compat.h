@@ -100,6 +100,17 @@ compat_owns_table(Oid table, Oid role)
 #endif
 }
 
+/* Does this process hold a lock, in just this mode? */
+static inline bool
+compat_lock_held(const LOCKTAG *tag, LOCKMODE mode)
+{
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(tag, mode, false);
+#else
+	return LockHeldByMe(tag, mode);
+#endif
+}
+
 /* Does the role own the database, itself, as a member of a role that does, or as a superuser? */
 static inline bool
 compat_owns_database(Oid database, Oid role)

@@ -16,9 +16,11 @@
 #include "utils/timestamp.h"
 
 #define AGAIN 50 /* ms after which work that went on is canceled again: it may have caught the error */
+#define MOST  20 /* times that it is canceled; then the process ends, which nothing can catch */
 
 static TimeLimit time_limit;
 static volatile sig_atomic_t is_over; /* time_limit.over, as the signal handler tells it */
+static volatile sig_atomic_t cancels; /* since then */
 
 static void
 on_time_over(void)
@@ -26,6 +28,8 @@ on_time_over(void)
 	is_over = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
+	if (++cancels > MOST)
+		ProcDiePending = true;
 	SetLatch(MyLatch);
 }
 
@@ -65,6 +69,7 @@ limit_begin(TimeLimit *outer, double ms)
 	if (end > 0 && (time_limit.end == 0 || end < time_limit.end))
 		time_limit.end = end;
 	is_over = false;
+	cancels = 0;
 	arm_limit();
 }
 
@@ -83,4 +88,11 @@ limit_end(const TimeLimit *outer)
 	is_over = outer->over;
 	arm_limit();
 	return was_over;
+}
+
+/* Is the process ending because work went on after its time, whatever it was told? */
+bool
+limit_is_deadly(void)
+{
+	return cancels > MOST;
 }

@@ -16,5 +16,6 @@ typedef struct TimeLimit
 
 extern void limit_begin(TimeLimit *outer, double ms);
 extern bool limit_end(const TimeLimit *outer);
+extern bool limit_is_deadly(void);
 
 #endif /* SMS_LIMIT_H */

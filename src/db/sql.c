@@ -223,27 +223,38 @@ make_params(const Statement *statement, const Datum *values)
 	return params;
 }
 
-/* Do UPDATEs of a table fire any of its triggers? */
+/* Does an UPDATE, or a DELETE, of a table that sql_run_firing() runs fire any of its triggers? */
 bool
-sql_fires_on_update(const TriggerDesc *triggers)
+sql_fires(const TriggerDesc *triggers, bool deletes)
 {
-	return triggers != NULL &&
-		   (triggers->trig_update_before_row || triggers->trig_update_after_row ||
-			triggers->trig_update_before_statement || triggers->trig_update_after_statement);
+	if (triggers == NULL)
+		return false;
+	if (deletes)
+		return triggers->trig_delete_after_row || triggers->trig_delete_before_statement ||
+			   triggers->trig_delete_after_statement;
+	return triggers->trig_update_after_row || triggers->trig_update_before_statement ||
+		   triggers->trig_update_after_statement;
 }
 
-/* Does a statement that has started fire triggers? */
+/*
+ * Has a statement that has started pass over triggers BEFORE each row, which could change what is written, as whose the
+ * message is, or that anything is.  Returns whether it fires others.
+ */
 static bool
-fires(const QueryDesc *query)
+pass_over_before(const QueryDesc *query)
 {
 	ListCell *cell;
+	bool fires = false;
 
 	foreach (cell, query->estate->es_opened_result_relations)
 	{
-		if (sql_fires_on_update(((ResultRelInfo *) lfirst(cell))->ri_TrigDesc))
-			return true;
+		TriggerDesc *triggers = ((ResultRelInfo *) lfirst(cell))->ri_TrigDesc; /* a copy of its own */
+
+		fires = fires || sql_fires(triggers, query->operation == CMD_DELETE);
+		if (triggers != NULL)
+			triggers->trig_update_before_row = triggers->trig_delete_before_row = false;
 	}
-	return false;
+	return fires;
 }
 
 /*
@@ -256,9 +267,10 @@ static void
 become_runner(const QueryDesc *query, Oid runner, int security)
 {
 	Oid caller = GetOuterUserId();
+	bool fires = pass_over_before(query);
 
 	security |= SECURITY_LOCAL_USERID_CHANGE;
-	if (runner != caller && fires(query))
+	if (runner != caller && fires)
 	{
 		SetUserIdAndSecContext(caller, security);
 		AfterTriggerSetState(makeNode(ConstraintsSetStmt));
@@ -268,8 +280,8 @@ become_runner(const QueryDesc *query, Oid runner, int security)
 }
 
 /*
- * Runs a statement that changes messages, and so fires the triggers that users put on the outbox;
- * those run as "role", if one is given.  "rows" are those that the statement is given, or NULL.
+ * Runs a statement that changes or deletes messages, and so fires the triggers that users put on the outbox (but not
+ * those BEFORE each row); they run as "role", if one is given.  "rows" are those that the statement is given, or NULL.
  * Returns how many messages it changed.
  *
  * This drives the executor itself, because SPI has no place between these two moments:
@@ -277,7 +289,7 @@ become_runner(const QueryDesc *query, Oid runner, int security)
  * - ExecutorStart() checks privileges, all of them and once, against the current user.  That is the
  *   owner of the tables, as whom the statement was also planned (so no row-level security is in
  *   the plan).  The role need have no right to UPDATE the outbox, and usually has none.
- * - Triggers run inside ExecutorRun() (BEFORE, and statements') and ExecutorFinish() (AFTER).  They are
+ * - Triggers run inside ExecutorRun() (statements') and ExecutorFinish() (AFTER).  They are
  *   the code of whoever has the TRIGGER privilege; the owner is often a superuser, and would be the
  *   wrong one to run them.  So the user changes in between, and back when the triggers have run.
  *

@@ -18,12 +18,14 @@
 #include "db/home.h"
 #include "db/sql.h"
 #include "engine/chore.h"
+#include "engine/credentials.h"
 #include "engine/hurry.h"
 #include "engine/lanes.h"
 #include "engine/locked.h"
 #include "engine/orphans.h"
 #include "engine/pauses.h"
 #include "engine/poll.h"
+#include "engine/sole.h"
 #include "engine/queue.h"
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
@@ -92,7 +94,9 @@ settled(Engine *engine, ChoreState *state)
 	orphans_found(engine);
 	if (orphans->nsettled > 0)
 	{
-		ereport(LOG, (errmsg("%d messages were being sent when the last worker stopped", orphans->nsettled)));
+		ereport(LOG, (errmsg_plural("%d message was being sent when the last worker stopped",
+									"%d messages were being sent when the last worker stopped",
+									(unsigned long) orphans->nsettled, orphans->nsettled)));
 		lane_look_back(engine, DT_NOBEGIN); /* some of them are due again */
 	}
 	if (orphans->nfound == 0)
@@ -289,6 +293,8 @@ static const Chore chores[CHORE_COUNT] = {
 					   settle_again},
 	[CHORE_PLACE] = {"write down where this server runs", HUGE_VAL, 0, true, 0, write_place, NULL, NULL},
 	[CHORE_PAUSES] = {"write down a pause", HUGE_VAL, 0, true, 0, write_pause, pause_was_written, NULL},
+	[CHORE_CREDENTIALS] = {"write down whose credentials are refused", HUGE_VAL, 0, true, 0,
+						   credentials_write, credentials_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, 0, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, 0, poll, polled, poll_failed},
 	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, 0, hurry_work,
@@ -312,6 +318,7 @@ typedef struct Run
 	Engine *engine;
 	const Chore *chore;
 	ChoreState *state;
+	bool done;
 	char database[NAMEDATALEN];
 } Run;
 
@@ -375,6 +382,24 @@ work_inside(Run *run)
 	return false;
 }
 
+/* What is done in a chore's transaction. */
+static void
+run_inside(void *arg)
+{
+	Run *run = arg;
+	Engine *engine = run->engine;
+
+	locked_check(engine);
+	if (scope_enter_worker(engine->host->held_level) == OUTBOX_READY)
+	{
+		MemoryContextSwitchTo(engine->scratch);
+		run->done = work_inside(run);
+		scope_leave_worker();
+	}
+	else
+		engine->look = true; /* the next round takes note of it */
+}
+
 /* The commit failed, as it does when the queue of NOTIFY is full: that is the chore's trouble as well. */
 static void
 take_commit_error(Run *run)
@@ -402,23 +427,14 @@ transact_chore(Run *run)
 	host->begin();
 	PG_TRY();
 	{
-		bool done = false;
+		bool done;
 
+		engine_lock_in_transaction();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		locked_check(engine);
-		if (scope_enter_worker(host->held_level) == OUTBOX_READY)
-		{
-			MemoryContextSwitchTo(engine->scratch);
-			done = work_inside(run);
-			PopActiveSnapshot();
-			scope_leave_worker();
-		}
-		else
-		{
-			PopActiveSnapshot();
-			engine->look = true; /* the next round takes note of it */
-		}
+		done = locked_try(engine, run_inside, run) && run->done;
+		PopActiveSnapshot();
 		committing = true;
+		engine_lock_again();
 		host->commit(user, security);
 		ok = done;
 		event_settle(done);
@@ -432,6 +448,7 @@ transact_chore(Run *run)
 			locked_take_error(engine);
 	}
 	PG_END_TRY();
+	engine_lock_again();
 	MemoryContextSwitchTo(engine->scratch);
 	host->ended();
 	return ok;
@@ -471,6 +488,8 @@ is_called_for(const Engine *engine, int id)
 			return home_is_unwritten();
 		case CHORE_PAUSES:
 			return pauses_with_news(engine, NULL) != NULL;
+		case CHORE_CREDENTIALS:
+			return engine->credentials_news;
 		case CHORE_EVENTS:
 			return event_count() > 0;
 		case CHORE_HURRY:

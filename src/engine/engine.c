@@ -22,6 +22,7 @@
 #include "base/settings.h"
 #include "base/wait_event.h"
 #include "engine/chore.h"
+#include "engine/credentials.h"
 #include "engine/engine.h"
 #include "engine/lanes.h"
 #include "engine/orphans.h"
@@ -35,6 +36,7 @@
 #include "outbox/notefile.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "text/details.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -42,9 +44,7 @@
 
 PG_FUNCTION_INFO_V1(sms_gateway_claimed);
 
-#define ENGINE_LOCK_KEY 0x736D7367 /* "smsg" */
-#define WORTH_LEAVING   200.0      /* ms with nothing to do for which another database may have the process */
-#define LEAVE_WITHIN    4500.0     /* ms for what is under way when the host is told to end */
+#define WORTH_LEAVING 200.0 /* ms with nothing to do for which another database may have the process */
 
 /*
  * The engine that runs in this process, or NULL.  All that the engine does itself is told
@@ -52,39 +52,6 @@ PG_FUNCTION_INFO_V1(sms_gateway_claimed);
  * and mark_pauses_stale() by the server: nobody can hand it to those.
  */
 static Engine *running = NULL;
-
-/* ------------------------------------------------------------------------
- * One engine for a database
- * ------------------------------------------------------------------------ */
-
-static void
-set_engine_lock_tag(LOCKTAG *tag)
-{
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, ENGINE_LOCK_KEY, 1, OUR_LOCK_CLASS);
-}
-
-/*
- * Takes the lock of this database's engine, in a transaction but beyond its end, until
- * engine_unlock().  Returns false if another process has it, and it is not to be waited for.
- */
-bool
-engine_lock(bool wait)
-{
-	LOCKTAG tag;
-
-	set_engine_lock_tag(&tag);
-	return LockAcquire(&tag, ExclusiveLock, true, !wait) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-/* Releases what engine_lock() took. */
-void
-engine_unlock(void)
-{
-	LOCKTAG tag;
-
-	set_engine_lock_tag(&tag);
-	LockRelease(&tag, ExclusiveLock, true);
-}
 
 /* ------------------------------------------------------------------------
  * The loop
@@ -97,6 +64,25 @@ reserve_slots(Engine *engine)
 
 	engine->slots = Max(http_reserve(guc_max_in_flight + spare) - spare, 1);
 	engine->slots_again_at = 0;
+}
+
+/* Tells, in the log and those who listen, that sms_gateway.enabled has been switched. */
+static void
+tell_switch(Engine *engine)
+{
+	char *text;
+
+	if (engine->switched_on == guc_enabled)
+		return;
+	engine->switched_on = guc_enabled;
+	ereport(LOG, (guc_enabled ? errmsg("the outbox is drained again: sms_gateway.enabled is on")
+							  : errmsg("the outbox is held: sms_gateway.enabled is off")));
+	text = guc_enabled ? outbox_text("active", NULL) : outbox_text("held", "sms_gateway.enabled is off");
+	if (text == NULL)
+		return;
+	event_say(text);
+	event_settle(true); /* no transaction has to commit for that */
+	free(text);
 }
 
 /* Looks for reasons to look into the outbox. */
@@ -121,6 +107,7 @@ notice_news(Engine *engine, double now)
 	{
 		engine->look = true;
 		reserve_slots(engine);
+		tell_switch(engine);
 	}
 }
 
@@ -131,10 +118,16 @@ notice_news(Engine *engine, double now)
 static bool
 note_leaving(Engine *engine)
 {
+	double end;
+
 	if (!engine->host->leaving())
 		return false;
+	end = now_ms() + engine->host->leave_within();
+	if (engine->leave_at == 0)
+		send_take_back(engine);
 	if (engine->leave_at == 0 || (engine->host->awaits_answers && engine->in_flight > 0))
-		engine->leave_at = now_ms() + LEAVE_WITHIN;
+		engine->leave_at = end;
+	engine->leave_at = Min(engine->leave_at, end);
 	engine->leaving = true;
 	return true;
 }
@@ -195,11 +188,9 @@ time_to_wait(const Engine *engine, double now, TimestampTz wall)
 
 	if (engine->nheld > 0)
 		wait = Min(wait, Max(engine->held_at - now, 0));
-	if (engine->leaving)
-		return engine->noutcomes > 0 ? (long) ceil(Max(outcome_record_time(engine) - now, 0)) : 100;
 	if (engine->noutcomes > 0)
 		wait = Min(wait, outcome_record_time(engine) - now);
-	wait = Min(wait, time_to_work(engine, now, wall));
+	wait = Min(wait, engine->leaving ? 100 : time_to_work(engine, now, wall));
 	if (engine->retry_at > now)
 		wait = Max(wait, 0) < 1 ? Min(engine->retry_at - now, 50) : Min(wait, engine->retry_at - now);
 	return (long) ceil(Max(wait, 0));
@@ -321,8 +312,10 @@ create(const EngineHost *host)
 	engine->noticed = DT_NOBEGIN;
 	engine->next_due = engine->next_expiry = DT_NOEND;
 	engine->pauses_stale = true;
+	engine->switched_on = guc_enabled;
 	reserve_slots(engine);
 	poll_create(engine);
+	credentials_create(engine);
 	watch_pauses();
 	MemoryContextSetParent(context, TopMemoryContext);
 	event_keep_in(context);

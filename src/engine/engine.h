@@ -18,8 +18,6 @@ typedef struct EngineEnd
 	TimestampTz next_due; /* when there will be something to do; DT_NOEND: not known */
 } EngineEnd;
 
-extern bool engine_lock(bool wait);
-extern void engine_unlock(void);
 extern EngineEnd engine_run(const EngineHost *host);
 
 #endif /* SMS_ENGINE_H */

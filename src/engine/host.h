@@ -33,6 +33,12 @@ typedef struct EngineHost
 	void (*commit)(Oid user, int security);
 
 	/*
+	 * NULL, or: takes an error of a transaction's work, which is a subtransaction then, and its own goes on.  It is to be
+	 * raised when the engine has ended, and leaving() is true from then on.
+	 */
+	void (*keep)(ErrorData *error);
+
+	/*
 	 * In a PG_CATCH block: the transaction has met an error.  Throws it again; or reports it,
 	 * aborts the transaction, and returns: then the round is tried again after a while.
 	 */
@@ -50,8 +56,11 @@ typedef struct EngineHost
 	/* Reads the configuration if it changed, and there is no other chance to; true if so. */
 	bool (*reload)(void);
 
-	/* Was it told to end?  Then nothing new is started, and what is under way may end. */
+	/* Was it told to end?  Then nothing new is started, and what is under way may end … */
 	bool (*leaving)(void);
+
+	/* … within so many ms, of the last answer where those are awaited. */
+	double (*leave_within)(void);
 
 	/*
 	 * Asked before each wait, and told whether the engine is idle: is this process to go because another

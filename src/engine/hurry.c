@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "base/clock.h"
+#include "engine/credentials.h"
 #include "engine/hurry.h"
 #include "engine/lanes.h"
 #include "engine/queue.h"
@@ -55,12 +56,10 @@ look_at_gateways(Engine *engine)
 	engine->hurry.changes = gateway_changes();
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{
-		uint64 print = gateway_fingerprint(NameStr(queue->name));
-
-		if (queue->seen && queue->fingerprint != print)
-			queue_try_now(queue);
-		queue->seen = true;
-		queue->fingerprint = print;
+		if (!queue_see(queue))
+			continue;
+		credentials_look(engine, queue);
+		queue_try_now(queue);
 	}
 }
 
@@ -77,7 +76,8 @@ hurry_work(Engine *engine, ChoreState *state)
 	if (hurry->tried == NULL)
 		return;
 	hurry->next = hurry->tried->due;
-	hurry->more = due_page(NameStr(hurry->tried->name), &hurry->next);
+	hurry->more = due_page(NameStr(hurry->tried->name), &hurry->tried->hurry_role,
+						   credentials_roles(engine, hurry->tried), &hurry->next);
 	if (!hurry->more)
 		pause_forget_resumed(NameStr(hurry->tried->name), hurry->tried->resumed_at);
 }

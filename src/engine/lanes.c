@@ -312,13 +312,13 @@ lane_discover(Engine *engine, TimestampTz wall)
  * ------------------------------------------------------------------------ */
 
 /*
- * How many messages of a lane to claim now.  What is claimed cannot be canceled
+ * How many messages of a lane there is room for.  What is claimed cannot be canceled
  * and is in doubt after a crash: so no more than about a twentieth of a second's
  * worth waits for a free slot, or a hundredth where the doubt would stay.  What this round
  * has claimed for the gateway already, from lanes that go before, counts too.
  */
 static int
-lane_limit(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now)
+room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now)
 {
 	double ahead;
 	int ready = queue_ready_from(queue, lane->priority) + queue->taken;
@@ -340,7 +340,16 @@ lane_limit(const Engine *engine, GatewayQueue *queue, const Lane *lane, double n
 	}
 	else if (limit < Max(ahead, queue->max_in_flight) / 2 && queue->nready > queue->max_in_flight)
 		return 0; /* not worth a commit yet */
-	return Max(Min(limit, guc_batch_size), 0);
+	return Max(limit, 0);
+}
+
+/* How many messages of a lane to claim now: where many of the last ones had only to be put back, more and more. */
+static int
+lane_limit(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now)
+{
+	int limit = room_for(engine, queue, lane, now);
+
+	return Min(limit > 0 ? limit + 2 * queue->put_back : 0, guc_batch_size);
 }
 
 /* Is there a server of this name?  If there is not, the log says so once. */
@@ -349,6 +358,8 @@ check_server(GatewayQueue *queue)
 {
 	bool missing = gateway_provider(NameStr(queue->name)) == NULL;
 
+	if (!queue->seen)
+		(void) queue_see(queue);
 	if (missing && !queue->missing)
 		ereport(WARNING,
 				(errmsg("messages wait for gateway \"%s\", which does not exist", NameStr(queue->name)),
@@ -436,6 +447,8 @@ lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall)
 		claimed = list_concat(claimed, items);
 	}
 	forget_taken(engine);
+	for (queue = engine->queues; queue != NULL; queue = queue->next)
+		queue->put_back = 0;
 	return claimed;
 }
 

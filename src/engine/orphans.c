@@ -106,9 +106,11 @@ orphans_found(Engine *engine)
 	orphans->found = NULL;
 	starts_forget(engine->starts, orphans->nfound > 0);
 	if (orphans->unstarted > 0)
-		ereport(LOG, (errmsg("%d messages were claimed but not started when the last worker stopped: they "
-							 "wait again",
-							 orphans->unstarted)));
+		ereport(LOG,
+				(errmsg_plural(
+					"%d message was claimed but not started when the last worker stopped: it waits again",
+					"%d messages were claimed but not started when the last worker stopped: they wait again",
+					(unsigned long) orphans->unstarted, orphans->unstarted)));
 	orphans->unstarted = 0;
 }
 

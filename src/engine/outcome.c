@@ -10,12 +10,14 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "common/pg_prng.h"
+#include "engine/credentials.h"
 #include "engine/lanes.h"
 #include "engine/outcome.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
 #include "outbox/starts.h"
 #include "text/details.h"
+#include "text/text.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -176,11 +178,15 @@ try_again(OutboxItem *item, bool unsure)
  * may have been, another one is the next that is tried.
  */
 static void
-put_back(OutboxItem *item)
+put_back(Engine *engine, OutboxItem *item)
 {
 	const GatewayQueue *queue = item->queue;
+	Credentials *refused = credentials_refused(engine, item);
 
-	if (!item->suspect)
+	if (refused != NULL)
+		become(item, STATUS_QUEUED,
+			   TimestampTzPlusMilliseconds(credentials_wait(refused), item->suspect ? PROBE_LATER : 0));
+	else if (!item->suspect)
 		become(item, STATUS_QUEUED, item->due);
 	else if (queue->state == GATEWAY_PAUSED && !queue->by_user)
 		become(item, STATUS_QUEUED,
@@ -200,6 +206,20 @@ outcome_try_again(Engine *engine, OutboxItem *item)
 	add(engine, item);
 }
 
+/*
+ * A provider that has refused a message in words of its own may have kept its request_id in mind, and refuse the next
+ * one for that: so it gets another.
+ */
+static void
+change_request_id(OutboxItem *item)
+{
+	const char *details = item->new_details != NULL ? item->new_details : item->details;
+
+	if (item->answer->verdict != VERDICT_ACCEPTED && item->answer->verdict != VERDICT_UNCERTAIN &&
+		item->answer->coded && item->prepared.message.request_id != NULL)
+		set_details(item, details_with_resent(details, item->resent + 1));
+}
+
 /* Decides what becomes of a message that was answered with item->answer; it is not added to the outcomes. */
 void
 outcome_judge(Engine *engine, OutboxItem *item)
@@ -208,6 +228,7 @@ outcome_judge(Engine *engine, OutboxItem *item)
 
 	if (answer->token[0])
 		set_details(item, details_with_token(item->details, answer->token));
+	change_request_id(item);
 	switch (answer->verdict)
 	{
 		case VERDICT_ACCEPTED:
@@ -227,11 +248,17 @@ outcome_judge(Engine *engine, OutboxItem *item)
 			break;
 		case VERDICT_UNCERTAIN:
 			item->attempts++;
-			try_again(item, true);
+			if (answer->id_taken)
+			{
+				item->unsure_since = GetCurrentTimestamp();
+				become(item, STATUS_UNCERTAIN, 0);
+			}
+			else
+				try_again(item, true);
 			break;
 		case VERDICT_THROTTLED:
 		case VERDICT_GATEWAY:
-			put_back(item);
+			put_back(engine, item);
 			break;
 	}
 }
@@ -242,6 +269,24 @@ outcome_hand_back(Engine *engine, OutboxItem *item)
 {
 	item->row.unchanged = item->answer == NULL;
 	outcome_add(engine, item, STATUS_QUEUED, item->due);
+}
+
+/* Puts a message back into the outbox if its role's credentials are refused, and it is not the one that is tried. */
+bool
+outcome_await_credentials(Engine *engine, OutboxItem *item)
+{
+	Credentials *refused = credentials_refused(engine, item);
+	size_t length;
+
+	if (refused == NULL || credentials_may_try(engine, refused, item->row.id))
+		return false;
+	outcome_explain(item, "held", "the credentials of its role are refused: ");
+	length = strlen(item->answer->message);
+	utf8_copy(item->answer->message + length, sizeof(item->answer->message) - length, refused->reason,
+			  strlen(refused->reason));
+	outcome_add(engine, item, STATUS_QUEUED, credentials_wait(refused));
+	item->queue->put_back++;
+	return true;
 }
 
 /*
@@ -296,7 +341,13 @@ judge_gateway(Engine *engine, OutboxItem *item)
 	item->suspect = answer->verdict == VERDICT_GATEWAY && is_suspect(answer);
 	if (queue->by_user)
 		return;
-	if (item->suspect)
+	if (answer->verdict == VERDICT_GATEWAY && credentials_refuse(engine, item))
+	{
+		/* It is there, and answers. */
+		if (queue->state == GATEWAY_UNREACHABLE && queue_recovered(queue, item->started_at))
+			lane_look_back(engine, DT_NOEND);
+	}
+	else if (item->suspect)
 		queue_suspect(queue, item->row.id, answer);
 	else if (answer->verdict == VERDICT_GATEWAY)
 		queue_pause(queue, answer);
@@ -304,8 +355,12 @@ judge_gateway(Engine *engine, OutboxItem *item)
 		queue_rest(queue, answer, item->started_at);
 	else if (is_out_of_reach(answer))
 		queue_unreachable(queue, answer);
-	else if (queue_recovered(queue, item->started_at))
-		lane_look_back(engine, DT_NOEND);
+	else
+	{
+		credentials_accept(engine, item);
+		if (queue_recovered(queue, item->started_at))
+			lane_look_back(engine, DT_NOEND);
+	}
 }
 
 /* A message's request has ended with item->answer: decides what becomes of it and of its gateway. */
@@ -313,7 +368,7 @@ void
 outcome_decide(Engine *engine, OutboxItem *item)
 {
 	judge_gateway(engine, item);
-	if (item->answer->verdict == VERDICT_THROTTLED)
+	if (item->answer->verdict == VERDICT_THROTTLED && !item->answer->coded)
 	{
 		/* It goes before all others, and need not go by way of the outbox. */
 		starts_again(item);

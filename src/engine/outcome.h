@@ -16,6 +16,7 @@ extern void outcome_try_again(Engine *engine, OutboxItem *item);
 extern void outcome_judge(Engine *engine, OutboxItem *item);
 extern void outcome_decide(Engine *engine, OutboxItem *item);
 extern void outcome_refuse(Engine *engine, OutboxItem *item);
+extern bool outcome_await_credentials(Engine *engine, OutboxItem *item);
 extern void outcome_hand_back(Engine *engine, OutboxItem *item);
 
 #endif /* SMS_ENGINE_OUTCOME_H */

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/encoding.h"
+#include "engine/credentials.h"
 #include "engine/pauses.h"
 #include "engine/queue.h"
 #include "gateway/gateway.h"
@@ -93,7 +94,7 @@ pauses_written(GatewayQueue *queue)
 
 /* Takes over one row of the table: what another engine, or the user, has put there. */
 static void
-take_over(GatewayQueue *queue, const GatewayPause *pause)
+take_over(Engine *engine, GatewayQueue *queue, const GatewayPause *pause)
 {
 	double wait =
 		pause->next_probe_at == DT_NOEND ? 0 : ms_until(pause->next_probe_at, GetCurrentTimestamp());
@@ -105,7 +106,8 @@ take_over(GatewayQueue *queue, const GatewayPause *pause)
 			return;
 		queue->resumed_at = pause->since;
 		queue_begin_anew(queue);
-		queue_hurry(queue);
+		queue_hurry(queue, NULL);
+		credentials_forget(engine, queue);
 		return;
 	}
 	if (pause->by_user)
@@ -127,7 +129,7 @@ pauses_read(Engine *engine)
 
 	if (!engine->pauses_stale)
 		return true;
-	if (!pause_list(&pauses))
+	if ((!engine->pauses_known && !credentials_inherit(engine)) || !pause_list(&pauses))
 		return engine->pauses_known;
 	engine->pauses_stale = false;
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
@@ -136,7 +138,7 @@ pauses_read(Engine *engine)
 	{
 		GatewayPause *pause = lfirst(lc);
 
-		take_over(queue_find(engine, NameStr(pause->gateway)), pause);
+		take_over(engine, queue_find(engine, NameStr(pause->gateway)), pause);
 	}
 	for (GatewayQueue *queue = engine->queues; queue != NULL; queue = queue->next)
 	{

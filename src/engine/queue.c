@@ -417,8 +417,11 @@ queue_begin_anew(GatewayQueue *queue)
 static void
 recover(GatewayQueue *queue)
 {
-	ereport(LOG, (errmsg("gateway \"%s\" sends again after %.0f s: %d requests had failed",
-						 NameStr(queue->name), (GetCurrentTimestamp() - queue->since) / 1e6, queue->lost)));
+	ereport(LOG,
+			(errmsg_plural("gateway \"%s\" sends again after %.0f s: %d request of this process had failed",
+						   "gateway \"%s\" sends again after %.0f s: %d requests of this process had failed",
+						   queue->lost, NameStr(queue->name), (GetCurrentTimestamp() - queue->since) / 1e6,
+						   queue->lost)));
 	queue_begin_anew(queue);
 	queue->news = queue->change = true;
 }
@@ -475,12 +478,36 @@ queue_inherit(GatewayQueue *queue, GatewayState state, TimestampTz since, double
 		queue->held_until = now + Min(wait, guc_retry_max);
 	else /* one that crashes again and again is not to ask each time; one that had yielded goes on */
 		queue->probe_at = now + Max(slot_goes_on() ? 0 : queue->probe_wait, wait);
+	/* The table says when it is tried. */
+	queue->news = state != GATEWAY_RESTING && queue->probe_at > now + wait + 1;
 }
 
-/* Makes the messages of a gateway due that wait to be tried again. */
-void
-queue_hurry(GatewayQueue *queue)
+/*
+ * In a transaction: looks at a gateway's server and user mappings; returns whether they have changed since they were
+ * seen last.
+ */
+bool
+queue_see(GatewayQueue *queue)
 {
+	uint64 print = gateway_fingerprint(NameStr(queue->name), &queue->mappings);
+	bool changed = queue->seen && queue->fingerprint != print;
+
+	queue->seen = true;
+	queue->fingerprint = print;
+	return changed;
+}
+
+/*
+ * Makes the messages of a gateway due that wait to be tried again: those of a role, or of all roles (NULL) but those
+ * whose credentials are refused.
+ */
+void
+queue_hurry(GatewayQueue *queue, const NameData *role)
+{
+	if (role != NULL && (!queue->hurry || namestrcmp(&queue->hurry_role, NameStr(*role)) == 0))
+		queue->hurry_role = *role;
+	else
+		memset(&queue->hurry_role, 0, sizeof(NameData));
 	queue->hurry = true;
 	queue->due = HURRY_START;
 }
@@ -489,7 +516,7 @@ queue_hurry(GatewayQueue *queue)
 void
 queue_try_now(GatewayQueue *queue)
 {
-	queue_hurry(queue);
+	queue_hurry(queue, NULL);
 	if (queue->by_user || queue->state == GATEWAY_ACTIVE)
 		return;
 	if (queue->state == GATEWAY_RESTING)

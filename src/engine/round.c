@@ -22,6 +22,7 @@
 #include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/send.h"
+#include "engine/sole.h"
 #include "miscadmin.h"
 #include "outbox/event.h"
 #include "outbox/identity.h"
@@ -299,6 +300,34 @@ adopt_claimed(Engine *engine, const Claimed *claimed)
  * The transaction
  * ------------------------------------------------------------------------ */
 
+/* A round that is being run. */
+typedef struct Round
+{
+	Engine *engine;
+	Claimed *claimed;
+} Round;
+
+/* What a round does in its transaction. */
+static void
+work(void *arg)
+{
+	Round *round = arg;
+	Engine *engine = round->engine;
+
+	locked_check(engine);
+	engine->state = scope_enter_worker(engine->host->held_level);
+	if (engine->state == OUTBOX_READY)
+	{
+		/* What is held is set aside, so there is no point in waiting. */
+		sql_set("lock_timeout", LOCK_WAIT, GUC_ACTION_LOCAL);
+		MemoryContextSwitchTo(engine->scratch);
+		do_round(engine, round->claimed);
+		scope_leave_worker();
+	}
+	else if (home_is_moved(true))
+		identity_mark_held();
+}
+
 /*
  * Runs the work of a round in one transaction of the host's.  Returns false if that met an
  * error and the host goes on: then nothing has changed, in the database and here.
@@ -307,6 +336,8 @@ static bool
 transact(Engine *engine, Claimed *claimed)
 {
 	const EngineHost *host = engine->host;
+	Round round = {.engine = engine, .claimed = claimed};
+	volatile bool committing = false;
 	volatile bool committed = false;
 	Oid user;
 	int security;
@@ -315,37 +346,32 @@ transact(Engine *engine, Claimed *claimed)
 	host->begin();
 	PG_TRY();
 	{
+		bool done;
+
+		engine_lock_in_transaction();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		locked_check(engine);
-		engine->state = scope_enter_worker(host->held_level);
-		if (engine->state == OUTBOX_READY)
-		{
-			/* What is held is set aside, so there is no point in waiting. */
-			sql_set("lock_timeout", LOCK_WAIT, GUC_ACTION_LOCAL);
-			MemoryContextSwitchTo(engine->scratch);
-			do_round(engine, claimed);
-			PopActiveSnapshot();
-			scope_leave_worker();
-		}
-		else
-		{
-			if (home_is_moved(true))
-				identity_mark_held();
-			PopActiveSnapshot();
-		}
+		done = locked_try(engine, work, &round);
+		PopActiveSnapshot();
+		committing = true;
+		engine_lock_again();
 		host->commit(user, security);
-		committed = true;
+		committed = done;
 	}
 	PG_CATCH();
 	{
-		unmark_recorded(engine);
-		event_settle(false);
-		/* Whoever has locked a table lets go of it some time: that is looked for more often. */
-		engine->error_max = geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE ? LOCKED_MAX : ERROR_MAX;
-		locked_take_error(engine);
+		if (committing)
+			locked_take_commit_error(engine);
+		else
+			locked_take_error(engine);
 	}
 	PG_END_TRY();
+	engine_lock_again();
 	MemoryContextSwitchTo(engine->scratch);
+	if (!committed)
+	{
+		unmark_recorded(engine);
+		event_settle(false);
+	}
 	host->ended();
 	return committed;
 }
@@ -358,7 +384,9 @@ round_failed(Engine *engine, const Claimed *claimed)
 
 	foreach (lc, claimed->items)
 		starts_release(engine->starts, lfirst(lc));
-	engine->error_wait = Min(Max(engine->error_wait * 2, ERROR_FIRST), engine->error_max);
+	/* Whoever has locked a table lets go of it some time: that is looked for more often. */
+	engine->error_wait =
+		Min(Max(engine->error_wait * 2, ERROR_FIRST), engine->locked ? LOCKED_MAX : ERROR_MAX);
 	engine->retry_at = now_ms() + engine->error_wait;
 	lane_look_back(engine, DT_NOBEGIN);
 }
@@ -370,7 +398,7 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 	bool first;
 
 	engine->error_wait = 0;
-	engine->lock_told = false;
+	engine->locked = false;
 	event_settle(true);
 	if (claimed->items != NIL)
 	{

@@ -10,6 +10,7 @@
 #include "engine/outcome.h"
 #include "engine/queue.h"
 #include "engine/send.h"
+#include "net/http.h"
 #include "outbox/starts.h"
 #include "provider/answer.h"
 #include "utils/timestamp.h"
@@ -28,8 +29,9 @@ starve(Engine *engine, OutboxItem *item)
 
 	if (room < engine->slots)
 		ereport(WARNING, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-						  errmsg("file descriptors are out: %d messages at once for now, instead of %d", room,
-								 engine->slots),
+						  errmsg_plural("out of file descriptors: %d message at once for now, instead of %d",
+										"out of file descriptors: %d messages at once for now, instead of %d",
+										(unsigned long) room, room, engine->slots),
 						  errhint("Raise the limit of open files (LimitNOFILE, ulimit -n), or lower "
 								  "sms_gateway.max_in_flight.")));
 	engine->slots = Min(engine->slots, room);
@@ -130,6 +132,31 @@ hand_back_resting(Engine *engine, double now)
 	}
 }
 
+/*
+ * Messages whose requests have no connection yet, of which nothing has left, go back to the outbox: who was told to end
+ * does not wait for a server that is not there.
+ */
+void
+send_take_back(Engine *engine)
+{
+	HASH_SEQ_STATUS status;
+	ItemEntry *entry;
+
+	hash_seq_init(&status, engine->items);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		OutboxItem *item = entry->item;
+
+		if (item->transfer == NULL || !http_is_connecting(item->transfer))
+			continue;
+		http_release(item->transfer);
+		item->transfer = NULL;
+		item->queue->in_flight--;
+		engine->in_flight--;
+		outcome_hand_back(engine, item);
+	}
+}
+
 /* Starts a gateway's next message, within its rate limit. */
 static void
 start_next(Engine *engine, GatewayQueue *queue, double now)
@@ -142,6 +169,8 @@ start_next(Engine *engine, GatewayQueue *queue, double now)
 		outcome_hand_back(engine, item);
 		return;
 	}
+	if (outcome_await_credentials(engine, item))
+		return; /* they were refused since it was claimed */
 	queue_count_request(queue, now);
 	engine->spaced = engine->spaced || queue->rate_limit > 0;
 	start_item(engine, item);
@@ -185,5 +214,7 @@ send_add_ready(Engine *engine, OutboxItem *item)
 	queue->repeat_safe = gateway->resend_uncertain ||
 						 gateway->provider->repeat_safe(item->prepared.settings, &item->prepared.message);
 	queue_set_rate_limit(queue, gateway->rate_limit);
+	if (outcome_await_credentials(engine, item))
+		return;
 	queue_push(engine, queue, item);
 }

@@ -78,10 +78,12 @@ typedef struct GatewayQueue
 	bool change;       /* … and told: the state is another */
 	bool listed;       /* by the table, when it was read */
 	bool missing;      /* there is no such server, and that is said */
-	bool seen;         /* its fingerprint is taken */
+	bool seen;         /* its fingerprint is taken, */
+	int mappings;      /* and these are its user mappings */
 	uint64 fingerprint;
 	TimestampTz resumed_at; /* by sms_resume, last */
 	bool hurry;             /* messages that wait to be tried again become due … */
+	NameData hurry_role;    /* … of this role; empty: of all but those whose credentials are refused */
 	HurryPlace due;         /* … and did so up to here */
 	int finished;           /* since flow was last measured */
 	double flow_since;
@@ -89,6 +91,7 @@ typedef struct GatewayQueue
 	Lane lanes[LANES_MAX]; /* highest priority first */
 	int nlanes;
 	int turn;          /* in the claim under way: the lane that is next */
+	int put_back;      /* since the last claim: messages whose credentials are refused */
 	int below;         /* of priorities below this, messages may be due that no lane is for */
 	double search_at;  /* not before; 0: at once */
 	bool search_again; /* from the start, when that is at its end */
@@ -121,6 +124,7 @@ typedef enum ChoreId
 	CHORE_ORPHANS,
 	CHORE_PLACE,
 	CHORE_PAUSES,
+	CHORE_CREDENTIALS,
 	CHORE_EVENTS,
 	CHORE_POLLS,
 	CHORE_HURRY,
@@ -188,8 +192,10 @@ typedef struct Engine
 	MemoryContext scratch; /* of one turn of the loop */
 	HTAB *items;           /* messages in our hands, by id */
 	GatewayQueue *queues;
-	TimestampTz noticed;  /* what was due by then has its lane, or is searched for */
-	TimestampTz next_due; /* of what was not, the first */
+	HTAB *credentials;     /* that gateways refuse; credentials.c's */
+	bool credentials_news; /* to be written down */
+	TimestampTz noticed;   /* what was due by then has its lane, or is searched for */
+	TimestampTz next_due;  /* of what was not, the first */
 	dlist_head outcomes;
 	int noutcomes;
 	double record_at; /* when the outcomes at hand are to be recorded */
@@ -222,10 +228,10 @@ typedef struct Engine
 	Hurry hurry;
 	double retry_at; /* after an error */
 	double error_wait;
-	double error_max;
-	bool lock_told;    /* that somebody has locked a table, and no round has succeeded since */
+	bool locked;       /* somebody has locked a table, that is told, and no round has succeeded since */
 	Oid identity;      /* the table sms_gateway_identity, as the last round found it */
 	OutboxState state; /* as the last round found it */
+	bool switched_on;  /* sms_gateway.enabled, as it was told last */
 	bool leaving;      /* this process was told to end, or is to yield: nothing new is started … */
 	double leave_at;   /* … and what is under way has until then; 0: it was not told to end */
 	Poller poller;

@@ -11,6 +11,7 @@
 #include "gateway/gateway.h"
 #include "gateway/hint.h"
 #include "gateway/options.h"
+#include "miscadmin.h"
 #include "provider/table.h"
 
 /*
@@ -27,7 +28,7 @@ is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
 }
 
 /*
- * The names of the gateways that are set up for a call and that the role may use.  With
+ * The names of the gateways that are set up for a call and that the role may use, or, without one, anybody.  With
  * one-time passwords, those whose provider makes them himself go before those for which
  * they are made here: the latter are left out if there is one of the former.
  */
@@ -45,13 +46,31 @@ candidates(Call call, Oid role)
 		ForeignServer *server = gateway_server(lfirst(lc), &provider);
 
 		if (server == NULL || !is_set_up_for(server, provider, call) ||
-			!compat_has_server_usage(server->serverid, role))
+			(OidIsValid(role) && !compat_has_server_usage(server->serverid, role)))
 			continue;
 		all = lappend(all, server->servername);
 		if (!provider->otp_is_local)
 			makers = lappend(makers, server->servername);
 	}
 	return otp && makers != NIL ? makers : all;
+}
+
+/* Says why there is no gateway for a call: nobody has made one, or the role may use none of them. */
+static void
+refuse_all(Call call, Oid role, Refusal *refusal)
+{
+	List *others = candidates(call, InvalidOid);
+
+	if (others == NIL)
+	{
+		refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT, hint_create_server(CALL_BIT(call)),
+					 "there is no gateway for messages of kind \"%s\"", kind_name(call));
+		return;
+	}
+	refusal_fill(refusal, ERRCODE_INSUFFICIENT_PRIVILEGE, hint_grant(linitial(others), role),
+				 "permission denied for all gateways for messages of kind \"%s\"", kind_name(call));
+	refusal_detail(refusal, psprintf("Role \"%s\" has the USAGE privilege on none of them.",
+									 GetUserNameFromId(role, false)));
 }
 
 /*
@@ -78,7 +97,6 @@ gateway_choose(Call call, Oid role, Refusal *refusal)
 		refusal_detail(refusal, hint_list("They are", names));
 		return NULL;
 	}
-	refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT, hint_create_server(CALL_BIT(call)),
-				 "there is no gateway for messages of kind \"%s\" that you may use", kind_name(call));
+	refuse_all(call, role, refusal);
 	return NULL;
 }

@@ -34,6 +34,9 @@ typedef struct Gateway
 {
 	Oid server;
 	Oid role;
+	const char *role_name;
+	uint64
+		credentials; /* a number of the role's own user mapping, as it and the server are now; 0: PUBLIC's */
 	char *name;
 	const Provider *provider;
 	HttpEndpoint endpoint;
@@ -42,7 +45,9 @@ typedef struct Gateway
 	int max_attempts;
 	int max_parts;
 	const char *country_code;
-	const char *fallback; /* or NULL */
+	const char *countries; /* of receivers, as option_has_country() takes it */
+	bool convert_old;      /* numbers of before 2018 become those of today; else they are refused */
+	const char *fallback;  /* or NULL */
 	bool resend_uncertain;
 	bool poll_delivery;
 	Events events;

@@ -290,9 +290,12 @@ fingerprint_of(HeapTuple tuple, Oid oid)
 	return hash_bytes_extended((const unsigned char *) version, sizeof(version), 0);
 }
 
-/* A number that is another one when the server of a name, or one of its user mappings, has changed; 0: none. */
+/*
+ * A number that is another one when the server of a name, or one of its user mappings, has changed; 0: none.
+ * Sets *mappings to how many those are.
+ */
 uint64
-gateway_fingerprint(const char *name)
+gateway_fingerprint(const char *name, int *mappings)
 {
 	HeapTuple server = SearchSysCache1(FOREIGNSERVERNAME, CStringGetDatum(name));
 	Relation catalog;
@@ -301,6 +304,7 @@ gateway_fingerprint(const char *name)
 	Oid oid;
 	uint64 print;
 
+	*mappings = 0;
 	if (!HeapTupleIsValid(server))
 		return 0;
 	oid = ((Form_pg_foreign_server) GETSTRUCT(server))->oid;
@@ -313,11 +317,47 @@ gateway_fingerprint(const char *name)
 	{
 		Form_pg_user_mapping mapping = (Form_pg_user_mapping) GETSTRUCT(tuple);
 
-		if (mapping->umserver == oid)
-			print += fingerprint_of(tuple, mapping->oid); /* in whatever order they come */
+		if (mapping->umserver != oid)
+			continue;
+		print += fingerprint_of(tuple, mapping->oid); /* in whatever order they come */
+		++*mappings;
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
+	return print;
+}
+
+/* A number of a user mapping, given as its row, that is another one when the mapping or its server has changed. */
+static uint64
+credentials_of(Oid server, HeapTuple mapping)
+{
+	HeapTuple tuple = SearchSysCache1(FOREIGNSERVEROID, ObjectIdGetDatum(server));
+	uint64 print = fingerprint_of(mapping, ((Form_pg_user_mapping) GETSTRUCT(mapping))->oid);
+
+	if (HeapTupleIsValid(tuple))
+	{
+		print += fingerprint_of(tuple, server);
+		ReleaseSysCache(tuple);
+	}
+	return Max(print, 1);
+}
+
+/* The number of a role's own user mapping for a gateway, as Gateway.credentials has it; 0: there is none. */
+uint64
+gateway_credentials(const char *name, Oid role)
+{
+	const ForeignServer *server = GetForeignServerByName(name, true);
+	HeapTuple tuple;
+	uint64 print;
+
+	if (server == NULL)
+		return 0;
+	tuple =
+		SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(role), ObjectIdGetDatum(server->serverid));
+	if (!HeapTupleIsValid(tuple))
+		return 0;
+	print = credentials_of(server->serverid, tuple);
+	ReleaseSysCache(tuple);
 	return print;
 }
 
@@ -329,6 +369,7 @@ gateway_fingerprint(const char *name)
 typedef struct Mapping
 {
 	Oid user;
+	uint64 credentials; /* 0: PUBLIC's */
 	List *options;
 } Mapping;
 
@@ -355,6 +396,7 @@ find_mapping(Oid server, Oid role, Mapping *mapping)
 		return false;
 	datum = SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple, Anum_pg_user_mapping_umoptions, &isnull);
 	mapping->options = isnull ? NIL : untransformRelOptions(datum);
+	mapping->credentials = OidIsValid(mapping->user) ? credentials_of(server, tuple) : 0;
 	ReleaseSysCache(tuple);
 	return true;
 }
@@ -371,6 +413,8 @@ new_gateway(const ForeignServer *server, const Provider *provider, Oid role, con
 	cached->context = context;
 	cached->gateway.server = server->serverid;
 	cached->gateway.role = role;
+	cached->gateway.role_name = GetUserNameFromId(role, true);
+	cached->gateway.credentials = mapping->credentials;
 	cached->gateway.name = pstrdup(server->servername);
 	cached->gateway.provider = provider;
 	cached->gateway.endpoint.id = ++cache.last_endpoint;

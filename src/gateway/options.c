@@ -20,6 +20,8 @@
 #include "provider/table.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
+#include "wake/wake.h"
 
 /*
  * What a gateway can be told whoever its provider is.  Where "initial" is missing, not
@@ -35,6 +37,9 @@ const OptionDef options_common[] = {
 	[COMMON_MAX_ATTEMPTS] = {"max_attempts", OPTION_SERVER, OPTION_INT, "20", .min = 1, .max = 1000},
 	[COMMON_MAX_PARTS] = {"max_parts", OPTION_SERVER, OPTION_INT, "10", .min = 1, .max = 255},
 	[COMMON_COUNTRY_CODE] = {"country_code", OPTION_SERVER, OPTION_INT, "84", .min = 1, .max = 999},
+	[COMMON_COUNTRIES] = {"countries", OPTION_SERVER, OPTION_COUNTRIES, .initial = NULL},
+	[COMMON_OLD_NUMBERS] = {"old_numbers", OPTION_SERVER, OPTION_CHOICE, "convert",
+							.choices = {"convert", "refuse"}},
 	[COMMON_FALLBACK] = {"fallback", OPTION_SERVER, OPTION_SERVER_NAME, .initial = NULL},
 	[COMMON_ON_UNCERTAIN] = {"on_uncertain", OPTION_SERVER, OPTION_CHOICE, "hold",
 							 .choices = {"hold", "resend"}},
@@ -123,6 +128,10 @@ options_value(const OptionDef *option, const char *value, const char **detail)
 	}
 	result = option_read(option, value, &server_parsers, &read);
 	*detail = result == NULL ? pstrdup(read.detail) : NULL;
+	if (result != NULL && option->type == OPTION_LINK)
+		*detail = url_check_link(value);
+	if (*detail != NULL)
+		return NULL;
 	return result == read.text ? pstrdup(result) : result;
 }
 
@@ -247,6 +256,9 @@ validate(FunctionCallInfo fcinfo, const Provider *provider)
 		check_option(provider, lfirst(lc), where);
 	if (where == OPTION_SERVER)
 		check_plain_http(options);
+	/* The worker tries the gateway anew; where it is idle, it would not hear of the change for a while. */
+	if (where != 0)
+		wake_at_commit(GetCurrentTimestamp());
 	PG_RETURN_VOID();
 }
 

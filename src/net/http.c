@@ -246,6 +246,13 @@ leave_gate(HttpTransfer *t)
 	nwaiting--;
 }
 
+/* Has nothing of a request left yet, and no end of it come? */
+bool
+http_is_connecting(const HttpTransfer *t)
+{
+	return (t->running || t->waits) && !t->progress.began;
+}
+
 /*
  * Gives a transfer back, whatever its state: one that is under way is broken off, without a word in its
  * queue.  The answer that http_next() told of is gone.
@@ -570,6 +577,7 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 	answer->retry_after = -1;
 	answer->body = t->progress.len > 0 ? t->progress.body : "";
 	answer->len = t->progress.len;
+	answer->repeated = t->progress.repeated;
 	*tag = t->tag;
 	if (t->result == CURLE_OK || is_whole(t, status))
 	{

@@ -30,6 +30,7 @@ extern HttpTransfer *http_start(const HttpEndpoint *endpoint, HttpRequest *reque
 								HttpQueue *queue, void *tag);
 extern void http_wait(long timeout_ms, uint32 wait_event);
 extern HttpTransfer *http_next(HttpQueue *queue, HttpAnswer *answer, void **tag);
+extern bool http_is_connecting(const HttpTransfer *transfer);
 extern void http_release(HttpTransfer *transfer);
 
 #endif /* SMS_HTTP_H */

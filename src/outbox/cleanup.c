@@ -10,6 +10,7 @@
 #include "gateway/gateway.h"
 #include "outbox/cleanup.h"
 #include "outbox/event.h"
+#include "outbox/firing.h"
 #include "outbox/item.h"
 #include "outbox/write.h"
 #include "utils/array.h"
@@ -57,7 +58,7 @@ static Statement cleanup_next_late = {
 /* What is not known to have ended, queued or uncertain, stays; what somebody holds, for this time. */
 static Statement cleanup_find_page = {
 	.sql =
-		"SELECT o.id, o.ended_at FROM @sms_outbox o "
+		"SELECT o.id, o.ended_at, o.created_by FROM @sms_outbox o "
 		"WHERE o.ended_at IS NOT NULL AND (o.ended_at, o.id) > ($1, $2) AND o.ended_at < $3 AND o.status IN "
 		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled') "
 		"ORDER BY o.ended_at, o.id LIMIT $4 FOR UPDATE OF o SKIP LOCKED",
@@ -67,10 +68,11 @@ enum
 {
 	PAGE_ID,
 	PAGE_ENDED_AT,
+	PAGE_CREATED_BY,
 };
 
 static Statement cleanup_delete_page = {
-	.sql = "DELETE FROM @sms_outbox o WHERE o.id = ANY ($1)",
+	.sql = "DELETE FROM @sms_outbox o WHERE o.id OPERATOR(pg_catalog.=) ANY ($1)",
 	.args = {INT8ARRAYOID},
 };
 
@@ -184,6 +186,40 @@ cleanup_expire(TimestampTz now, TimestampTz *next)
 	*next = put_off || (n == EXPIRE_AT_ONCE && ended > 0) ? now : sql_find_time(&cleanup_next_late, values);
 }
 
+/* A message that is to be deleted. */
+typedef struct Old
+{
+	int64 id;
+	Oid creator;
+	bool taken;
+} Old;
+
+/* Deletes messages, those of each creator together: triggers run as him. */
+static void
+delete_all(Old *olds, int n)
+{
+	Datum *ids = palloc(sizeof(Datum) * (n + 1));
+
+	for (int i = 0; i < n; i++)
+	{
+		int count = 0;
+		Datum array;
+		Change change = {.statement = &cleanup_delete_page, .values = &array};
+
+		for (int j = i; j < n && !olds[i].taken; j++)
+		{
+			if (olds[j].creator == olds[i].creator && !olds[j].taken)
+				ids[count++] = Int64GetDatum(olds[j].id);
+		}
+		for (int j = n - 1; j >= i && count > 0; j--)
+			olds[j].taken = olds[j].taken || olds[j].creator == olds[i].creator;
+		if (count == 0)
+			continue;
+		array = sql_id_array(ids, count);
+		firing_delete(&change, olds[i].creator);
+	}
+}
+
 /*
  * Deletes messages that ended before a time: a page of so many behind "place", which is moved behind the page.
  * Returns false when there are no more, and then starts anew: those that could not be deleted may be free by then.
@@ -195,21 +231,16 @@ cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried
 	Datum values[] = {TimestampTzGetDatum(place->ended_at), Int64GetDatum(place->id),
 					  TimestampTzGetDatum(before), Int64GetDatum(page)};
 	int n = (int) sql_run(&cleanup_find_page, values);
-	Datum *ids = palloc(sizeof(Datum) * (n + 1));
+	Old *olds = palloc0(sizeof(Old) * (n + 1));
 
 	for (int i = 0; i < n; i++)
 	{
-		tried->id = sql_int64(i, PAGE_ID);
+		tried->id = olds[i].id = sql_int64(i, PAGE_ID);
 		tried->ended_at = sql_time(i, PAGE_ENDED_AT, 0);
-		ids[i] = Int64GetDatum(tried->id);
+		olds[i].creator = sql_role(i, PAGE_CREATED_BY);
 	}
 	sql_done();
-	if (n > 0)
-	{
-		Datum array = sql_id_array(ids, n);
-
-		sql_run(&cleanup_delete_page, &array);
-	}
+	delete_all(olds, n);
 	*place = n == page ? *tried : (PurgePlace){DT_NOBEGIN, 0};
 	return n == page;
 }

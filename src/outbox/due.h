@@ -8,18 +8,21 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 
-/* How far a gateway's messages were looked at, by the index of due messages. */
+/* How far a gateway's messages were looked at, in the order in which they become due. */
 typedef struct HurryPlace
 {
-	int priority; /* below any smallint: nothing yet */
-	bool inside;  /* there are more of this priority, behind: */
+	TimestampTz until; /* they are looked at; 0: nothing was yet */
 	TimestampTz next_attempt_at;
+	int16 priority;
+	bool inside; /* there are more of this time and priority, behind: */
 	int64 id;
+	bool more; /* there are more after these */
 } HurryPlace;
 
-#define HURRY_START ((HurryPlace){.priority = PG_INT16_MIN - 1})
+#define HURRY_START ((HurryPlace){.until = 0})
 
-extern bool due_page(const char *gateway, HurryPlace *place);
+extern bool due_page(const char *gateway, const NameData *role, const List *but, HurryPlace *place);
 
 #endif /* SMS_DUE_H */

@@ -9,15 +9,21 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "db/home.h"
+#include "db/limit.h"
 #include "miscadmin.h"
 #include "outbox/firing.h"
+#include "storage/ipc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "wake/slot.h"
 
 /* Above a round's lock_timeout: who meets a lock is told from who takes long. */
 #define TIME_LEAST 20.0   /* ms that triggers may take for messages written together, or for one … */
@@ -32,18 +38,63 @@ static Statement firing_lock_row = {
 	.args = {INT8OID},
 };
 
-/* How triggers that UPDATEs of the outbox fire are to be run. */
-TriggerMode
-firing_mode(void)
+/* A trigger that cannot be stopped ends the process: then none is called for a while, in no process of the database. */
+#define DEAF (10 * USECS_PER_MINUTE)
+
+static WorkerSlot *deaf_slot; /* of this database; NULL: none is known */
+
+static void
+note_deadly_trigger(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	if (limit_is_deadly() && deaf_slot != NULL)
+		pg_atomic_write_u64(&deaf_slot->deaf_until, (uint64) (GetCurrentTimestamp() + DEAF));
+}
+
+/* Are triggers of users' passed over now, because one of them could not be stopped? */
+static bool
+is_deaf(void)
+{
+	static bool watched = false;
+	static TimestampTz told = 0;
+	TimestampTz until;
+
+	if (!watched)
+	{
+		deaf_slot = slot_table != NULL ? slot_of(MyDatabaseId) : NULL;
+		before_shmem_exit(note_deadly_trigger, (Datum) 0);
+		watched = true;
+	}
+	until = deaf_slot != NULL ? (TimestampTz) pg_atomic_read_u64(&deaf_slot->deaf_until) : 0;
+	if (until <= GetCurrentTimestamp())
+		return false;
+	if (told != until)
+		ereport(WARNING,
+				(errmsg("triggers on sms_outbox are passed over until %s", timestamptz_to_str(until)),
+				 errdetail("One of them could not be stopped, and the process that ran it was ended.")));
+	told = until;
+	return true;
+}
+
+static TriggerMode
+mode_for(bool deletes)
 {
 	Relation table = table_open(home_relation("sms_outbox"), AccessShareLock);
 	Oid owner = table->rd_rel->relowner;
-	bool any = sql_fires_on_update(table->trigdesc);
+	bool any = sql_fires(table->trigdesc, deletes);
 
 	table_close(table, AccessShareLock);
 	if (!any)
 		return TRIGGERS_NONE;
 	return superuser_arg(owner) ? TRIGGERS_AS_CREATOR : TRIGGERS_AS_OWNER;
+}
+
+/* How triggers that UPDATEs of the outbox fire are to be run. */
+TriggerMode
+firing_mode(void)
+{
+	return mode_for(false);
 }
 
 static bool
@@ -59,12 +110,28 @@ belongs_to_superuser(Oid function)
 	return super;
 }
 
+/* Is it a trigger of somebody's that is called when messages are changed, or deleted, here? */
+static bool
+is_called(const Trigger *trigger, bool deletes)
+{
+	return !trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED &&
+		   (deletes ? TRIGGER_FOR_DELETE(trigger->tgtype) : TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
+		   !(TRIGGER_FOR_BEFORE(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype));
+}
+
+/* Is it all of superusers', with nothing of whoever made the trigger? */
+static bool
+is_superusers(const Trigger *trigger)
+{
+	return trigger->tgnargs == 0 && trigger->tgqual == NULL && belongs_to_superuser(trigger->tgfoid);
+}
+
 /*
  * May the outbox's triggers run as this role?  As a superuser only what superusers have
- * written: whoever may create triggers could else become one.
+ * written: whoever may create triggers could else become one.  Never as a role of the server's own.
  */
 static bool
-may_run_triggers(Oid role)
+may_run_triggers(Oid role, bool deletes)
 {
 	Relation table;
 	bool may = true;
@@ -72,16 +139,33 @@ may_run_triggers(Oid role)
 	if (!OidIsValid(role))
 		return false;
 	if (!superuser_arg(role))
-		return true;
+		return role >= FirstNormalObjectId;
 	table = table_open(home_relation("sms_outbox"), AccessShareLock);
 	for (int i = 0; may && table->trigdesc != NULL && i < table->trigdesc->numtriggers; i++)
 	{
 		const Trigger *trigger = &table->trigdesc->triggers[i];
 
-		may = !TRIGGER_FOR_UPDATE(trigger->tgtype) || belongs_to_superuser(trigger->tgfoid);
+		may = !is_called(trigger, deletes) || is_superusers(trigger);
 	}
 	table_close(table, AccessShareLock);
 	return may;
+}
+
+/* Does anybody's table refer to messages, so that one cannot go without the triggers that see to that? */
+static bool
+is_referred_to(void)
+{
+	Relation table = table_open(home_relation("sms_outbox"), AccessShareLock);
+	bool referred = false;
+
+	for (int i = 0; !referred && table->trigdesc != NULL && i < table->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &table->trigdesc->triggers[i];
+
+		referred = trigger->tgisinternal && TRIGGER_FOR_DELETE(trigger->tgtype);
+	}
+	table_close(table, AccessShareLock);
+	return referred;
 }
 
 /* Would an error, which no trigger of the user's has raised, meet every other message too? */
@@ -107,11 +191,11 @@ static void
 warn_unheard(Oid role)
 {
 	ereport(WARNING,
-			(OidIsValid(role) ? errmsg("triggers on sms_outbox are passed over for messages of role \"%s\"",
-									   GetUserNameFromId(role, false))
-							  : errmsg("triggers on sms_outbox are passed over for messages of a role that "
-									   "does not exist"),
-			 errdetail("They would run as a superuser, and not all of their functions belong to one.")));
+			(OidIsValid(role)
+				 ? errmsg("skipping triggers on \"sms_outbox\" for messages of role \"%s\"",
+						  GetUserNameFromId(role, false))
+				 : errmsg("skipping triggers on \"sms_outbox\" for messages of a role that does not exist"),
+			 errdetail("They would run as a superuser, but not all of their functions are owned by one.")));
 }
 
 /* A change that is tried. */
@@ -227,9 +311,11 @@ try_of_all(const Change *change, TriggerMode mode, Oid role, bool with_triggers)
 bool
 firing_try_together(const Change *change, TriggerMode mode, Oid creator)
 {
+	if (mode != TRIGGERS_NONE && is_deaf())
+		return try_of_all(change, mode, InvalidOid, false);
 	if (mode != TRIGGERS_AS_CREATOR)
 		return try_of_all(change, mode, InvalidOid, true);
-	if (may_run_triggers(creator))
+	if (may_run_triggers(creator, false))
 		return try_of_all(change, mode, creator, true);
 	warn_unheard(creator);
 	return try_of_all(change, mode, InvalidOid, false);
@@ -245,7 +331,8 @@ firing_try_alone(const Change *change, int64 id, TriggerMode mode, Oid creator, 
 	Attempt attempt = {.change = change, .mode = mode, .only = id};
 	Fired fired = FIRED_FAILED;
 
-	if (mode != TRIGGERS_AS_CREATOR || may_run_triggers(creator))
+	if (mode == TRIGGERS_NONE ||
+		(!is_deaf() && (mode != TRIGGERS_AS_CREATOR || may_run_triggers(creator, false))))
 	{
 		attempt.role = mode == TRIGGERS_AS_CREATOR ? creator : InvalidOid;
 		attempt.with_triggers = true;
@@ -267,7 +354,7 @@ firing_run(const Change *change, Oid role)
 {
 	TriggerMode mode = firing_mode();
 
-	if (mode == TRIGGERS_AS_CREATOR && !may_run_triggers(role))
+	if (mode == TRIGGERS_AS_CREATOR && !may_run_triggers(role, false))
 	{
 		warn_unheard(role);
 		firing_run_unheard(change);
@@ -275,4 +362,36 @@ firing_run(const Change *change, Oid role)
 	else
 		sql_run_firing(change->statement, change->values, change->rows,
 					   mode == TRIGGERS_AS_CREATOR ? role : InvalidOid);
+}
+
+/*
+ * Deletes messages of one creator.  Triggers run as for other changes; their errors are the caller's.  Returns
+ * false if they must not run, and a foreign key not go without: then nothing is deleted, and a warning says so.
+ */
+bool
+firing_delete(const Change *change, Oid creator)
+{
+	TriggerMode mode = mode_for(true);
+
+	if (mode == TRIGGERS_NONE ||
+		(!is_deaf() && (mode == TRIGGERS_AS_OWNER || may_run_triggers(creator, true))))
+	{
+		sql_run_firing(change->statement, change->values, change->rows,
+					   mode == TRIGGERS_AS_CREATOR ? creator : InvalidOid);
+		return true;
+	}
+	if (is_referred_to())
+	{
+		static bool told = false;
+
+		if (!told)
+			ereport(
+				WARNING,
+				(errmsg("messages of superusers, or of roles that are gone, are not deleted"),
+				 errdetail("Triggers on sms_outbox must not run for them, and a foreign key refers to it.")));
+		told = true;
+		return false;
+	}
+	firing_run_unheard(change);
+	return true;
 }

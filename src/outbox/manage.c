@@ -18,6 +18,11 @@
 #include "utils/timestamp.h"
 #include "wake/wake.h"
 
+static Statement manage_find_creator = {
+	.sql = "SELECT created_by FROM @sms_outbox WHERE id = $1",
+	.args = {INT8OID},
+};
+
 static Statement manage_lock_row = {
 	.sql =
 		"SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
@@ -61,9 +66,12 @@ static Statement manage_end = {
 /* clang-format on */
 
 static Statement manage_requeue = {
-	.sql = "UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
-		   "expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
-		   "unsure_since = NULL, ended_at = NULL WHERE id OPERATOR(pg_catalog.=) $1",
+	.sql =
+		"UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
+		"expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
+		"unsure_since = NULL, ended_at = NULL, details = coalesce(details, '{}') OPERATOR(pg_catalog.||) "
+		"pg_catalog.jsonb_build_object('resent', coalesce(pg_catalog.int4((details "
+		"OPERATOR(pg_catalog.->) 'resent')), 0) OPERATOR(pg_catalog.+) 1) WHERE id OPERATOR(pg_catalog.=) $1",
 	.args = {INT8OID, TIMESTAMPTZOID},
 };
 
@@ -94,6 +102,10 @@ lock_message(int64 id, Oid role)
 	Locked locked;
 	bool isnull;
 
+	/* Nobody else's message is locked, not even for a moment: the worker would pass it over. */
+	if (sql_run(&manage_find_creator, values) > 0)
+		manage_check(id, sql_role(0, 0), role);
+	sql_done();
 	if (sql_run(&manage_lock_row, values) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));

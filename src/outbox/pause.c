@@ -37,12 +37,12 @@ static Statement pause_insert = {
 	.args = {NAMEOID, TEXTOID},
 };
 
-/* The user's pause and its reason are not replaced by the worker's. */
+/* The user's pause and its reason are not replaced by the worker's; a reason that only an earlier engine knew stays. */
 static Statement pause_upsert = {
 	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, state, reason, since, next_probe_at, by_user) "
 		   "VALUES ($1, $2, $3, $4, nullif($5, 'infinity'), false) ON CONFLICT (gateway) DO UPDATE "
-		   "SET state = excluded.state, reason = excluded.reason, since = excluded.since, "
-		   "next_probe_at = excluded.next_probe_at WHERE NOT s.by_user",
+		   "SET state = excluded.state, reason = coalesce(nullif(excluded.reason, ''), s.reason), "
+		   "since = excluded.since, next_probe_at = excluded.next_probe_at WHERE NOT s.by_user",
 	.args = {NAMEOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 };
 
@@ -66,7 +66,8 @@ static Statement pause_delete_resumed = {
 };
 
 static Statement pause_find_any = {
-	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state <> 'resumed'",
+	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state <> 'resumed' "
+		   "UNION ALL SELECT 1 FROM @sms_gateway_refused WHERE gateway = $1",
 	.args = {NAMEOID},
 };
 

@@ -28,6 +28,28 @@ details_with_token(const char *details, const char *token)
 	return json_write(object);
 }
 
+/* Takes details, returns them with how often the message was refused for certain, so that its next request_id is another. */
+char *
+details_with_resent(const char *details, int resent)
+{
+	struct json_object *object = read_details(details);
+
+	json_object_object_add(object, "resent", json_object_new_int(resent));
+	return json_write(object);
+}
+
+/* What details_with_resent() has written; 0 if nothing. */
+int
+details_resent(const char *details)
+{
+	struct json_object *object = read_details(details);
+	struct json_object *resent = json_field(object, "resent");
+	int n = json_object_is_type(resent, json_type_int) ? json_object_get_int(resent) : 0;
+
+	json_object_put(object);
+	return n > 0 ? n : 0;
+}
+
 /*
  * Takes details, the gateway that failed with its answer, and the fallback that is to take
  * over; returns the details with this failure among those of "failed_over".  Returns NULL
@@ -128,6 +150,32 @@ gateway_text(const char *gateway, const char *state, const char *reason)
 
 	json_put_text(object, "event", "gateway");
 	json_put_text(object, "gateway", gateway);
+	json_put_text(object, "state", state);
+	if (reason != NULL)
+		json_put_text(object, "reason", reason);
+	return json_write(object);
+}
+
+/* Takes a gateway, a role and what became of its credentials there, returns the event of that. */
+char *
+credentials_text(const char *gateway, const char *role, const char *state)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_put_text(object, "event", "credentials");
+	json_put_text(object, "gateway", gateway);
+	json_put_text(object, "role", role);
+	json_put_text(object, "state", state);
+	return json_write(object);
+}
+
+/* Takes the state that a database's outbox has come into, and why (or NULL); returns the event of that. */
+char *
+outbox_text(const char *state, const char *reason)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_put_text(object, "event", "outbox");
 	json_put_text(object, "state", state);
 	if (reason != NULL)
 		json_put_text(object, "reason", reason);

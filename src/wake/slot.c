@@ -54,6 +54,7 @@ init_slot(WorkerSlot *slot)
 {
 	pg_atomic_init_u32(&slot->database, InvalidOid);
 	pg_atomic_init_u32(&slot->state, SLOT_IDLE);
+	pg_atomic_init_u64(&slot->since, 0);
 	pg_atomic_init_u32(&slot->worker, 0);
 	pg_atomic_init_u32(&slot->end, SLOT_END_BADLY);
 	pg_atomic_init_u32(&slot->yield, YIELD_NOT);
@@ -62,6 +63,7 @@ init_slot(WorkerSlot *slot)
 	pg_atomic_init_u64(&slot->next_due, (uint64) DT_NOEND);
 	pg_atomic_init_u64(&slot->hurry, 0);
 	pg_atomic_init_u64(&slot->not_before, 0);
+	pg_atomic_init_u64(&slot->deaf_until, 0);
 	slot->pid = 0;
 	slot->counted = false;
 }
@@ -100,6 +102,41 @@ slot_find(Oid database)
 	return NULL;
 }
 
+/* Is no slot left for another database?  Without the lock, that is a hint. */
+bool
+slot_is_full(void)
+{
+	return slot_find(InvalidOid) == NULL;
+}
+
+/* A slot's state is another, or its worker is gone, from now on. */
+static void
+note_time(WorkerSlot *slot)
+{
+	pg_atomic_write_u64(&slot->since, (uint64) GetCurrentTimestamp());
+}
+
+/* Changes a slot's state, if it is a certain one; returns whether it was.  Cannot fail. */
+bool
+slot_change(WorkerSlot *slot, SlotState from, SlotState to)
+{
+	uint32 expected = from;
+
+	if (pg_atomic_read_u32(&slot->state) != from)
+		return false;
+	/* before that: who sees the state is not to take it for an old one */
+	note_time(slot);
+	return pg_atomic_compare_exchange_u32(&slot->state, &expected, to);
+}
+
+/* A slot's database is not served: nobody is to ask for a worker. */
+void
+slot_refuse(WorkerSlot *slot)
+{
+	if (pg_atomic_exchange_u32(&slot->state, SLOT_REFUSED) != SLOT_REFUSED)
+		note_time(slot);
+}
+
 /* The slot of a database, made if there is none; NULL if all are taken. */
 WorkerSlot *
 slot_of(Oid database)
@@ -111,11 +148,13 @@ slot_of(Oid database)
 	if (slot == NULL && (slot = slot_find(InvalidOid)) != NULL)
 	{
 		pg_atomic_write_u32(&slot->state, SLOT_IDLE);
+		note_time(slot);
 		pg_atomic_write_u32(&slot->end, SLOT_END_BADLY);
 		pg_atomic_write_u64(&slot->wake_due, NO_WAKE);
 		pg_atomic_write_u64(&slot->next_due, (uint64) DT_NOEND);
 		pg_atomic_write_u64(&slot->hurry, 0);
 		pg_atomic_write_u64(&slot->not_before, 0);
+		pg_atomic_write_u64(&slot->deaf_until, 0);
 		slot->counted = false;
 		pg_atomic_write_u32(&slot->database, database);
 	}
@@ -186,9 +225,7 @@ slot_set_latch(uint32 process)
 void
 slot_want_worker(WorkerSlot *slot)
 {
-	uint32 idle = SLOT_IDLE;
-
-	if (pg_atomic_compare_exchange_u32(&slot->state, &idle, SLOT_WANTED))
+	if (slot_change(slot, SLOT_IDLE, SLOT_WANTED))
 		slot_set_latch(pg_atomic_read_u32(&slot_table->launcher));
 }
 
@@ -209,6 +246,7 @@ on_worker_exit(int code, Datum arg)
 	{
 		LWLockAcquire(slot_table->lock, LW_EXCLUSIVE);
 		my_slot->pid = 0;
+		note_time(my_slot);
 		pg_atomic_write_u32(&my_slot->worker, 0);
 		LWLockRelease(slot_table->lock);
 	}
@@ -301,6 +339,7 @@ slot_detach(SlotEnd end, TimestampTz next_due)
 	if (end != SLOT_END_TOLD)
 		pg_atomic_write_u32(&slot->state, end == SLOT_END_BEYOND ? SLOT_BEYOND : SLOT_IDLE);
 	slot->pid = 0;
+	note_time(slot);
 	(void) pg_atomic_exchange_u32(&slot->worker, 0); /* a barrier */
 	/* A commit that came meanwhile has woken us, who did not look any more. */
 	if (end == SLOT_END_YIELDED && pg_atomic_read_u64(&slot->wake_due) != NO_WAKE)

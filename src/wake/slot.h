@@ -51,6 +51,7 @@ typedef struct WorkerSlot
 {
 	pg_atomic_uint32 database;   /* 0: free */
 	pg_atomic_uint32 state;      /* a SlotState */
+	pg_atomic_uint64 since;      /* it is that, or has had no worker */
 	pg_atomic_uint32 worker;     /* its process */
 	pg_atomic_uint32 end;        /* a SlotEnd: of its last worker */
 	pg_atomic_uint32 yield;      /* a SlotYield */
@@ -59,8 +60,10 @@ typedef struct WorkerSlot
 	pg_atomic_uint64 next_due;   /* a worker that yielded has something to do then */
 	pg_atomic_uint64 hurry;      /* until then: somebody wants the database alone, and waits */
 	pg_atomic_uint64 not_before; /* no worker is started until then */
-	int pid;                     /* of its worker, for as long as that may be signalled */
-	bool counted;                /* the extension is here: it is one of sms_gateway.max_databases */
+	pg_atomic_uint64
+		deaf_until; /* until then no triggers of users' are called: one of them could not be stopped */
+	int pid;        /* of its worker, for as long as that may be signalled */
+	bool counted;   /* the extension is here: it is one of sms_gateway.max_databases */
 } WorkerSlot;
 
 typedef struct SlotTable
@@ -77,6 +80,9 @@ extern SlotTable *slot_table; /* NULL: not in shared_preload_libraries */
 extern void slot_init(void);
 extern WorkerSlot *slot_of(Oid database);
 extern WorkerSlot *slot_find(Oid database);
+extern bool slot_is_full(void);
+extern bool slot_change(WorkerSlot *slot, SlotState from, SlotState to);
+extern void slot_refuse(WorkerSlot *slot);
 extern void slot_free(WorkerSlot *slot);
 extern void slot_want_worker(WorkerSlot *slot);
 extern void slot_want_sweep(void);

@@ -155,13 +155,12 @@ has_process(const Pass *pass, WorkerSlot *slot, Start *start)
 static bool
 is_wanted(Pass *pass, WorkerSlot *slot)
 {
-	uint32 idle = SLOT_IDLE;
 	TimestampTz due = (TimestampTz) pg_atomic_read_u64(&slot->next_due);
 
 	if (pg_atomic_read_u32(&slot->state) == SLOT_IDLE && due != DT_NOEND)
 	{
 		if (due <= pass->now)
-			pg_atomic_compare_exchange_u32(&slot->state, &idle, SLOT_WANTED);
+			slot_change(slot, SLOT_IDLE, SLOT_WANTED);
 		else
 			pass->nap = Min(pass->nap, TimestampDifferenceMilliseconds(pass->now, due) + 1);
 	}
@@ -276,7 +275,7 @@ start_waiting(Pass *pass, bool *full)
 				pass->nap = Min(pass->nap, LOCKED);
 				break;
 			}
-			pg_atomic_write_u32(&slot->state, SLOT_REFUSED); /* the next sweep frees it */
+			slot_refuse(slot); /* the next sweep frees it */
 			continue;
 		}
 		if (!start_worker(start->database, &start->handle))
@@ -390,11 +389,9 @@ find_beyond(const Pass *pass, Oid *databases)
 
 	for (int i = 0; i < slot_table->size && n < pass->beyond; i++)
 	{
-		uint32 beyond = SLOT_BEYOND;
-
 		if (pg_atomic_read_u32(&slot_at(i)->state) != SLOT_BEYOND)
 			continue;
-		if (room-- > 0 && pg_atomic_compare_exchange_u32(&slot_at(i)->state, &beyond, SLOT_WANTED))
+		if (room-- > 0 && slot_change(slot_at(i), SLOT_BEYOND, SLOT_WANTED))
 			SetLatch(MyLatch);
 		else
 			databases[n++] = pg_atomic_read_u32(&slot_at(i)->database);

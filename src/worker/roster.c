@@ -173,7 +173,7 @@ roster_serves(Oid database, bool *locked)
 static void
 retire(WorkerSlot *slot)
 {
-	pg_atomic_write_u32(&slot->state, SLOT_REFUSED);
+	slot_refuse(slot);
 	slot_end_worker(slot);
 	slot_free(slot);
 }
@@ -195,7 +195,6 @@ apply(void)
 	{
 		WorkerSlot *slot = &slot_table->slots[i];
 		Oid database = pg_atomic_read_u32(&slot->database);
-		uint32 refused = SLOT_REFUSED;
 		bool locked;
 
 		if (database == InvalidOid)
@@ -205,7 +204,7 @@ apply(void)
 		if (known == NULL ? !roster_serves(database, &locked) && !locked : !known->served)
 			retire(slot);
 		else
-			pg_atomic_compare_exchange_u32(&slot->state, &refused, SLOT_WANTED);
+			slot_change(slot, SLOT_REFUSED, SLOT_WANTED);
 	}
 }
 

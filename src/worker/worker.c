@@ -15,6 +15,7 @@
 #include "commands/dbcommands.h"
 #include "db/home.h"
 #include "engine/engine.h"
+#include "engine/sole.h"
 #include "miscadmin.h"
 #include "outbox/notefile.h"
 #include "pgstat.h"
@@ -163,6 +164,13 @@ told_to_end(void)
 	return asked_to_leave;
 }
 
+/* A server that stops waits for its workers. */
+static double
+some_seconds(void)
+{
+	return 4500;
+}
+
 static const EngineHost worker_host = {
 	.held_level = LOG,
 	.waits_as = WAIT_WORKER,
@@ -173,6 +181,7 @@ static const EngineHost worker_host = {
 	.ended = report_idle,
 	.reload = reload_config,
 	.leaving = told_to_end,
+	.leave_within = some_seconds,
 	.yields = slot_yields,
 	.must_hurry = slot_must_hurry,
 };

@@ -192,5 +192,26 @@ subtest 'monitors see what happens, but not to whom' => sub {
 		"who may read texts does not see others' by being a monitor");
 };
 
+subtest 'a name that is not found, and then a long answer through another gateway' => sub {
+	ask("CREATE SERVER nowhere FOREIGN DATA WRAPPER esms OPTIONS (base_url 'https://no.such.host.invalid',
+			brandname 'X', timeout '2s', connect_timeout '500ms', poll_delivery 'false');
+		CREATE USER MAPPING FOR PUBLIC SERVER nowhere OPTIONS (api_key 'demo', secret_key 'demo')");
+	fault($simulator, fault => 'body', text => '{}', value => 60);
+	my $pair = "SELECT status FROM sms_send('0901234567', 'a', 'nowhere');
+		SELECT status FROM sms_send('0901234567', 'b', 'shop')";
+	is(ask(join ';', ($pair) x 3), join("\n", ("failed\nuncertain") x 3), 'in a session');
+	my $worker = worker_pid($node);
+	for my $n (1 .. 3)
+	{
+		ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('nowhere', '0901234567', 'no name $n'),
+			('shop', '0901234567', 'long $n')");
+		becomes("SELECT count(result_code) FROM sms_outbox WHERE content IN ('no name $n', 'long $n')", '2',
+			'in the worker', seconds => 10);
+	}
+	is(worker_pid($node), $worker, 'which lives');
+	no_faults($simulator);
+	ask("DELETE FROM sms_outbox WHERE content LIKE 'no name %' OR content LIKE 'long %'; DROP SERVER nowhere CASCADE");
+};
+
 $node->stop;
 done_testing();

@@ -96,7 +96,7 @@ subtest 'a gateway that hangs is unreachable: one message is tried, the others w
 	becomes(count_of('slow', 'queued'), '0', 'and the others go', seconds => 30);
 	my $log = slurp_file($node->logfile);
 	is(scalar(() = $log =~ /WARNING:  gateway "slow" is unreachable/g), 1, 'one WARNING tells of it');
-	is(scalar(() = $log =~ /LOG:  gateway "slow" sends again after \d+ s: \d+ requests had failed/g), 1,
+	is(scalar(() = $log =~ /LOG:  gateway "slow" sends again after \d+ s: \d+ requests of this process had failed/g), 1,
 		'… and one LOG of its end');
 };
 

@@ -53,7 +53,7 @@ sub is_soon
 	return;
 }
 
-# Messages a second: so many of a gateway, from their INSERT until none waits.  (sms_resume looks at all that wait.)
+# Messages a second: so many of a gateway, from their INSERT until none waits.
 sub drain_rate
 {
 	my ($gateway, $count) = @_;
@@ -94,6 +94,26 @@ subtest 'all priorities for later, on the same gateway and on another' => sub {
 	is_idle('later');
 	cmp_ok(private_kb() - $memory, '<', memory(8 * 1024), 'its memory has not grown');
 	cmp_ok(took(sub { finish($node, 10) }), '<', 1 * slowness(), 'sms_wait does not look at each');
+};
+
+# Calls sms_resume, and waits until the worker has done what that asks for; returns for how many hundredths of a second
+# it was at work.
+sub work_to_resume
+{
+	my ($gateway) = @_;
+	my $before = ticks();
+	ask("SELECT sms_resume('$gateway')");
+	becomes("SELECT count(*) FROM sms_gateway_pause WHERE gateway = '$gateway'", '0', "sms_resume('$gateway') is done");
+	return ticks() - $before;
+}
+
+subtest 'tried now: what is for later is not looked at by priority' => sub {
+	cmp_ok(work_to_resume('shop'), '<', 15 * slowness(), 'never');
+	ask("UPDATE sms_outbox SET (send_after, next_attempt_at) = (now() + interval '1 h', now() + interval '1 h')
+		WHERE gateway = 'other'");
+	cmp_ok(work_to_resume('other'), '<', 50 * slowness(), 'in an hour, all at once');
+	cmp_ok(work_to_resume('shop'), '<', 15 * slowness(), 'nor what another has for later');
+	is(ask("SELECT count(*) FROM sms_outbox WHERE status = 'queued'"), '131072', 'nothing is sent before its time');
 };
 
 subtest 'one of them becomes due' => sub {
@@ -157,6 +177,29 @@ subtest 'all priorities due now' => sub {
 	cmp_ok($at, '>', 100, 'and they go');
 	ask("DELETE FROM sms_outbox WHERE content = 'now' AND status = 'queued'");
 	is_soon('gone', 'shop');
+};
+
+# Some alone, some more than a page of one time and priority; and some that are for later.
+subtest 'tried now: all that wait to be tried again' => sub {
+	my $count = sub {
+		return ask("SELECT count(*) FROM sms_outbox WHERE content = '$_[0]'
+			AND (next_attempt_at <= now() OR status = 'sent')");
+	};
+	ask("SELECT sms_pause('cpaas', 'not yet')");
+	ask("INSERT INTO sms_outbox (gateway, phone, content, priority)
+			SELECT 'cpaas', '0901234567', 'again', i % 3 FROM generate_series(1, 5000) i;
+		INSERT INTO sms_outbox (gateway, phone, content, send_after)
+			SELECT 'cpaas', '0901234567', 'tonight', now() + interval '10 min' FROM generate_series(1, 1200) i;
+		UPDATE sms_outbox SET next_attempt_at = now() + (5 + id % 20) * interval '1 min'
+			WHERE content = 'again' AND id % 2 = 0;
+		UPDATE sms_outbox SET next_attempt_at = now() + (5 + 10 * random()) * interval '1 min'
+			WHERE content = 'again' AND id % 2 = 1");
+	is($count->('again'), '0', 'they wait');
+	ask("SELECT sms_resume('cpaas')");
+	is_soon('meanwhile', 'shop');
+	becomes(sub { $count->('again') }, '5000', 'all are due');
+	is($count->('tonight'), '0', 'but for those that are for later');
+	ask("DELETE FROM sms_outbox WHERE gateway = 'cpaas' AND status = 'queued'");
 };
 
 subtest 'a gateway that is alone has all slots, and gives way' => sub {

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use IO::Socket::INET;
 use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use SmsTest;
@@ -64,6 +65,17 @@ sub drain_five
 	wait_until(sub { requests($simulator) == 5 }, 5) or diag 'they do not arrive';
 	return $session;
 }
+
+subtest 'it ends when nothing is due, whatever is to be asked about later' => sub {
+	load(0);
+	ask("ALTER SERVER shop OPTIONS (SET poll_delivery 'true'); DELETE FROM sms_outbox;
+		INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'asked about')");
+	cmp_ok(took(sub { ask('CALL sms_drain()') }), '<', 3, 'it does not wait for the first question about delivery');
+	is(ask("SELECT status, poll_at > now() FROM sms_outbox"), 'sent|t', '… which is to be asked');
+	ask("UPDATE sms_outbox SET status = 'failed', poll_at = now() - interval '1 minute'");
+	cmp_ok(took(sub { ask('CALL sms_drain()') }), '<', 3, 'nor for one that somebody has ended by hand');
+	ask("ALTER SERVER shop OPTIONS (SET poll_delivery 'false')");
+};
 
 subtest 'one cancel: what is under way comes to its end' => sub {
 	my $timeout = 500 * patience();
@@ -143,6 +155,52 @@ subtest 'a row that somebody holds does not hold a canceled call for long' => su
 	no_faults($simulator);
 	ask('CALL sms_drain()');
 	is(account(), 'sent 20; 20', 'its answer is not lost, and it is not sent again');
+};
+
+subtest 'one cancel: a request that has no connection yet goes back at once' => sub {
+	my $silent = IO::Socket::INET->new(Listen => 64, LocalAddr => '127.0.0.1');    # never says a word of TLS
+	ask("ALTER SERVER cpaas OPTIONS (SET base_url 'https://127.0.0.1:" . $silent->sockport . "')");
+	load();
+	my $session = begin('CALL sms_drain()');
+	becomes(sub { in_flight('cpaas') }, qr/^[1-9]/, 'it connects');
+	stays("SELECT count(*) $drains", '1', 0.3, '… and connects');
+	ask("SELECT pg_cancel_backend(pid) $drains");
+	cmp_ok(took(sub { like(ended($session), qr/57014.*user request/, 'canceled') }), '<', 1 * slowness(), '… at once');
+	is(account(), 'queued 20; 0', 'nothing has gone');
+	is(ask("SELECT (SELECT count(*) FROM sms_gateway_lease), max(attempts) FROM sms_outbox"), '0|0',
+		'nothing is in doubt, and that was no attempt');
+	ask("ALTER SERVER cpaas OPTIONS (SET base_url '$simulator->{url}')");
+};
+
+# Somebody who locks a table, or a trigger that fails, would cost the call its answers.
+subtest 'an error in a round: what is under way is sent and recorded before it is raised' => sub {
+	my $holder = $node->background_psql('postgres', on_error_stop => 0);
+	for my $table (qw(sms_outbox sms_gateway_lease sms_gateway_identity))
+	{
+		load(1);
+		my $session = drain_five();
+		$holder->query_safe("BEGIN; LOCK TABLE $table IN ACCESS EXCLUSIVE MODE");
+		stays("SELECT count(*) $drains", '1', 2, "$table is locked, answers come: the call goes on");
+		$holder->query_safe('COMMIT');
+		like(ended($session), qr/ERROR:  55P03:.*"$table"/, '… and ends with that error');
+		in_good_order("$table was locked");
+	}
+
+	load();
+	ask("CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE deadlock_detected; END';
+		CREATE TRIGGER fails BEFORE DELETE OR UPDATE ON sms_gateway_lease EXECUTE FUNCTION fails()");
+	my $session = drain_five();
+	stays("SELECT count(*) $drains", '1', 1, 'a deadlock, again and again: the call goes on');
+	ask('DROP TRIGGER fails ON sms_gateway_lease');
+	like(ended($session), qr/ERROR:  40P01:/, '… and ends with that error');
+	in_good_order('a deadlock');
+
+	$holder->query_safe("BEGIN; LOCK TABLE sms_gateway_lease IN ACCESS EXCLUSIVE MODE");
+	my $took = took(sub { like(error_of('CALL sms_drain()'), qr/55P03/, 'with nothing under way, it is raised') });
+	cmp_ok($took, '<', 2 * slowness(), '… at once');
+	$holder->query_safe('COMMIT');
+	$holder->quit;
+	is(error_of('CALL sms_drain()') . account(), 'sent 20; 20', 'the next call does the rest');
 };
 
 subtest "a transaction's time is not the network's; a client that goes leaves all in order" => sub {
