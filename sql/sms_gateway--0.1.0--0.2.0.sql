@@ -243,3 +243,15 @@ COMMENT ON FUNCTION sms_omni_send(text, text, jsonb, text[], name, jsonb) IS
     'sends a template now, with list_param as its variables (an object; eSMS, Zalo and then SMS: an array in the template''s order), over the channels of routerule in turn (1 ZNS, 2 automatic call, 3 SMS); errors as sms_send';
 COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
     'for a copy (of the files, a restored backup or dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
+
+-- Texts as the providers of Vietnam count them.
+DROP FUNCTION sms_parts(text, bool);
+CREATE FUNCTION sms_parts(content text, unicode bool = NULL, vietnamese bool = false,
+                          OUT encoding text, OUT characters int, OUT parts int) RETURNS record
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION sms_parts(text, bool, bool) IS
+    'how a text travels: encoding GSM-7 or UCS-2, its characters, and the messages that are billed for it (GSM 03.38: 160, or 153 each, with extension characters counting twice; 70, or 67 each). unicode: true forces UCS-2, false GSM-7, NULL goes by the text. vietnamese: with NULL, counts as the providers of Vietnam do, for whom all that is not ASCII goes as UCS-2. Letters count composed (NFC), as they are sent. All NULL for a NULL text; error 22021 if it is not valid UTF-8';
+COMMENT ON FUNCTION sms_unaccent(text) IS
+    'Vietnamese without diacritics, the letter d with stroke included, from any normalisation form, and with the quotation marks, dashes and spaces of ASCII; other characters stay. Error 22021 if it is not valid UTF-8';
+COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS
+    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, 25006 in a read-only transaction';

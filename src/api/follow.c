@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include <math.h>
 
@@ -94,6 +95,11 @@ sms_delivery_report(PG_FUNCTION_ARGS)
 	int64 by_token;
 	int64 id;
 
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("a delivery report cannot be taken in a read-only transaction"),
+				 errhint("PostgREST answers GET in one: have the web server in front make it a POST.")));
 	if (provider == NULL)
 	{
 		gateway_refuse_name(gateway, GetUserId(), &refusal);

@@ -109,7 +109,7 @@ enum
 
 /* An sms_result; "desc" is its type. */
 static Datum
-result_datum(TupleDesc desc, const Gateway *gateway, const Message *message, const Answer *answer)
+result_datum(TupleDesc desc, const Gateway *gateway, const char *request_id, const Answer *answer)
 {
 	Datum values[RESULT_COLUMNS] = {0};
 	bool nulls[RESULT_COLUMNS] = {false};
@@ -126,7 +126,7 @@ result_datum(TupleDesc desc, const Gateway *gateway, const Message *message, con
 	write_text(&values[RESULT_MESSAGE], &nulls[RESULT_MESSAGE], answer->message);
 	values[RESULT_HTTP_STATUS] = Int32GetDatum(answer->http_status);
 	nulls[RESULT_HTTP_STATUS] = answer->http_status == 0;
-	write_text(&values[RESULT_REQUEST_ID], &nulls[RESULT_REQUEST_ID], message->request_id);
+	write_text(&values[RESULT_REQUEST_ID], &nulls[RESULT_REQUEST_ID], request_id);
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
@@ -136,6 +136,7 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 {
 	Gateway *gateway = exchange_gateway(gateway_name, draft->call);
 	Exchange exchange = {.gateway = gateway};
+	const char *request_id;
 	Prepared prepared;
 	TupleDesc desc;
 	bool may_have_gone;
@@ -144,6 +145,10 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "the return type is not a row type");
 	prepare_now(gateway, draft, &prepared);
+	request_id = prepared.message.request_id;
+	if (request_id != NULL)
+		prepared.message.request_id =
+			request_id_on_wire(request_id, 0, GetUserNameFromId(GetUserId(), false), 0);
 	limits_take(gateway, &prepared.message, true);
 	if (draft->call == CALL_OTP)
 		otp = keep_otp(gateway, &prepared);
@@ -157,7 +162,7 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 	/* Nobody has got it, so nobody can be right but by guessing. */
 	if (otp != 0 && !may_have_gone)
 		otp_use_up(gateway->name, prepared.phone, otp);
-	return result_datum(BlessTupleDesc(desc), gateway, &prepared.message, &exchange.answer);
+	return result_datum(BlessTupleDesc(desc), gateway, request_id, &exchange.answer);
 }
 
 Datum
@@ -228,15 +233,10 @@ sms_omni_send(PG_FUNCTION_ARGS)
 		.call = CALL_OMNI,
 		.phone = text_arg(fcinfo, 0),
 		.template_code = text_arg(fcinfo, 1),
+		.list_param = json_arg(fcinfo, 2),
 		.options = json_arg(fcinfo, 5),
 	};
 
-	if (!PG_ARGISNULL(2))
-	{
-		Jsonb *list = PG_GETARG_JSONB_P(2);
-
-		draft.list_param = JsonbToCString(NULL, &list->root, VARSIZE(list));
-	}
 	if (!PG_ARGISNULL(3))
 		draft.routerule = item_join_routerule(PG_GETARG_ARRAYTYPE_P(3));
 	return send_now(fcinfo, &draft, name_arg(fcinfo, 4));

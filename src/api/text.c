@@ -21,10 +21,19 @@ refuse_utf8(void)
 	ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE), errmsg("the text is not valid UTF-8")));
 }
 
+/* By the arguments unicode and vietnamese; the function of 0.1.0 has no second. */
+static TextCoding
+coding_asked_for(FunctionCallInfo fcinfo)
+{
+	if (!PG_ARGISNULL(1))
+		return PG_GETARG_BOOL(1) ? CODING_UCS2 : CODING_GSM7;
+	return PG_NARGS() > 2 && !PG_ARGISNULL(2) && PG_GETARG_BOOL(2) ? CODING_BY_ASCII : CODING_BY_TEXT;
+}
+
 Datum
 sms_parts(PG_FUNCTION_ARGS)
 {
-	TextCoding coding = PG_ARGISNULL(1) ? CODING_BY_TEXT : PG_GETARG_BOOL(1) ? CODING_UCS2 : CODING_GSM7;
+	TextCoding coding = coding_asked_for(fcinfo);
 	TupleDesc desc;
 	TextShape shape;
 	Datum values[3] = {0};

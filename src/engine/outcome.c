@@ -206,6 +206,20 @@ outcome_try_again(Engine *engine, OutboxItem *item)
 	add(engine, item);
 }
 
+/*
+ * A provider that has refused a message in words of its own may have kept its request_id in mind, and refuse the next
+ * one for that: so it gets another.
+ */
+static void
+change_request_id(OutboxItem *item)
+{
+	const char *details = item->new_details != NULL ? item->new_details : item->details;
+
+	if (item->answer->verdict != VERDICT_ACCEPTED && item->answer->verdict != VERDICT_UNCERTAIN &&
+		item->answer->coded && item->prepared.message.request_id != NULL)
+		set_details(item, details_with_resent(details, item->resent + 1));
+}
+
 /* Decides what becomes of a message that was answered with item->answer; it is not added to the outcomes. */
 void
 outcome_judge(Engine *engine, OutboxItem *item)
@@ -214,6 +228,7 @@ outcome_judge(Engine *engine, OutboxItem *item)
 
 	if (answer->token[0])
 		set_details(item, details_with_token(item->details, answer->token));
+	change_request_id(item);
 	switch (answer->verdict)
 	{
 		case VERDICT_ACCEPTED:
@@ -233,7 +248,13 @@ outcome_judge(Engine *engine, OutboxItem *item)
 			break;
 		case VERDICT_UNCERTAIN:
 			item->attempts++;
-			try_again(item, true);
+			if (answer->id_taken)
+			{
+				item->unsure_since = GetCurrentTimestamp();
+				become(item, STATUS_UNCERTAIN, 0);
+			}
+			else
+				try_again(item, true);
 			break;
 		case VERDICT_THROTTLED:
 		case VERDICT_GATEWAY:
@@ -347,7 +368,7 @@ void
 outcome_decide(Engine *engine, OutboxItem *item)
 {
 	judge_gateway(engine, item);
-	if (item->answer->verdict == VERDICT_THROTTLED)
+	if (item->answer->verdict == VERDICT_THROTTLED && !item->answer->coded)
 	{
 		/* It goes before all others, and need not go by way of the outbox. */
 		starts_again(item);

@@ -80,6 +80,8 @@ read_handling(const char *const *common, Gateway *g)
 	bool has_balance = (g->provider->calls & CALL_BIT(CALL_BALANCE)) != 0;
 
 	g->country_code = common[COMMON_COUNTRY_CODE];
+	g->countries = common[COMMON_COUNTRIES] != NULL ? common[COMMON_COUNTRIES] : g->country_code;
+	g->convert_old = strcmp(common[COMMON_OLD_NUMBERS], "convert") == 0;
 	g->unaccent = setting_is_true(common[COMMON_UNACCENT]);
 	g->fallback = common[COMMON_FALLBACK];
 	g->resend_uncertain = strcmp(common[COMMON_ON_UNCERTAIN], "resend") == 0;

@@ -45,7 +45,9 @@ typedef struct Gateway
 	int max_attempts;
 	int max_parts;
 	const char *country_code;
-	const char *fallback; /* or NULL */
+	const char *countries; /* of receivers, as option_has_country() takes it */
+	bool convert_old;      /* numbers of before 2018 become those of today; else they are refused */
+	const char *fallback;  /* or NULL */
 	bool resend_uncertain;
 	bool poll_delivery;
 	Events events;

@@ -37,6 +37,9 @@ const OptionDef options_common[] = {
 	[COMMON_MAX_ATTEMPTS] = {"max_attempts", OPTION_SERVER, OPTION_INT, "20", .min = 1, .max = 1000},
 	[COMMON_MAX_PARTS] = {"max_parts", OPTION_SERVER, OPTION_INT, "10", .min = 1, .max = 255},
 	[COMMON_COUNTRY_CODE] = {"country_code", OPTION_SERVER, OPTION_INT, "84", .min = 1, .max = 999},
+	[COMMON_COUNTRIES] = {"countries", OPTION_SERVER, OPTION_COUNTRIES, .initial = NULL},
+	[COMMON_OLD_NUMBERS] = {"old_numbers", OPTION_SERVER, OPTION_CHOICE, "convert",
+							.choices = {"convert", "refuse"}},
 	[COMMON_FALLBACK] = {"fallback", OPTION_SERVER, OPTION_SERVER_NAME, .initial = NULL},
 	[COMMON_ON_UNCERTAIN] = {"on_uncertain", OPTION_SERVER, OPTION_CHOICE, "hold",
 							 .choices = {"hold", "resend"}},
@@ -125,6 +128,10 @@ options_value(const OptionDef *option, const char *value, const char **detail)
 	}
 	result = option_read(option, value, &server_parsers, &read);
 	*detail = result == NULL ? pstrdup(read.detail) : NULL;
+	if (result != NULL && option->type == OPTION_LINK)
+		*detail = url_check_link(value);
+	if (*detail != NULL)
+		return NULL;
 	return result == read.text ? pstrdup(result) : result;
 }
 

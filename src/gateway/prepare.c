@@ -12,9 +12,10 @@
 #include "provider/option.h"
 #include "provider/support.h"
 #include "provider/table.h"
-#include "text/json.h"
 #include "text/text.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/json.h"
 
 #define DEFAULT_TTL    300   /* seconds */
 #define MAX_TTL        86400 /* seconds */
@@ -29,6 +30,7 @@ typedef struct Preparation
 	const Draft *draft;
 	Prepared *prepared;
 	const char *common[COMMON_COUNT]; /* options of this message that all providers have, or NULL */
+	unsigned own;                     /* OPTION_BITs of the provider's options that the message has */
 	Refusal *refusal;
 } Preparation;
 
@@ -83,7 +85,10 @@ take_option(Preparation *p, const char *name, const JsonbValue *value)
 		return refusal_detail(p->refusal, detail);
 	}
 	if (own != NULL)
+	{
+		p->own |= OPTION_BIT(own - provider->options);
 		p->prepared->own_settings[own - provider->options] = checked;
+	}
 	else
 		p->common[option - options_common] = checked;
 	return true;
@@ -119,19 +124,58 @@ prepare_options(Preparation *p)
 	return true;
 }
 
-/* Writes a phone number as an MSISDN, into MSISDN_SIZE bytes. */
+static bool
+refuse_phone(Preparation *p, const char *phone, const char *hint, const char *detail)
+{
+	refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, hint, "invalid phone number: \"%s\"",
+				 phone ? phone : "");
+	return refusal_detail(p->refusal, detail);
+}
+
+/* Does the message go as a call, too? */
+static bool
+rings(const Preparation *p)
+{
+	const Provider *provider = p->gateway->provider;
+
+	return provider->rings != NULL && provider->rings(p->prepared->settings, &p->prepared->message);
+}
+
+/*
+ * Writes a phone number as an MSISDN of today, into MSISDN_SIZE bytes.  One that has changed in 2018 is in old_phone, too.
+ */
 static bool
 prepare_phone(Preparation *p, const char *phone, char *msisdn)
 {
-	PhoneStatus status =
-		phone != NULL ? phone_normalise(phone, p->gateway->country_code, msisdn) : PHONE_EMPTY;
+	const Gateway *gateway = p->gateway;
+	PhoneStatus status = phone != NULL ? phone_normalise(phone, gateway->country_code, msisdn) : PHONE_EMPTY;
 
-	if (status == PHONE_OK)
-		return true;
-	refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-				 "Write it as 0901234567, 84901234567 or +84 901 234 567.", "invalid phone number: \"%s\"",
-				 phone ? phone : "");
-	return refusal_detail(p->refusal, phone_status_text(status));
+	if (status != PHONE_OK)
+		return refuse_phone(p, phone, "Write it as 0901234567, 84901234567 or +84 901 234 567.",
+							phone_status_text(status));
+	if (!option_has_country(gateway->countries, msisdn))
+		return refuse_phone(
+			p, phone, "Countries are added with the server option \"countries\".",
+			psprintf("Gateway \"%s\" sends to numbers of +%s.", gateway->name, gateway->countries));
+	switch (phone_kind(msisdn))
+	{
+		case PHONE_LANDLINE:
+			if (!rings(p))
+				return refuse_phone(p, phone, NULL, "It is a landline, which takes calls and no texts.");
+			break;
+		case PHONE_OLD:
+			if (!gateway->convert_old)
+				return refuse_phone(p, phone,
+									"The server option \"old_numbers\" can be set to convert such numbers.",
+									"Numbers of 11 digits ended in 2018.");
+			strlcpy(p->prepared->old_phone, msisdn, MSISDN_SIZE);
+			phone_convert_old(msisdn);
+			break;
+		case PHONE_MOBILE:
+		case PHONE_FOREIGN:
+			break;
+	}
+	return true;
 }
 
 static bool
@@ -145,29 +189,38 @@ prepare_receiver(Preparation *p)
 	return prepare_phone(p, p->draft->phone, prepared->phone);
 }
 
-/* Writes the many receivers of CALL_BULK. */
+/* Writes the many receivers of CALL_BULK, each once. */
 static bool
 prepare_receivers(Preparation *p)
 {
+	HASHCTL control = {.keysize = MSISDN_SIZE, .entrysize = MSISDN_SIZE, .hcxt = CurrentMemoryContext};
 	const Draft *draft = p->draft;
 	int most = p->gateway->provider->max_phones;
 	const char **list;
+	HTAB *seen;
+	int n = 0;
 
 	if (draft->nphones == 0 || draft->nphones > most)
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
 							psprintf("This gateway takes 1 to %d.", most), "%d receivers in one request",
 							draft->nphones);
 	list = palloc(sizeof(char *) * draft->nphones);
+	seen = hash_create("sms_gateway receivers", draft->nphones, &control,
+					   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	for (int i = 0; i < draft->nphones; i++)
 	{
-		char *msisdn = palloc(MSISDN_SIZE);
+		char msisdn[MSISDN_SIZE];
+		bool found;
+		char *entry;
 
 		if (!prepare_phone(p, draft->phones[i], msisdn))
 			return false;
-		list[i] = msisdn;
+		entry = hash_search(seen, msisdn, HASH_ENTER, &found);
+		if (!found)
+			list[n++] = entry;
 	}
 	p->prepared->message.phones = list;
-	p->prepared->message.nphones = draft->nphones;
+	p->prepared->message.nphones = n;
 	return true;
 }
 
@@ -190,7 +243,7 @@ coding_of(const Provider *provider, Settings settings)
 	const char *unicode = gateway_setting(provider, settings, provider->unicode_option);
 
 	if (unicode == NULL || strcmp(unicode, "auto") == 0)
-		return CODING_BY_TEXT;
+		return CODING_BY_ASCII;
 	return setting_is_true(unicode) ? CODING_UCS2 : CODING_GSM7;
 }
 
@@ -221,27 +274,92 @@ is_by_template(const Preparation *p)
 		   (p->draft->call == CALL_OTP && p->gateway->provider->otp_by_template);
 }
 
+/* One of a template's values, or a name of one, as a JSON text; false if it is none that providers take. */
+static bool
+append_value(StringInfo to, const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			escape_json(to, pnstrdup(value->val.string.val, value->val.string.len));
+			return true;
+		case jbvNumeric:
+			escape_json(
+				to, DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric))));
+			return true;
+		case jbvBool:
+			escape_json(to, value->val.boolean ? "true" : "false");
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * A template's values as JSON, each of them a text, as providers take them; palloc'd.  NULL if one is null, an object
+ * or an array.
+ */
+static char *
+template_values(Jsonb *list)
+{
+	JsonbIterator *it = JsonbIteratorInit(&list->root);
+	JsonbIteratorToken token;
+	JsonbValue value;
+	StringInfoData text;
+
+	initStringInfo(&text);
+	JsonbIteratorNext(&it, &value, true);
+	appendStringInfoChar(&text, JB_ROOT_IS_OBJECT(list) ? '{' : '[');
+	while ((token = JsonbIteratorNext(&it, &value, true)) == WJB_KEY || token == WJB_VALUE ||
+		   token == WJB_ELEM)
+	{
+		if (token != WJB_VALUE && text.len > 1)
+			appendStringInfoString(&text, ", ");
+		if (!append_value(&text, &value))
+			return NULL;
+		if (token == WJB_KEY)
+			appendStringInfoString(&text, ": ");
+	}
+	appendStringInfoChar(&text, JB_ROOT_IS_OBJECT(list) ? '}' : ']');
+	return text.data;
+}
+
+/* Checks a template's values. */
+static bool
+prepare_values(Preparation *p)
+{
+	Jsonb *list = p->draft->list_param;
+	char *values;
+
+	if (list == NULL)
+		return true;
+	if (!JB_ROOT_IS_OBJECT(list) &&
+		!(JB_ROOT_IS_ARRAY(list) && !JB_ROOT_IS_SCALAR(list) && p->gateway->provider->ordered_params))
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, "Write it as {\"name\": \"value\"}.",
+							"list_param must be a JSON object");
+	if (VARSIZE(list) > MAX_LIST_PARAM)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+							"list_param is longer than %d bytes", MAX_LIST_PARAM);
+	values = template_values(list);
+	if (values == NULL)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+							"Each of the template's values is a text, a number, true or false.",
+							"list_param has a value that is null, an object or an array");
+	p->prepared->message.list_param = to_utf8_composed(values, "list_param");
+	return true;
+}
+
 /* Checks what is said of a template. */
 static bool
 prepare_template(Preparation *p)
 {
 	const Draft *draft = p->draft;
 	Message *message = &p->prepared->message;
-	const char *list = draft->list_param;
-	char first = list != NULL ? list[strspn(list, WHITE_SPACE)] : '{';
 
 	if (!is_by_template(p))
 		return true;
-	if (first != '{' && !(first == '[' && p->gateway->provider->ordered_params))
-		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, "Write it as {\"name\": \"value\"}.",
-							"list_param must be a JSON object");
-	if (list != NULL && strlen(list) > MAX_LIST_PARAM)
-		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
-							"list_param is longer than %d bytes", MAX_LIST_PARAM);
-	if (list != NULL && !json_is_flat(list))
-		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-							"Each of the template's values is a text, a number, true or false.",
-							"list_param has a value that is null, an object or an array");
+	if (!prepare_values(p))
+		return false;
 	if (draft->routerule != NULL && !option_is_list(draft->routerule, true))
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
 							"1 is ZNS, 2 an automatic call, 3 SMS; each at most once.",
@@ -250,7 +368,6 @@ prepare_template(Preparation *p)
 		(draft->template_code[0] == '\0' || strlen(draft->template_code) > 200))
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
 							"a template code has 1 to 200 characters");
-	message->list_param = to_utf8_composed(list, "list_param");
 	message->template_code = to_utf8_composed(draft->template_code, "template_code");
 	message->routerule = draft->routerule;
 	return true;
@@ -264,6 +381,7 @@ prepare_content(Preparation *p)
 	const char *unaccent = p->common[COMMON_UNACCENT];
 	Message *message = &p->prepared->message;
 	char *content;
+	int control;
 
 	if (message->call == CALL_CHECK_OTP)
 		return true;
@@ -272,11 +390,14 @@ prepare_content(Preparation *p)
 		return true;
 	if (content == NULL || content[strspn(content, WHITE_SPACE)] == '\0')
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "the text is empty");
+	content = pstrdup(content);
+	control = text_tidy_lines(content);
+	if (control != 0)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+							"A newline is the only control character that a text may hold.",
+							"the text holds the control character U+%04X", control);
 	if (unaccent != NULL ? setting_is_true(unaccent) : gateway->unaccent)
-	{
-		content = pstrdup(content);
 		text_unaccent(content);
-	}
 	message->content = content;
 	if (!measure(gateway->provider, p->prepared->settings, message))
 		return refusal_fill(p->refusal, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, NULL,
@@ -364,6 +485,38 @@ check_by_provider(const Preparation *p)
 		complaint_hint(&complaint, p->gateway->name), "%s", complaint.message);
 }
 
+static bool
+refuse_option(const Preparation *p, const OptionDef *option, const char *request)
+{
+	return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, "Leave it out.",
+						"option \"%s\" has no place in %s", option->name, request);
+}
+
+/* What the user has asked for and the request cannot carry is refused, not dropped. */
+static bool
+check_options(const Preparation *p)
+{
+	static const int of_otp[] = {COMMON_TTL, COMMON_LENGTH, COMMON_DIGITS_ONLY};
+	const Provider *provider = p->gateway->provider;
+	const char *request = NULL;
+	unsigned carried;
+
+	for (int i = 0; p->draft->call != CALL_OTP && i < (int) lengthof(of_otp); i++)
+	{
+		if (p->common[of_otp[i]] != NULL)
+			return refuse_option(p, &options_common[of_otp[i]], "a message that is no one-time password");
+	}
+	if (provider->carries == NULL)
+		return true;
+	carried = provider->carries(p->prepared->settings, &p->prepared->message, &request);
+	for (int i = 0; provider->options[i].name != NULL; i++)
+	{
+		if (p->own & ~carried & OPTION_BIT(i))
+			return refuse_option(p, &provider->options[i], request);
+	}
+	return true;
+}
+
 /*
  * Checks everything about a message that can be known before it is sent, and
  * fills "prepared", whose pointers go to the draft's memory, the gateway's and
@@ -377,12 +530,12 @@ gateway_prepare(const Gateway *gateway, const Draft *draft, Prepared *prepared, 
 
 	memset(prepared, 0, sizeof(*prepared));
 	prepared->message.call = draft->call;
-	if (!check_kind(&p) || !prepare_options(&p))
+	if (!check_kind(&p) || !prepare_options(&p) || !prepare_template(&p))
 		return false;
 	if (!(draft->call == CALL_BULK ? prepare_receivers(&p) : prepare_receiver(&p)))
 		return false;
 	if (!prepare_request_id(&p))
 		return false;
 	set_otp(&p);
-	return prepare_template(&p) && prepare_content(&p) && check_otp(&p) && check_by_provider(&p);
+	return prepare_content(&p) && check_otp(&p) && check_options(&p) && check_by_provider(&p);
 }

@@ -18,7 +18,7 @@ typedef struct Draft
 	const char *phone;
 	const char *content;
 	const char *template_code;
-	const char *list_param;
+	Jsonb *list_param;
 	const char *routerule; /* "1,3" */
 	const char *request_id;
 	const char *code;
@@ -40,7 +40,8 @@ typedef struct Prepared
 	Message message;
 	Settings settings;
 	char phone[MSISDN_SIZE];
-	char token[64]; /* left empty: made when it is sent */
+	char old_phone[MSISDN_SIZE]; /* as it was written until 2018; empty if it is not such a one */
+	char token[64];              /* left empty: made when it is sent */
 	const char *phone_list[1];
 	const char *own_settings[PROVIDER_MAX_OPTIONS];
 } Prepared;

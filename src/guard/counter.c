@@ -37,6 +37,7 @@
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/relscan.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -56,6 +57,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -74,17 +76,21 @@ enum
 	USAGE_COLUMNS = USAGE_SUBJECT
 };
 
-#define VALIDATION_WAIT 500 /* times 10 ms: for an index under construction */
+/* For an index under construction. */
+#define VALIDATION_WAIT INT64CONST(60000000) /* us: how long, at most */
+#define VALIDATION_LOOK INT64CONST(200000) /* us between two looks, at most; a twentieth of the wait so far */
 
 /*
  * Are CREATE INDEX or REINDEX CONCURRENTLY between their wait for writers and the end of their look at the table?
  * In between they say for a moment that they initialize; with a TOAST table, of which they build the index last, the
- * wait is said to be for that.
+ * wait is said to be for that.  They wait for the ends of transactions that had the table locked just when they
+ * began to: while that is for ours, which may have had it for a moment, they look later, and we must not wait for them.
  */
 static Statement counter_validation = {
 	.sql = "SELECT FROM pg_stat_progress_create_index p WHERE p.relid = $1 "
 		   "AND (p.phase = 'initializing' OR p.phase ^@ 'index validation') "
-		   "OR p.relid IN ($1, $2) AND p.phase = 'waiting for writers before validation'",
+		   "OR p.relid IN ($1, $2) AND p.phase = 'waiting for writers before validation' "
+		   "AND pg_backend_pid() <> ALL (pg_blocking_pids(p.pid))",
 	.args = {OIDOID, OIDOID},
 };
 
@@ -98,36 +104,22 @@ typedef struct Place
 	ScanKeyData keys[2];
 } Place;
 
-/* Opens the table of counters, for counter_change_if_there(). */
-Relation
-counter_open(void)
+/* The table of counters, for counter_change_now().  Raises 42704 if it is not there. */
+Oid
+counter_table(void)
 {
-	return table_open(home_relation("sms_gateway_usage"), RowExclusiveLock);
+	return home_relation("sms_gateway_usage");
 }
 
-/* The same, but NULL if it is not there, or somebody holds it. */
-Relation
-counter_open_now(void)
-{
-	Oid table = home_relation_or_none("sms_gateway_usage");
-
-	if (!OidIsValid(table) || !ConditionalLockRelationOid(table, RowExclusiveLock))
-		return NULL;
-	return try_table_open(table, NoLock);
-}
-
-/* Closes the table; it is locked no longer: what was counted does not depend on this transaction. */
-void
-counter_close(Relation table)
-{
-	table_close(table, RowExclusiveLock);
-}
-
+/* Finds the index by the table alone: asking where the extension is may have to wait. */
 static void
 set_place(Place *place, Relation table, const char *gateway, const char *subject)
 {
 	place->table = table;
-	place->index = home_relation("sms_gateway_usage_pkey");
+	place->index = get_relname_relid("sms_gateway_usage_pkey", RelationGetNamespace(table));
+	if (!OidIsValid(place->index))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("table \"%s\" lacks its primary key", RelationGetRelationName(table))));
 	namestrcpy(&place->gateway, gateway);
 	place->subject = CStringGetTextDatum(subject);
 	ScanKeyInit(&place->keys[0], USAGE_GATEWAY, BTEqualStrategyNumber, F_NAMEEQ,
@@ -163,6 +155,65 @@ change_row(const Place *place, CounterChange change, void *arg)
 		systable_inplace_update_cancel(state);
 	heap_freetuple(row);
 	return true;
+}
+
+/* Raises that somebody has locked something; also as what heap_inplace_lock() calls before it waits. */
+static void
+refuse_to_wait(void *arg)
+{
+	(void) arg;
+	ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("a counter is locked")));
+}
+
+/* Locks a row's tag, which who waits for the row has locked. */
+static void
+lock_row_now(Relation table, HeapTuple row, LOCKTAG *tag)
+{
+	SET_LOCKTAG_TUPLE(*tag, table->rd_lockInfo.lockRelId.dbId, table->rd_lockInfo.lockRelId.relId,
+					  ItemPointerGetBlockNumber(&row->t_self), ItemPointerGetOffsetNumber(&row->t_self));
+	if (LockAcquire(tag, InplaceUpdateTupleLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		refuse_to_wait(NULL);
+}
+
+/*
+ * The same as change_row() without a wait: 55P03 if somebody has locked or deleted the row.  It does what
+ * systable_inplace_update_begin() and _finish() do, which have no such form.
+ */
+static void
+change_row_now(const Place *place, CounterChange change, void *arg)
+{
+	ScanKeyData keys[lengthof(place->keys)];
+	SysScanDesc scan;
+	HeapTuple row;
+
+	memcpy(keys, place->keys, sizeof(keys));
+	scan = systable_beginscan(place->table, place->index, true, NULL, lengthof(keys), keys);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+	{
+		Buffer buffer = ((BufferHeapTupleTableSlot *) scan->slot)->buffer;
+		HeapTuple changed;
+		Counter counter;
+		char *at;
+		LOCKTAG tag;
+
+		lock_row_now(place->table, row, &tag);
+		(void) heap_inplace_lock(place->table, row, buffer, refuse_to_wait, NULL);
+		/* From here to the end of the change the page is locked. */
+		changed = heap_copytuple(row);
+		at = (char *) changed->t_data + changed->t_data->t_hoff;
+		memcpy(&counter, at, sizeof(counter));
+		if (change(&counter, arg))
+		{
+			memcpy(at, &counter, sizeof(counter));
+			heap_inplace_update_and_unlock(place->table, row, changed, buffer);
+		}
+		else
+			heap_inplace_unlock(place->table, row, buffer);
+		LockRelease(&tag, InplaceUpdateTupleLock, false);
+		heap_freetuple(changed);
+	}
+	systable_endscan(scan);
 }
 
 /*
@@ -250,13 +301,13 @@ make_row(const Place *place, CounterChange change, void *arg)
 	heap_freetuple(row);
 }
 
-/* Is an index of the table, which is entered into, not valid yet? */
-static bool
-is_being_indexed(Relation table)
+/* The index of the table which is entered into and is not valid yet; InvalidOid if there is none. */
+static Oid
+index_in_construction(Relation table)
 {
 	List *indexes = RelationGetIndexList(table);
 	ListCell *lc;
-	bool found = false;
+	Oid found = InvalidOid;
 
 	foreach (lc, indexes)
 	{
@@ -264,8 +315,8 @@ is_being_indexed(Relation table)
 
 		if (!HeapTupleIsValid(tuple))
 			continue;
-		found = found || (((Form_pg_index) GETSTRUCT(tuple))->indisready &&
-						  !((Form_pg_index) GETSTRUCT(tuple))->indisvalid);
+		if (((Form_pg_index) GETSTRUCT(tuple))->indisready && !((Form_pg_index) GETSTRUCT(tuple))->indisvalid)
+			found = lfirst_oid(lc);
 		ReleaseSysCache(tuple);
 	}
 	list_free(indexes);
@@ -281,8 +332,6 @@ is_being_validated(Relation table)
 	OwnerScope scope;
 	bool found;
 
-	if (!is_being_indexed(table))
-		return false;
 	scope_enter(&scope);
 	pgstat_clear_snapshot(); /* what others do is read once in a transaction */
 	found = sql_any(&counter_validation, values);
@@ -306,23 +355,34 @@ make_counter(const Place *place, CounterChange change, void *arg)
 	LockRelease(&tag, ExclusiveLock, false);
 }
 
-/* Opens the table to make a row; it is to stay locked up to the transaction's end. */
+/*
+ * Opens the table to make a row; it is to stay locked up to the transaction's end.  Who builds an index waits for
+ * such transactions, of which one may last; so he is waited for once only, and then rather fails.
+ */
 static Relation
 open_to_make(void)
 {
-	Oid oid = home_relation("sms_gateway_usage");
+	static Oid given_up = InvalidOid; /* an index that was waited for long enough */
+	Oid oid = counter_table();
 	bool held = compat_holds_relation(oid, RowExclusiveLock);
+	TimestampTz start = GetCurrentTimestamp();
 
-	for (int i = 0;; i++)
+	for (;;)
 	{
 		Relation table = table_open(oid, RowExclusiveLock);
+		Oid index = held ? InvalidOid : index_in_construction(table);
+		int64 waited = GetCurrentTimestamp() - start;
 
-		/* Not for ever: then rather whoever builds an index fails. */
-		if (held || i == VALIDATION_WAIT || !is_being_validated(table))
+		if (index == InvalidOid || index == given_up || !is_being_validated(table))
 			return table;
+		if (waited >= VALIDATION_WAIT)
+		{
+			given_up = index;
+			return table;
+		}
 		table_close(table, RowExclusiveLock);
 		CHECK_FOR_INTERRUPTS();
-		pg_usleep(10000);
+		pg_usleep((long) Min(10000 + waited / 20, VALIDATION_LOOK));
 	}
 }
 
@@ -333,13 +393,13 @@ open_to_make(void)
 void
 counter_change(const char *gateway, const char *subject, CounterChange change, void *arg)
 {
-	Relation table = counter_open();
+	Relation table = table_open(counter_table(), RowExclusiveLock);
 	Place place;
 	bool done;
 
 	set_place(&place, table, gateway, subject);
 	done = change_row(&place, change, arg);
-	counter_close(table);
+	table_close(table, RowExclusiveLock); /* what was counted does not depend on this transaction */
 	if (!done)
 	{
 		table = open_to_make();
@@ -350,15 +410,30 @@ counter_change(const char *gateway, const char *subject, CounterChange change, v
 	pfree(DatumGetPointer(place.subject));
 }
 
-/* The same for a table that was opened, but nothing happens if there is no such counter. */
+/*
+ * The same for a counter that is there, in what was counter_table(); nothing happens if one of them is no more.
+ * Waits for nobody and reads no other table of ours: 55P03 if somebody has locked the table, its index or the row.
+ */
 void
-counter_change_if_there(Relation table, const char *gateway, const char *subject, CounterChange change,
-						void *arg)
+counter_change_now(Oid oid, const char *gateway, const char *subject, CounterChange change, void *arg)
 {
+	Relation table;
 	Place place;
 
+	if (!ConditionalLockRelationOid(oid, RowExclusiveLock))
+		refuse_to_wait(NULL);
+	table = try_table_open(oid, NoLock);
+	if (table == NULL)
+	{
+		UnlockRelationOid(oid, RowExclusiveLock);
+		return;
+	}
 	set_place(&place, table, gateway, subject);
-	(void) change_row(&place, change, arg);
+	if (!ConditionalLockRelationOid(place.index, AccessShareLock))
+		refuse_to_wait(NULL);
+	change_row_now(&place, change, arg);
+	UnlockRelationOid(place.index, AccessShareLock);
+	table_close(table, RowExclusiveLock);
 	pfree(DatumGetPointer(place.subject));
 }
 

@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
-#include "utils/relcache.h"
 
 /* The first columns of sms_gateway_usage, all NOT NULL. */
 typedef struct Counter
@@ -22,12 +21,10 @@ typedef struct Counter
 /* Looks at a counter and changes it; false if nothing is to be written. */
 typedef bool (*CounterChange)(Counter *counter, void *arg);
 
-extern Relation counter_open(void);
-extern Relation counter_open_now(void);
-extern void counter_close(Relation table);
+extern Oid counter_table(void);
 extern void counter_change(const char *gateway, const char *subject, CounterChange change, void *arg);
-extern void counter_change_if_there(Relation table, const char *gateway, const char *subject,
-									CounterChange change, void *arg);
+extern void counter_change_now(Oid oid, const char *gateway, const char *subject, CounterChange change,
+							   void *arg);
 extern void counter_flush(void);
 
 #endif /* SMS_COUNTER_H */

@@ -5,12 +5,16 @@
  * Each limit is a counter (counter.c) of a window that starts with its first
  * message.  What a transaction queues is taken from the counters at once, so that no
  * two sessions get the same last message, and nobody waits for anybody.  If the
- * transaction rolls back, what it took is given back by this session: when it next takes
- * something, ends a transaction, is idle, or ends.  Until then the count is too high, never too low.
+ * transaction rolls back, what it took is given back by this session: as soon as it is idle, or, what
+ * somebody held then, in its next transaction that takes something.  Until then the count is too high, never
+ * too low; what a session that ends has not given back stays counted until the window ends.
  *
  * A statement that queues thousands takes from a counter in larger pieces, never
  * more than a small part of what is left; what is left over is given back before
  * commit.
+ *
+ * Giving back never waits, for no table and no row: a session that is idle, or commits, has asked for nothing that
+ * could be canceled.
  */
 #include "postgres.h"
 
@@ -21,7 +25,6 @@
 #include "guard/counter.h"
 #include "guard/taking.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/sinval.h"
 #include "utils/datetime.h"
 #include "utils/hsearch.h"
@@ -30,15 +33,17 @@
 
 #define LARGEST_PIECE 1000
 #define SPARE_SHARE   16 /* a piece is at most this part of what is left */
+#define MOST_HELD     16 /* counters that somebody holds, until giving back is given up for now */
 
 /* What this transaction took from one counter, in one of its subtransactions. */
 struct Taking
 {
 	TakingKey key;
+	Oid table;         /* of counters */
 	TimestampTz until; /* the window it was taken from */
 	int level;         /* nesting level of the subtransaction */
 	int taken;         /* used by messages */
-	int spare;         /* taken ahead */
+	int spare;         /* taken ahead; or, of one that is closed, to be given back */
 	bool sending;      /* a direct message that may have gone */
 	Taking *next;
 };
@@ -56,7 +61,8 @@ typedef struct TakingEntry
 static struct
 {
 	Taking *first; /* of this transaction, the newest first: none is on a lower level than the next */
-	Taking *given; /* of others and of failed subtransactions: all of it goes back */
+	Taking *given; /* closed: to be given back now */
+	Taking *held;  /* the same, but somebody held their counters: to be tried again */
 	HTAB *by_key;  /* the last taking of each key; NULL: nothing was ever taken */
 	uint64 closed; /* how many were, ever */
 	MemoryContextCallback at_end; /* of a transaction that failed */
@@ -76,31 +82,17 @@ typedef struct Request
  * Giving back
  * ------------------------------------------------------------------------ */
 
-typedef struct Return
-{
-	TimestampTz until;
-	int64 count;
-} Return;
-
 static bool
 put_back(Counter *counter, void *arg)
 {
-	Return *back = arg;
+	Taking *taking = arg;
+	int n = taking->spare;
 
-	if (counter->until != back->until || back->count == 0)
+	taking->spare = 0; /* whatever fails from here on, it is not given back twice */
+	if (counter->until != taking->until || n == 0)
 		return false;
-	counter->count = Max(counter->count - back->count, 0);
+	counter->count = Max(counter->count - n, 0);
 	return true;
-}
-
-/* Puts so many of a taking back into its counter. */
-static void
-return_some(Relation table, const Taking *taking, int n)
-{
-	Return back = {taking->until, n};
-
-	if (n > 0)
-		counter_change_if_there(table, NameStr(taking->key.gateway), taking->key.subject, put_back, &back);
 }
 
 /* Lets nobody take from a taking any more. */
@@ -122,76 +114,80 @@ end_first(Taking **list, bool keep)
 
 	*list = taking->next;
 	close_taking(taking);
-	if (keep && taking->spare == 0)
+	if (!keep)
+		taking->spare += taking->taken;
+	if (taking->spare == 0)
 	{
 		pfree(taking);
 		return;
 	}
-	if (keep)
-		taking->taken = 0;
 	taking->next = takings.given;
 	takings.given = taking;
 }
 
-/* Gives back what is to be given back.  What an error leaves, is given back the next time. */
+/* So many of a taking that goes on, which it has no longer, are to be given back. */
 static void
-give_back(Relation table)
+return_some(const Taking *taking, int n)
 {
+	Taking *part = MemoryContextAlloc(TopMemoryContext, sizeof(Taking));
+
+	*part = *taking;
+	part->spare = n;
+	part->next = takings.given;
+	takings.given = part;
+}
+
+/* Gives back what is to be given back, until an error. */
+static void
+give_back(void *arg)
+{
+	(void) arg;
 	while (takings.given != NULL)
 	{
 		Taking *taking = takings.given;
 
-		return_some(table, taking, taking->taken + taking->spare);
 		takings.given = taking->next;
+		taking->next = takings.held; /* where it stays, if that fails */
+		takings.held = taking;
+		if (taking->until > GetCurrentTimestamp())
+			counter_change_now(taking->table, NameStr(taking->key.gateway), taking->key.subject, put_back,
+							   taking);
+		takings.held = taking->next;
 		pfree(taking);
 	}
 }
 
-static void
-settle_now(void *arg)
-{
-	Relation table = counter_open_now();
-
-	(void) arg;
-	if (table == NULL)
-		return;
-	give_back(table);
-	for (Taking *taking = takings.first; taking != NULL; taking = taking->next)
-	{
-		/* Cleared first: rather too high a count than the same given back twice. */
-		int spare = taking->spare;
-
-		taking->spare = 0;
-		return_some(table, taking, spare);
-	}
-	counter_close(table);
-}
-
-/* Is there anything that commit does not need? */
-static bool
-needs_settling(void)
-{
-	if (takings.given != NULL)
-		return true;
-	for (const Taking *taking = takings.first; taking != NULL; taking = taking->next)
-	{
-		if (taking->spare > 0)
-			return true;
-	}
-	return false;
-}
-
 /*
- * Before commit: messages keep what they took, the rest goes back.  No error of that is this
- * transaction's, and none may reach a client who has asked for nothing.
+ * Gives back what is to be given back.  No error of that is this transaction's, and none may reach a client who
+ * has asked for nothing.
  */
 static void
 settle(void)
 {
-	ErrorData *error = needs_settling() ? sql_try(settle_now, NULL, 0) : NULL;
+	/* An error, though it is caught, forgets that a message of the client's is about to be read. */
+	uint32 reading = QueryCancelHoldoffCount;
 
-	if (error != NULL)
-		FreeErrorData(error);
+	for (int i = 0; i < MOST_HELD && takings.given != NULL; i++)
+	{
+		ErrorData *error = sql_try(give_back, NULL, 0);
+
+		if (error != NULL)
+			FreeErrorData(error);
+	}
+	QueryCancelHoldoffCount = reading;
+}
+
+/* Before commit: messages keep what they took, the rest goes back. */
+static void
+settle_before_commit(void)
+{
+	for (Taking *taking = takings.first; taking != NULL; taking = taking->next)
+	{
+		if (taking->spare > 0)
+			return_some(taking, taking->spare);
+		taking->spare = 0;
+	}
+	settle();
 }
 
 /*
@@ -225,7 +221,7 @@ settle_at_end(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			settle();
+			settle_before_commit();
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
@@ -261,19 +257,6 @@ settle_at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTrans
 		for (Taking *taking = takings.first; taking != NULL && taking->level >= level; taking = taking->next)
 			taking->level = level - 1;
 	}
-}
-
-/* What a transaction that rolled back took goes back when its session ends, too. */
-static void
-settle_at_exit(int code, Datum arg)
-{
-	(void) code;
-	(void) arg;
-	if (takings.first == NULL && takings.given == NULL)
-		return;
-	AbortOutOfAnyTransaction();
-	StartTransactionCommand();
-	CommitTransactionCommand();
 }
 
 /* ------------------------------------------------------------------------
@@ -337,6 +320,7 @@ find_taking(const TakingKey *key)
 static Taking *
 add_taking(const TakingKey *key, TimestampTz until)
 {
+	Oid table = counter_table();
 	Taking *taking;
 	TakingEntry *entry;
 
@@ -347,10 +331,10 @@ add_taking(const TakingKey *key, TimestampTz until)
 		takings.by_key = hash_create("sms_gateway limits", 16, &info, HASH_ELEM | HASH_BLOBS);
 		RegisterXactCallback(settle_at_end, NULL);
 		RegisterSubXactCallback(settle_at_subtransaction_end, NULL);
-		before_shmem_exit(settle_at_exit, (Datum) 0);
 	}
 	taking = MemoryContextAllocZero(TopMemoryContext, sizeof(Taking));
 	taking->key = *key;
+	taking->table = table;
 	taking->until = until;
 	taking->level = GetCurrentTransactionNestLevel();
 	entry = hash_search(takings.by_key, key, HASH_ENTER, NULL);
@@ -404,24 +388,27 @@ taking_take(const TakingKey *key, int64 limit, int seconds, int n, TimestampTz *
 void
 taking_put_back(Taking *taking, int n)
 {
-	Relation table = counter_open();
-
+	return_some(taking, n);
 	taking->taken -= n;
-	return_some(table, taking, n);
-	counter_close(table);
+	settle();
 }
 
-/* Gives back what transactions that failed took.  Raises what opening a table raises. */
+/*
+ * Before something is taken: gives back what failed transactions and subtransactions took.  Who held a counter when
+ * this was last tried has a new chance in each transaction.
+ */
 void
 taking_give_back(void)
 {
-	Relation table;
+	while (takings.first == NULL && takings.held != NULL)
+	{
+		Taking *taking = takings.held;
 
-	if (takings.given == NULL)
-		return;
-	table = counter_open();
-	give_back(table);
-	counter_close(table);
+		takings.held = taking->next;
+		taking->next = takings.given;
+		takings.given = taking;
+	}
+	settle();
 }
 
 /* What was taken directly is being sent from now on: it may have gone, whatever becomes of the transaction. */

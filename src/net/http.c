@@ -577,6 +577,7 @@ http_next(HttpQueue *queue, HttpAnswer *answer, void **tag)
 	answer->retry_after = -1;
 	answer->body = t->progress.len > 0 ? t->progress.body : "";
 	answer->len = t->progress.len;
+	answer->repeated = t->progress.repeated;
 	*tag = t->tag;
 	if (t->result == CURLE_OK || is_whole(t, status))
 	{

@@ -59,3 +59,15 @@ url_check(const char *url, bool *plain_remote)
 	*plain_remote = detail == NULL && url_is_plain_remote(&parts);
 	return detail != NULL ? detail : url_refusal(&parts);
 }
+
+/* Is this an address of the web, for others to follow?  Returns NULL if so, else what is wrong with it, as url_check(). */
+const char *
+url_check_link(const char *url)
+{
+	UrlParts parts;
+	const char *detail = url_parse(url, &parts);
+
+	if (detail == NULL && strcmp(parts.scheme, "https") != 0 && strcmp(parts.scheme, "http") != 0)
+		detail = "It begins neither with https:// nor with http://.";
+	return detail;
+}

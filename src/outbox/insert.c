@@ -229,11 +229,7 @@ read_row(Row *row, const char *kind, Draft *draft)
 	draft->template_code = text_of(row, COL_TEMPLATE_CODE);
 	draft->request_id = text_of(row, COL_REQUEST_ID);
 	if (!row->nulls[COL_LIST_PARAM])
-	{
-		Jsonb *json = DatumGetJsonbP(row->values[COL_LIST_PARAM]);
-
-		draft->list_param = JsonbToCString(NULL, &json->root, VARSIZE(json));
-	}
+		draft->list_param = DatumGetJsonbP(row->values[COL_LIST_PARAM]);
 	/* A message that has ended may be blanked: NULL says that it was. */
 	if (row->nulls[COL_LIST_PARAM] && draft->call == CALL_OMNI)
 		set(row, COL_LIST_PARAM, DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
@@ -246,6 +242,16 @@ read_row(Row *row, const char *kind, Draft *draft)
 		draft->routerule = item_join_routerule(DatumGetArrayTypeP(row->values[COL_ROUTERULE]));
 	if (!row->nulls[COL_OPTIONS])
 		draft->options = DatumGetJsonbP(row->values[COL_OPTIONS]);
+}
+
+/* A number that has changed in 2018 is told in "details", as it was. */
+static void
+tell_old_phone(Row *row, const char *old_phone)
+{
+	row->nulls[COL_DETAILS] = old_phone[0] == '\0';
+	if (old_phone[0] != '\0')
+		set(row, COL_DETAILS,
+			DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("{\"old_phone\": \"%s\"}", old_phone))));
 }
 
 /* Checks what the user wrote, and completes it. */
@@ -271,6 +277,7 @@ check_message(Row *row)
 
 	set(row, COL_KIND, CStringGetTextDatum(kind));
 	set(row, COL_PHONE, CStringGetTextDatum(prepared.phone));
+	tell_old_phone(row, prepared.old_phone);
 	row->nulls[COL_PARTS] = prepared.message.content == NULL;
 	row->values[COL_PARTS] = Int32GetDatum(prepared.message.shape.parts);
 }
@@ -299,12 +306,13 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	TimestampTz due = row->nulls[COL_SEND_AFTER] ? now : DatumGetTimestampTz(row->values[COL_SEND_AFTER]);
-	Datum parts = row->values[COL_PARTS];
-	bool no_parts = row->nulls[COL_PARTS];
 	TimestampTz first = Max(due, now); /* the worker need not look for it among what was due long ago */
 
 	for (int i = COL_STATUS; i < COL_COUNT; i++)
-		row->nulls[i] = true;
+	{
+		if (i != COL_PARTS && i != COL_DETAILS) /* check_message() has just written them */
+			row->nulls[i] = true;
+	}
 	if (known.ended_at >= 0)
 		row->nulls[known.ended_at] = true;
 	set(row, COL_SEND_AFTER, TimestampTzGetDatum(due));
@@ -315,8 +323,6 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 	set(row, COL_STATUS, status_value(STATUS_QUEUED, TupleDescAttr(desc, COL_STATUS)->atttypid));
 	set(row, COL_ATTEMPTS, Int32GetDatum(0));
 	set(row, COL_NEXT_ATTEMPT_AT, TimestampTzGetDatum(first));
-	row->values[COL_PARTS] = parts;
-	row->nulls[COL_PARTS] = no_parts;
 	set(row, COL_ORIGIN, Int64GetDatum(origin));
 	if (row->nulls[COL_REQUEST_ID])
 		set(row, COL_REQUEST_ID,

@@ -5,10 +5,12 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "db/home.h"
 #include "db/sql.h"
 #include "guard/mac.h"
 #include "guard/otp.h"
 #include "outbox/item.h"
+#include "outbox/request_id.h"
 #include "text/details.h"
 #include "provider/table.h"
 #include "utils/builtins.h"
@@ -101,6 +103,19 @@ complete_item(OutboxItem *item)
 	}
 }
 
+/*
+ * May an earlier request of this very message have been accepted?  Also where this database has adopted it: the one it
+ * came from may have sent it.
+ */
+static bool
+may_have_been_sent(const OutboxItem *item)
+{
+	const char *id = item->prepared.message.request_id;
+
+	return item->unsure_since != 0 ||
+		   (id != NULL && request_id_is_ours(id) && !request_id_is_from(id, home_origin()));
+}
+
 /* What was read of a message, and is needed until it is prepared. */
 typedef struct Unprepared
 {
@@ -128,6 +143,10 @@ prepare_item(const Unprepared *read)
 	if (gateway != NULL && gateway_prepare(gateway, &read->draft, &item->prepared, &refusal))
 	{
 		item->gateway = gateway;
+		item->prepared.message.unsure = may_have_been_sent(item);
+		if (item->prepared.message.request_id != NULL)
+			item->prepared.message.request_id = request_id_on_wire(
+				item->prepared.message.request_id, item->row.id, read->created_by, item->resent);
 		gateway_hold(gateway);
 		complete_item(item);
 		return;
@@ -149,7 +168,9 @@ read_draft(int row, Draft *draft)
 	draft->phone = psprintf("+%s", sql_text(row, ITEM_PHONE));
 	draft->content = sql_text(row, ITEM_CONTENT);
 	draft->template_code = sql_text(row, ITEM_TEMPLATE_CODE);
-	draft->list_param = sql_json(row, ITEM_LIST_PARAM);
+	datum = sql_datum(row, ITEM_LIST_PARAM, &isnull);
+	if (!isnull)
+		draft->list_param = (Jsonb *) PG_DETOAST_DATUM_COPY(datum);
 	datum = sql_datum(row, ITEM_ROUTERULE, &isnull);
 	if (!isnull)
 		draft->routerule = item_join_routerule(DatumGetArrayTypeP(datum));
@@ -176,6 +197,7 @@ read_item(int row, Unprepared *read)
 	item->expires_at = sql_time(row, ITEM_EXPIRES_AT, DT_NOEND);
 	item->unsure_since = sql_time(row, ITEM_UNSURE_SINCE, 0);
 	item->details = sql_json(row, ITEM_DETAILS);
+	item->resent = item->details != NULL ? details_resent(item->details) : 0;
 	item->gateway_name = pstrdup(sql_name(row, ITEM_GATEWAY));
 	read->item = item;
 	read->created_by = pstrdup(sql_name(row, ITEM_CREATED_BY));

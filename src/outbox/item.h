@@ -46,6 +46,7 @@ typedef struct OutboxItem
 	Refusal *refusal;
 	char *gateway_name;
 	char *details; /* JSON, or NULL */
+	int resent;    /* how often the message was refused for certain: of details */
 	Prepared prepared;
 	struct Lease *lease;
 	struct StartSlot *start; /* in the note of starts; NULL: nothing is known there */

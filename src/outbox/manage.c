@@ -66,9 +66,12 @@ static Statement manage_end = {
 /* clang-format on */
 
 static Statement manage_requeue = {
-	.sql = "UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
-		   "expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
-		   "unsure_since = NULL, ended_at = NULL WHERE id OPERATOR(pg_catalog.=) $1",
+	.sql =
+		"UPDATE @sms_outbox SET status = 'queued', attempts = 0, next_attempt_at = $2, "
+		"expires_at = CASE WHEN expires_at OPERATOR(pg_catalog.>) $2 THEN expires_at END, "
+		"unsure_since = NULL, ended_at = NULL, details = coalesce(details, '{}') OPERATOR(pg_catalog.||) "
+		"pg_catalog.jsonb_build_object('resent', coalesce(pg_catalog.int4((details "
+		"OPERATOR(pg_catalog.->) 'resent')), 0) OPERATOR(pg_catalog.+) 1) WHERE id OPERATOR(pg_catalog.=) $1",
 	.args = {INT8OID, TIMESTAMPTZOID},
 };
 

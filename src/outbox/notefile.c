@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "outbox/notefile.h"
 #include "storage/fd.h"
+#include "storage/lmgr.h"
 #include "utils/syscache.h"
 
 #ifndef XFS_SUPER_MAGIC
@@ -250,16 +251,17 @@ notefile_remove(void)
 	unlink(path);
 }
 
-/* In a transaction: removes the files of databases that are no more. */
+/* In a transaction: removes the files of databases that are no more; the next engine does, if pg_database is locked. */
 void
 notefile_remove_stale(void)
 {
-	DIR *dir = AllocateDir(NOTEFILE_DIR);
+	DIR *dir;
 	struct dirent *entry;
 
-	if (dir == NULL)
+	if (!ConditionalLockRelationOid(DatabaseRelationId, AccessShareLock))
 		return;
-	while ((entry = ReadDirExtended(dir, NOTEFILE_DIR, LOG)) != NULL)
+	dir = AllocateDir(NOTEFILE_DIR);
+	while (dir != NULL && (entry = ReadDirExtended(dir, NOTEFILE_DIR, LOG)) != NULL)
 	{
 		char path[MAXPGPATH];
 		Oid database;
@@ -271,4 +273,5 @@ notefile_remove_stale(void)
 		unlink(path);
 	}
 	FreeDir(dir);
+	UnlockRelationOid(DatabaseRelationId, AccessShareLock);
 }

@@ -217,7 +217,7 @@ find_by_text(Statement *statement, const char *gateway, const char *text)
 	return id;
 }
 
-/* The id of the message that a report names by its request_id, 0 if none. */
+/* The id of the message that a report names by its request_id, 0 if none.  (0.1.0 sent users' own as they are.) */
 static int64
 find_by_request_id(const char *gateway, const char *request_id)
 {
@@ -249,6 +249,7 @@ read_reported(const char *gateway, const Report *report, int64 id, Reported *rep
 	NameData name;
 	Datum values[] = {Int64GetDatum(id), name_datum(&name, gateway)};
 	char *request_id;
+	char *creator;
 	char *smsid;
 
 	if (sql_run(&report_find_id, values) == 0)
@@ -259,10 +260,12 @@ read_reported(const char *gateway, const Report *report, int64 id, Reported *rep
 	reported->id = id;
 	reported->status = sql_status(0, FOUND_STATUS);
 	reported->role = sql_role(0, FOUND_CREATED_BY);
+	creator = pstrdup(sql_name(0, FOUND_CREATED_BY));
 	request_id = sql_text(0, FOUND_REQUEST_ID);
 	smsid = sql_text(0, FOUND_SMSID);
 	sql_done();
-	if (report->request_id[0] && strcmp(request_id, from_utf8(report->request_id)) != 0)
+	if (report->request_id[0] && strcmp(request_id, from_utf8(report->request_id)) != 0 &&
+		!request_id_names(report->request_id, request_id, id, creator))
 		return false;
 	return !report->smsid[0] || smsid == NULL || strcmp(smsid, from_utf8(report->smsid)) == 0;
 }

@@ -13,6 +13,9 @@
 
 extern char *request_id_make(int64 origin, int64 id, TimestampTz created_at);
 extern int64 request_id_message(const char *request_id);
+extern char *request_id_on_wire(const char *request_id, int64 id, const char *creator, int resent);
+extern bool request_id_names(const char *on_wire, const char *request_id, int64 id, const char *creator);
+extern bool request_id_is_from(const char *request_id, int64 origin);
 extern bool request_id_is_ours(const char *request_id);
 extern bool request_id_is_used(const char *gateway, const char *request_id);
 

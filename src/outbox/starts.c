@@ -282,9 +282,20 @@ starts_open(MemoryContext context)
 
 	starts->context = context;
 	starts->spare = MemoryContextAlloc(context, NOTEFILE_MOST_SLOTS * sizeof(int));
-	if (notefile_take(&starts->file))
-		read_old(starts);
 	notefile_remove_stale();
+	if (!notefile_take(&starts->file))
+		return starts;
+	/* Nobody has the file yet who would close it. */
+	PG_TRY();
+	{
+		read_old(starts);
+	}
+	PG_CATCH();
+	{
+		notefile_close(&starts->file);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	return starts;
 }
 

@@ -46,6 +46,19 @@ template_of(Settings settings, const Message *message)
 	return message->template_code != NULL ? message->template_code : settings[ETELECOM_TEMPLATE_CODE];
 }
 
+static const char *
+route_of(Settings settings, const Message *message)
+{
+	return message->routerule != NULL ? message->routerule : settings[ETELECOM_ROUTERULE];
+}
+
+/* 2 is an automatic call. */
+static bool
+etelecom_rings(Settings settings, const Message *message)
+{
+	return strchr(route_of(settings, message), '2') != NULL;
+}
+
 static bool
 etelecom_check(Settings settings, const Message *message, Complaint *complaint)
 {
@@ -92,9 +105,8 @@ etelecom_build_send(Settings settings, const Message *message, HttpRequest *requ
 {
 	struct json_object *body = json_object_new_object();
 	struct json_object *route = json_object_new_array();
-	const char *routerule = message->routerule != NULL ? message->routerule : settings[ETELECOM_ROUTERULE];
 
-	for (const char *p = routerule; *p; p++)
+	for (const char *p = route_of(settings, message); *p; p++)
 	{
 		if (*p >= '1' && *p <= '3')
 			json_object_array_add(route, json_object_new_string_len(p, 1));
@@ -188,6 +200,7 @@ const Provider etelecom_provider = {
 	.check = etelecom_check,
 	.build = etelecom_build,
 	.read = etelecom_read,
+	.rings = etelecom_rings,
 	.repeat_safe = etelecom_repeat_safe,
 	.report = etelecom_report,
 	.status_window = 7 * 24 * 3600,

@@ -33,11 +33,11 @@ enum
 static const OptionDef interits_options[] = {
 	[INTERITS_API_KEY] = {"api_key", OPTION_USER, OPTION_TEXT, .max = 1000},
 	[INTERITS_SENDER] = {"sender", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, .max = 50},
-	[INTERITS_TYPE] = {"type", OPTION_SERVER | OPTION_MESSAGE, OPTION_INT, "0", .min = 0, .max = 1000000},
+	[INTERITS_TYPE] = {"type", OPTION_SERVER | OPTION_MESSAGE, OPTION_INT, .min = 0, .max = 1000000},
 	[INTERITS_UNICODE] = {"unicode", OPTION_SERVER | OPTION_MESSAGE, OPTION_CHOICE, "auto",
-						  .choices = {"auto", "true", "false"}},
+						  .choices = {"auto", "true", "false", "strip"}},
 	[INTERITS_IDEMPOTENT] = {"idempotent", OPTION_SERVER, OPTION_BOOL, .initial = NULL},
-	[INTERITS_SUCCESS_CODES] = {"success_codes", OPTION_SERVER, OPTION_INT_LIST, .initial = "0,200,201"},
+	[INTERITS_SUCCESS_CODES] = {"success_codes", OPTION_SERVER, OPTION_INT_LIST, .initial = "0,200,201,204"},
 	[INTERITS_SCHEDULED] = {"scheduled", OPTION_MESSAGE, OPTION_DATE, .initial = NULL},
 	[INTERITS_EXT] = {"ext", OPTION_MESSAGE, OPTION_JSON, .initial = NULL},
 	{.name = NULL},
@@ -67,11 +67,28 @@ put_scheduled(struct json_object *body, const char *scheduled)
 	json_put_text(body, "scheduled", text);
 }
 
+/* 0 is customer care, 1 advertising, 2 a one-time password. */
+static int
+type_of(Settings settings, const Message *message)
+{
+	if (settings[INTERITS_TYPE] != NULL)
+		return atoi(settings[INTERITS_TYPE]);
+	return message->call == CALL_OTP ? 2 : 0;
+}
+
+/* 0: as it is; 1: as Unicode; 2: the provider takes the diacritics off. */
+static int
+unicode_of(Settings settings, const Message *message)
+{
+	if (strcmp(settings[INTERITS_UNICODE], "strip") == 0)
+		return 2;
+	return goes_as_unicode(settings[INTERITS_UNICODE], &message->shape) ? 1 : 0;
+}
+
 static bool
 interits_build(Settings settings, const Message *message, HttpRequest *request)
 {
 	struct json_object *body = json_object_new_object();
-	bool unicode = goes_as_unicode(settings[INTERITS_UNICODE], &message->shape);
 
 	request_header(request, "API-KEY", settings[INTERITS_API_KEY]);
 	json_put_texts(body, "destinations", message->phones, message->nphones);
@@ -79,8 +96,8 @@ interits_build(Settings settings, const Message *message, HttpRequest *request)
 	put_content(body, "text", message);
 	put_scheduled(body, settings[INTERITS_SCHEDULED]);
 	json_put_text(body, "requestId", message->request_id);
-	json_object_object_add(body, "useUnicode", json_object_new_int(unicode ? 1 : 0));
-	json_object_object_add(body, "type", json_object_new_int(atoi(settings[INTERITS_TYPE])));
+	json_object_object_add(body, "useUnicode", json_object_new_int(unicode_of(settings, message)));
+	json_object_object_add(body, "type", json_object_new_int(type_of(settings, message)));
 	json_put_raw(body, "ext", settings[INTERITS_EXT]);
 	return request_body(request, "/api/vendor/v1/sms/send-message", body);
 }
@@ -116,11 +133,13 @@ interits_read(Settings settings, const Message *message, const HttpAnswer *http,
 	has_code = json_text(body, "code", code, sizeof(code));
 	if (has_code)
 		memcpy(answer->code, code, sizeof(code));
+	answer->coded = has_code;
 	json_text(body, "message", answer->message, sizeof(answer->message));
 	json_text(body, "referentId", answer->referent_id, sizeof(answer->referent_id));
 	json_text(json_field(body, "data"), "token", answer->token, sizeof(answer->token));
 	if (http->status < 300)
 		answer->verdict = !has_code || on_list(settings[INTERITS_SUCCESS_CODES], code) ? VERDICT_ACCEPTED
+						  : answer->referent_id[0] != '\0' || answer->token[0] != '\0' ? VERDICT_UNCERTAIN
 																					   : VERDICT_PERMANENT;
 	json_object_put(body);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "provider/option.h"
+#include "text/text.h"
 
 /* Fills the complaint; always returns NULL. */
 static const char *wrong(OptionValue *read, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -31,8 +32,8 @@ text_value(const OptionDef *option, const char *value, OptionValue *read)
 {
 	if (value[0] == '\0')
 		return wrong(read, "It is empty.");
-	if (option->max > 0 && strlen(value) > option->max)
-		return wrong(read, "It is longer than %.0f bytes.", option->max);
+	if (option->max > 0 && utf8_characters(value) > option->max)
+		return wrong(read, "It is longer than %.0f characters.", option->max);
 	for (const char *p = value; *p; p++)
 	{
 		if ((unsigned char) *p < 0x20 || *p == 0x7F)
@@ -116,6 +117,27 @@ option_is_list(const char *value, bool route)
 	}
 }
 
+/* Does a number begin with a country code of a list such as '84, 1', or is that 'all'? */
+bool
+option_has_country(const char *list, const char *msisdn)
+{
+	char *end;
+
+	if (strcmp(list, "all") == 0)
+		return true;
+	for (const char *p = list; *p; p = end + strspn(end, ", "))
+	{
+		char code[24];
+
+		snprintf(code, sizeof(code), "%ld", strtol(p, &end, 10));
+		if (end == p)
+			return false;
+		if (strncmp(msisdn, code, strlen(code)) == 0)
+			return true;
+	}
+	return false;
+}
+
 /*
  * '5/hour' or '100/15min' as "5 3600": messages and seconds.  'off' is "0 0".
  */
@@ -153,7 +175,7 @@ rate_value(const char *value, const OptionParsers *parsers, OptionValue *read)
 /*
  * Checks a value, which is UTF-8, and returns it in the form in which it is used: the value
  * itself, a constant, or read->text.  Returns NULL if it is not acceptable, with the reason in
- * read->detail.  (OPTION_URL is http.c's to check.)
+ * read->detail.  (OPTION_URL, and what is an address in OPTION_LINK, is url_parse.c's to check.)
  */
 const char *
 option_read(const OptionDef *option, const char *value, const OptionParsers *parsers, OptionValue *read)
@@ -165,6 +187,7 @@ option_read(const OptionDef *option, const char *value, const OptionParsers *par
 		case OPTION_TEXT:
 		case OPTION_SERVER_NAME:
 		case OPTION_DATE:
+		case OPTION_LINK:
 			return text_value(option, value, read);
 		case OPTION_BOOL:
 			if (!parsers->parse_bool(value, &flag))
@@ -181,6 +204,10 @@ option_read(const OptionDef *option, const char *value, const OptionParsers *par
 			return value[0] == '/' ? value : wrong(read, "It is not an absolute path.");
 		case OPTION_INT_LIST:
 			return option_is_list(value, false) ? value : wrong(read, "It is not a list of whole numbers.");
+		case OPTION_COUNTRIES:
+			return strcmp(value, "all") == 0 || option_is_list(value, false)
+					   ? value
+					   : wrong(read, "It is not a list of country codes, such as 84,1, and not \"all\".");
 		case OPTION_ROUTE:
 			return option_is_list(value, true)
 					   ? value

@@ -25,6 +25,7 @@ typedef struct OptionParsers
 
 extern const char *option_read(const OptionDef *option, const char *value, const OptionParsers *parsers,
 							   OptionValue *read);
+extern bool option_has_country(const char *list, const char *msisdn);
 extern bool option_is_list(const char *value, bool route);
 
 #endif /* SMS_OPTION_H */

@@ -36,18 +36,20 @@ typedef enum Call
 
 typedef enum OptionType
 {
-	OPTION_TEXT, /* no control characters; at most max bytes */
+	OPTION_TEXT, /* no control characters; at most max characters */
 	OPTION_BOOL, /* read as "true" or "false" */
 	OPTION_INT,
 	OPTION_NUMBER,
-	OPTION_DURATION, /* PostgreSQL time units; read as milliseconds */
-	OPTION_CHOICE,   /* one of "choices" */
-	OPTION_URL,
-	OPTION_FILE,     /* absolute path */
-	OPTION_INT_LIST, /* '0,200' */
-	OPTION_ROUTE,    /* '1,3': one to three of 1, 2, 3, none twice */
-	OPTION_DATE,     /* ISO 8601; read as written */
-	OPTION_JSON,     /* a JSON object */
+	OPTION_DURATION,  /* PostgreSQL time units; read as milliseconds */
+	OPTION_CHOICE,    /* one of "choices" */
+	OPTION_URL,       /* where requests go */
+	OPTION_LINK,      /* an address of the web for others, at most max characters; {token} may stand in it */
+	OPTION_FILE,      /* absolute path */
+	OPTION_INT_LIST,  /* '0,200' */
+	OPTION_COUNTRIES, /* country codes: '84,1'; or 'all' */
+	OPTION_ROUTE,     /* '1,3': one to three of 1, 2, 3, none twice */
+	OPTION_DATE,      /* ISO 8601; read as written */
+	OPTION_JSON,      /* a JSON object */
 	OPTION_SERVER_NAME,
 	OPTION_RATE, /* '5/hour'; read as "5 3600" */
 } OptionType;
@@ -73,6 +75,7 @@ typedef struct OptionDef
 typedef const char *const *Settings;
 
 #define PROVIDER_MAX_OPTIONS 24
+#define OPTION_BIT(index)    (1u << (index)) /* an option, by its place in the table */
 #define MAX_ROUTES           3
 #define REQUEST_ID_MAX       50 /* characters; eSMS's limit, kept for all */
 #define OTP_PLACE            "{OTP}"
@@ -86,7 +89,7 @@ typedef struct Message
 	const char *content;
 	TextShape shape; /* of content */
 	const char *template_code;
-	const char *list_param; /* a JSON object, or array, as json_is_flat() has it */
+	const char *list_param; /* a JSON object, or array where ordered_params is set, of texts */
 	const char *routerule;  /* "1,3", or NULL */
 	const char *request_id;
 	int ttl;    /* seconds an OTP lives */
@@ -95,6 +98,7 @@ typedef struct Message
 	const char *code;      /* an OTP to check; or the one to send, if it is made here */
 	const char *token;     /* stands in the place of {token} in a callback URL */
 	const char *reference; /* the provider's id of the message to ask about */
+	bool unsure;           /* an earlier request of this message may have been accepted */
 } Message;
 
 /*
@@ -114,6 +118,8 @@ typedef enum Verdict
 typedef struct Answer
 {
 	Verdict verdict;
+	bool coded;      /* the provider itself has answered, not what stands in front of it */
+	bool id_taken;   /* somebody else's message had its request_id: UNCERTAIN, and repeats prove nothing */
 	int retry_after; /* seconds, -1 unless the server said so */
 	int http_status; /* 0 if there was none */
 	char code[48];
@@ -180,6 +186,12 @@ typedef struct Provider
 	/* Can this ever be sent?  Fills the complaint and returns false if not. */
 	bool (*check)(Settings settings, const Message *message, Complaint *complaint);
 
+	/*
+	 * Which of its options (OPTION_BITs) does the request for a message carry?  Sets *request to what that is called,
+	 * a constant.  NULL: all, in every request.
+	 */
+	unsigned (*carries)(Settings settings, const Message *message, const char **request);
+
 	/* Fills an empty request; false only when memory is out. */
 	bool (*build)(Settings settings, const Message *message, HttpRequest *request);
 
@@ -212,6 +224,9 @@ typedef struct Provider
 
 	/* Its one-time passwords go into a template: they have no text. */
 	bool otp_by_template;
+
+	/* Does the message go as a call, too, so that a landline can take it?  NULL: none does. */
+	bool (*rings)(Settings settings, const Message *message);
 
 	/* A template's variables may be given as an array. */
 	bool ordered_params;

@@ -57,6 +57,7 @@ typedef struct HttpAnswer
 	char redirect_host[128]; /* empty unless the answer was a redirect */
 	const char *code;        /* a word for the kind of failure, or NULL */
 	int proxy_status;        /* HTTP status with which a proxy refused to connect us; 0: it did not */
+	bool repeated;           /* it was put on the wire more than once: only where that was said to be safe */
 	bool starved;            /* not sent, for want of a file descriptor: nothing to do with the server */
 	char error[256];
 } HttpAnswer;

@@ -133,16 +133,16 @@ request_body(HttpRequest *request, const char *path, struct json_object *body)
 	return request->body != NULL;
 }
 
-/* What a code means; one that is not in the table is a refusal for good. */
+/* What a code means; one that is not in the table means what the table's end says. */
 Verdict
 verdict_of(const CodeMeaning *meanings, const char *code)
 {
 	for (; meanings->code != NULL; meanings++)
 	{
 		if (strcmp(meanings->code, code) == 0)
-			return meanings->verdict;
+			break;
 	}
-	return VERDICT_PERMANENT;
+	return meanings->verdict;
 }
 
 /* Reads a field of an answer as an amount of money, into "size" bytes; false if it has none. */

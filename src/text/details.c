@@ -28,6 +28,28 @@ details_with_token(const char *details, const char *token)
 	return json_write(object);
 }
 
+/* Takes details, returns them with how often the message was refused for certain, so that its next request_id is another. */
+char *
+details_with_resent(const char *details, int resent)
+{
+	struct json_object *object = read_details(details);
+
+	json_object_object_add(object, "resent", json_object_new_int(resent));
+	return json_write(object);
+}
+
+/* What details_with_resent() has written; 0 if nothing. */
+int
+details_resent(const char *details)
+{
+	struct json_object *object = read_details(details);
+	struct json_object *resent = json_field(object, "resent");
+	int n = json_object_is_type(resent, json_type_int) ? json_object_get_int(resent) : 0;
+
+	json_object_put(object);
+	return n > 0 ? n : 0;
+}
+
 /*
  * Takes details, the gateway that failed with its answer, and the fallback that is to take
  * over; returns the details with this failure among those of "failed_over".  Returns NULL

@@ -16,6 +16,9 @@ extern char *details_with_token(const char *details, const char *token);
 extern char *details_with_failure(const char *details, const char *gateway, const char *code,
 								  const char *message, const char *fallback);
 
+extern char *details_with_resent(const char *details, int resent);
+extern int details_resent(const char *details);
+
 extern bool details_first_gateway(const char *details, char *gateway, size_t size);
 extern char *details_of_report(const char *telco, const char *code, const char *message);
 extern char *gateway_text(const char *gateway, const char *state, const char *reason);

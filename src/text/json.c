@@ -100,40 +100,6 @@ json_field(struct json_object *object, const char *name)
 	return NULL;
 }
 
-/* Is it one value: a text, a number, true or false? */
-static bool
-is_plain(struct json_object *value)
-{
-	return value != NULL && !json_object_is_type(value, json_type_object) &&
-		   !json_object_is_type(value, json_type_array);
-}
-
-/* Is it an object or an array whose values are texts, numbers, true or false: none is null, none has values itself? */
-bool
-json_is_flat(const char *text)
-{
-	struct json_object *json = json_read_value(text);
-	bool flat = false;
-
-	if (json_object_is_type(json, json_type_array))
-	{
-		flat = true;
-		for (size_t i = 0; flat && i < json_object_array_length(json); i++)
-			flat = is_plain(json_object_array_get_idx(json, i));
-	}
-	else if (json_object_is_type(json, json_type_object))
-	{
-		flat = true;
-		json_object_object_foreach (json, key, value)
-		{
-			(void) key;
-			flat = flat && is_plain(value);
-		}
-	}
-	json_object_put(json);
-	return flat;
-}
-
 /*
  * Reads a scalar field as text, without blanks around it; a number that is
  * whole is written without a fraction.  Returns false, and an empty text, if

@@ -15,7 +15,6 @@ struct json_object; /* json-c's; its header and PostgreSQL's do not go together 
 extern struct json_object *json_read_object(const char *text, size_t len);
 extern struct json_object *json_read_value(const char *text);
 extern struct json_object *json_field(struct json_object *object, const char *name);
-extern bool json_is_flat(const char *text);
 extern bool json_text(struct json_object *object, const char *name, char *dst, size_t size);
 extern void json_put_text(struct json_object *object, const char *name, const char *value);
 extern void json_put_texts(struct json_object *object, const char *name, const char *const *values, int n);

@@ -8,11 +8,87 @@
 
 #define MSISDN_MAX_DIGITS (MSISDN_SIZE - 1)
 
-/* Vietnam: 9 digits behind the country code, 10 for some fixed lines. */
-static bool
-is_vietnamese_length(const char *msisdn, size_t ndigits)
+#define VIETNAM "84"
+
+/*
+ * The prefixes of mobiles that had 11 digits, and what they became in 2018, without the 0 in front.
+ * Source: the Ministry of Information and Communications' plan of conversion.
+ */
+static const struct
 {
-	return (ndigits == 11 || ndigits == 12) && msisdn[2] != '0';
+	const char *old;
+	const char *now;
+} conversions[] = {
+	{"162", "32"}, {"163", "33"}, {"164", "34"}, {"165", "35"}, {"166", "36"}, {"167", "37"}, {"168", "38"},
+	{"169", "39"}, {"120", "70"}, {"121", "79"}, {"122", "77"}, {"126", "76"}, {"128", "78"}, {"123", "83"},
+	{"124", "84"}, {"125", "85"}, {"127", "81"}, {"129", "82"}, {"186", "56"}, {"188", "58"}, {"199", "59"},
+};
+
+/* What an old prefix, at the start of a number without country code, became; NULL if it is none. */
+static const char *
+new_prefix(const char *national)
+{
+	for (size_t i = 0; i < sizeof(conversions) / sizeof(conversions[0]); i++)
+	{
+		if (strncmp(national, conversions[i].old, 3) == 0)
+			return conversions[i].now;
+	}
+	return NULL;
+}
+
+static bool
+is_vietnamese(const char *msisdn)
+{
+	return strncmp(msisdn, VIETNAM, 2) == 0;
+}
+
+/*
+ * Is a number of Vietnam, behind its country code, one that somebody can have?  Mobiles have 9 digits, the first of
+ * them 3, 5, 7, 8 or 9; landlines 2 and 9 more; old mobiles 3 of an old prefix and 7 more.
+ */
+static PhoneStatus
+check_vietnamese(const char *national)
+{
+	size_t n = strlen(national);
+
+	if (national[0] == '2')
+		return n == 10 ? PHONE_OK : PHONE_BAD_LENGTH;
+	if (national[0] == '1')
+	{
+		if (n != 10)
+			return PHONE_BAD_LENGTH;
+		return new_prefix(national) != NULL ? PHONE_OK : PHONE_NOBODYS;
+	}
+	if (n != 9)
+		return PHONE_BAD_LENGTH;
+	return strchr("35789", national[0]) != NULL ? PHONE_OK : PHONE_NOBODYS;
+}
+
+/* What can be reached at an MSISDN that phone_normalise() has written? */
+PhoneKind
+phone_kind(const char *msisdn)
+{
+	if (!is_vietnamese(msisdn))
+		return PHONE_FOREIGN;
+	switch (msisdn[2])
+	{
+		case '2':
+			return PHONE_LANDLINE;
+		case '1':
+			return PHONE_OLD;
+		default:
+			return PHONE_MOBILE;
+	}
+}
+
+/* Writes an MSISDN that is PHONE_OLD as it is today, in place. */
+void
+phone_convert_old(char msisdn[MSISDN_SIZE])
+{
+	const char *prefix = new_prefix(msisdn + 2);
+
+	memcpy(msisdn + 2, prefix, 2);
+	memmove(msisdn + 4, msisdn + 5, strlen(msisdn + 5) + 1);
 }
 
 /*
@@ -83,8 +159,9 @@ phone_normalise(const char *phone, const char *country_code, char msisdn[MSISDN_
 	ndigits = strlen(international);
 	if (ndigits < 8 || ndigits > MSISDN_MAX_DIGITS || international[0] == '0')
 		return PHONE_BAD_LENGTH;
-	if (strncmp(international, "84", 2) == 0 && !is_vietnamese_length(international, ndigits))
-		return PHONE_BAD_LENGTH;
+	status = is_vietnamese(international) ? check_vietnamese(international + 2) : PHONE_OK;
+	if (status != PHONE_OK)
+		return status;
 	memcpy(msisdn, international, ndigits + 1);
 	return PHONE_OK;
 }
@@ -103,6 +180,8 @@ phone_status_text(PhoneStatus status)
 			return "It starts neither with 0, nor with +, nor with the country code.";
 		case PHONE_BAD_LENGTH:
 			return "The number of digits is not that of a phone number.";
+		case PHONE_NOBODYS:
+			return "Nobody has a number that begins like this.";
 		case PHONE_OK:
 			break;
 	}

@@ -61,6 +61,17 @@ utf8_decode(const char *text, size_t len, unsigned *codepoint)
 	return n;
 }
 
+/* How many characters a text has, that is valid. */
+size_t
+utf8_characters(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += (*text & 0xC0) != 0x80;
+	return n;
+}
+
 /*
  * Copies text from the network into a fixed buffer as valid UTF-8 without
  * NUL or other control characters: whatever is not valid becomes '?', control
@@ -165,7 +176,7 @@ text_shape(const char *text, size_t len, TextCoding coding, TextShape *shape)
 
 		if (n == 0)
 			return false;
-		if (coding == CODING_BY_TEXT && gsm7_septets(c) == 0)
+		if (coding == CODING_BY_TEXT ? gsm7_septets(c) == 0 : coding == CODING_BY_ASCII && c >= 0x80)
 			shape->ucs2 = true;
 		shape->characters++;
 		at += n;
@@ -247,16 +258,49 @@ is_vietnamese_mark(unsigned c)
 }
 
 /*
- * Takes the diacritics off Vietnamese letters, in place, whatever the
- * normalisation form; all other characters stay.  Returns false, with the text
- * unchanged, if it is not valid UTF-8.
+ * What stands in ASCII for a mark or a blank that word processors put into texts, at most as long in bytes as that is
+ * in UTF-8; "" for what cannot be seen; NULL for any other character.
  */
-bool
-text_unaccent(char *text)
+static const char *
+plain_mark(unsigned c)
 {
-	size_t len = strlen(text);
-	size_t used = 0;
-	bool after_vowel = false;
+	static const struct
+	{
+		unsigned short first;
+		unsigned short last;
+		const char *plain;
+	} marks[] = {
+		{0x00A0, 0x00A0, " "},  /* no-break space */
+		{0x00AB, 0x00AB, "\""}, /* guillemets */
+		{0x00AD, 0x00AD, ""},   /* soft hyphen */
+		{0x00B4, 0x00B4, "'"},  /* acute accent */
+		{0x00B7, 0x00B7, "-"},  /* middle dot */
+		{0x00BB, 0x00BB, "\""}, {0x02B9, 0x02BC, "'"},  {0x02C6, 0x02C6, "^"},   {0x02DC, 0x02DC, "~"},
+		{0x2000, 0x200A, " "},                         /* spaces of various widths */
+		{0x200B, 0x200F, ""},                          /* zero width, and direction */
+		{0x2010, 0x2015, "-"},                         /* hyphens and dashes */
+		{0x2018, 0x201B, "'"},                         /* quotation marks */
+		{0x201C, 0x201F, "\""}, {0x2022, 0x2023, "-"}, /* bullets */
+		{0x2024, 0x2024, "."},  {0x2025, 0x2025, ".."}, {0x2026, 0x2026, "..."}, {0x2027, 0x2027, "-"},
+		{0x2028, 0x2029, "\n"}, /* line and paragraph */
+		{0x202A, 0x202E, ""},   {0x202F, 0x202F, " "},  {0x2032, 0x2032, "'"},   {0x2033, 0x2033, "\""},
+		{0x2039, 0x203A, "'"},  {0x2043, 0x2043, "-"},  {0x2044, 0x2044, "/"},   {0x205F, 0x205F, " "},
+		{0x2060, 0x2064, ""},   {0x2066, 0x2069, ""},   {0x20AB, 0x20AB, "d"}, /* dong */
+		{0x2212, 0x2212, "-"},                                                 /* minus */
+		{0x3000, 0x3000, " "},  {0xFE0E, 0xFE0F, ""},   {0xFEFF, 0xFEFF, ""},  /* byte-order mark */
+	};
+
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+	{
+		if (c >= marks[i].first && c <= marks[i].last)
+			return marks[i].plain;
+	}
+	return NULL;
+}
+
+static bool
+is_utf8(const char *text, size_t len)
+{
 	unsigned c;
 
 	for (size_t at = 0; at < len;)
@@ -267,10 +311,29 @@ text_unaccent(char *text)
 			return false;
 		at += n;
 	}
+	return true;
+}
+
+/*
+ * Takes the diacritics off Vietnamese letters, in place, whatever the normalisation form, and makes
+ * typographic marks and spaces plain; all other characters stay.  Returns false, with the text
+ * unchanged, if it is not valid UTF-8.
+ */
+bool
+text_unaccent(char *text)
+{
+	size_t len = strlen(text);
+	size_t used = 0;
+	bool after_vowel = false;
+	unsigned c;
+
+	if (!is_utf8(text, len))
+		return false;
 	for (size_t at = 0; at < len;)
 	{
 		int n = utf8_decode(text + at, len - at, &c);
 		char base = base_letter(c);
+		const char *plain = plain_mark(c);
 
 		if (after_vowel && is_vietnamese_mark(c))
 		{
@@ -279,6 +342,11 @@ text_unaccent(char *text)
 		}
 		if (base != 0)
 			text[used++] = base;
+		else if (plain != NULL)
+		{
+			memcpy(text + used, plain, strlen(plain));
+			used += strlen(plain);
+		}
 		else
 		{
 			memmove(text + used, text + at, n);
@@ -290,6 +358,34 @@ text_unaccent(char *text)
 	}
 	text[used] = '\0';
 	return true;
+}
+
+/*
+ * Makes each CR LF, and each CR alone, one newline, in place.  Returns the first other control
+ * character that the text has, 0 if it has none.
+ */
+int
+text_tidy_lines(char *text)
+{
+	char *to = text;
+	int control = 0;
+
+	for (const char *from = text; *from; from++)
+	{
+		char c = *from;
+
+		if (c == '\r')
+		{
+			c = '\n';
+			if (from[1] == '\n')
+				from++;
+		}
+		if (control == 0 && ((unsigned char) c < 0x20 || c == 0x7F) && c != '\n')
+			control = (unsigned char) c;
+		*to++ = c;
+	}
+	*to = '\0';
+	return control;
 }
 
 /*

@@ -14,8 +14,9 @@
 /* The alphabet that a text has to go in. */
 typedef enum TextCoding
 {
-	CODING_BY_TEXT, /* GSM-7 if it can hold the text */
-	CODING_GSM7,    /* what it cannot hold goes as one other character */
+	CODING_BY_TEXT,  /* GSM-7 if it can hold the text */
+	CODING_BY_ASCII, /* GSM-7 if the text is ASCII: where Vietnam's providers draw the line */
+	CODING_GSM7,     /* what it cannot hold goes as one other character */
 	CODING_UCS2,
 } TextCoding;
 
@@ -32,8 +33,10 @@ typedef struct TextShape
 
 extern bool text_shape(const char *text, size_t len, TextCoding coding, TextShape *shape);
 extern bool text_unaccent(char *text);
+extern int text_tidy_lines(char *text);
 extern char *text_replace(const char *text, const char *place, const char *value);
 extern int utf8_decode(const char *text, size_t len, unsigned *codepoint);
+extern size_t utf8_characters(const char *text);
 extern void utf8_copy(char *dst, size_t size, const char *src, size_t len);
 
 #endif /* SMS_TEXT_H */

@@ -124,7 +124,8 @@ database_wanted_alone(Node *statement)
 		}
 	}
 	database = name != NULL ? get_database_oid(name, true) : InvalidOid;
-	if (!OidIsValid(database) || database == MyDatabaseId)
+	/* A session may copy the database that it is in, and do nothing else of this to it. */
+	if (!OidIsValid(database) || (database == MyDatabaseId && !IsA(statement, CreatedbStmt)))
 		return InvalidOid;
 	/* What is marked as a template may be copied by others, but no worker is there. */
 	if (compat_owns_database(database, GetUserId()) && (!creates || may_create_databases(GetUserId())))

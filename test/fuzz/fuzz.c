@@ -267,6 +267,7 @@ requests(const uint8_t *data, size_t len)
 	Message message = {.phones = &phone, .nphones = 1, .ttl = 120, .length = 6, .request_id = "sgw-1"};
 	Complaint complaint = {0};
 	HttpRequest request = {0};
+	struct json_object *values;
 
 	if (len < 2)
 		return;
@@ -276,9 +277,12 @@ requests(const uint8_t *data, size_t len)
 	len -= 2;
 	for (int i = 0; i < 6; i++)
 		piece[i] = take_text(&data, &len);
+	values = json_object_new_object();
 	message.content = piece[0] != NULL ? piece[0] : "";
 	message.template_code = piece[1];
-	message.list_param = piece[2];
+	if (piece[2] != NULL)
+		json_put_text(values, piece[2], piece[2]);
+	message.list_param = json_object_to_json_string(values);
 	message.routerule = piece[3] != NULL && option_is_list(piece[3], true) ? piece[3] : NULL;
 	message.code = piece[4] != NULL ? piece[4] : "123456";
 	message.reference = piece[5] != NULL ? piece[5] : "1";
@@ -294,14 +298,13 @@ requests(const uint8_t *data, size_t len)
 		settings[i] = value != NULL ? strdup(value) : NULL;
 		free(given);
 	}
-	if ((message.list_param == NULL ||
-		 (json_is_flat(message.list_param) && (message.list_param[0] == '{' || provider->ordered_params))) &&
-		(provider->calls & CALL_BIT(message.call)) != 0 &&
+	if ((provider->calls & CALL_BIT(message.call)) != 0 &&
 		text_shape(message.content, strlen(message.content), CODING_BY_TEXT, &message.shape) &&
 		(provider->check == NULL || provider->check((const char *const *) settings, &message, &complaint)) &&
 		provider->build((const char *const *) settings, &message, &request))
 		MUST(request.path != NULL && request.nquery <= HTTP_MAX_QUERY);
 	free(request.body);
+	json_object_put(values);
 	for (int i = 0; i < 6; i++)
 		free(piece[i]);
 	for (int i = 0; i < PROVIDER_MAX_OPTIONS; i++)

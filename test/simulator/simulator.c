@@ -26,6 +26,7 @@
  *	body (text: the answer; value: kB of blanks behind it)
  *	rate (value: requests a second that it takes; burst: at once, 1 if absent; text: seconds of
  *	Retry-After): 429 beyond it
+ * http with 4xx or 503, retry_after and rate keep the provider from acting; the others come after it has acted.
  * Several faults can be in force; each request meets every one that matches.
  */
 #include <errno.h>
@@ -721,6 +722,15 @@ drop_answer(Exchange *x)
 	x->response = NULL;
 }
 
+/* Does it come from what stands in front of the provider, which then has not acted on the request? */
+static bool
+keeps_from_acting(const Fault *fault)
+{
+	return strcmp(fault->name, "retry_after") == 0 ||
+		   (strcmp(fault->name, "http") == 0 &&
+			(fault->value == 503 || (fault->value >= 400 && fault->value < 500)));
+}
+
 /* Replaces the answer by what the fault wants.  Returns false to close at once. */
 static bool
 apply_fault(const Fault *fault, Exchange *x, const char *path)
@@ -918,6 +928,8 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 	char phone[64] = "";
 	char content[4096] = "";
 	char request_id[256] = "";
+	bool struck[MAX_FAULTS] = {false};
+	bool acts = true;
 	bool open = true;
 
 	if (strncmp(path, "/simulator/", 11) == 0)
@@ -958,7 +970,15 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 				 json_object_get_string(json_object_array_get_idx(json_field(body, "destinations"), 0)));
 	keep(method, path, phone, content, request_id, body ? body : arguments);
 
-	if (strstr(path, "/SendMultipleMessage_V4_post_json"))
+	for (int i = 0; i < nfaults; i++)
+	{
+		struck[i] = strcmp(faults[i].name, "refuse") != 0 && strcmp(faults[i].name, "rate") != 0 &&
+					strcmp(faults[i].name, "latency") != 0 && strikes(&faults[i], path, content);
+		acts = acts && !(struck[i] && keeps_from_acting(&faults[i]));
+	}
+	if (!acts)
+		answer_text(x, 200, "text/plain", "");
+	else if (strstr(path, "/SendMultipleMessage_V4_post_json"))
 		esms_send(x, body);
 	else if (strstr(path, "/SendMessageAutoGenCode_V4_get"))
 		esms_otp(x, connection);
@@ -983,8 +1003,7 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 
 	for (int i = 0; i < nfaults; i++)
 	{
-		if (strcmp(faults[i].name, "refuse") != 0 && strcmp(faults[i].name, "rate") != 0 &&
-			strcmp(faults[i].name, "latency") != 0 && strikes(&faults[i], path, content))
+		if (struck[i])
 			open = apply_fault(&faults[i], x, path) && open;
 	}
 	json_object_put(body);

@@ -23,8 +23,8 @@ sub send_now
 subtest 'every call returns its result' => sub {
 	my $text = "FROM sms_send('0901234567', 'Xin chào', 'shop', 'r-1')";
 	is(ask("SELECT status, result_code, http_status, smsid <> '' $text"), 'sent|100|200|t', 'eSMS accepts a text');
-	is(ask("SELECT status, result_code, smsid $text"), 'sent|124|',
-		'a repeated request_id is accepted and not sent twice');
+	is(ask("SELECT status, result_code, smsid $text"), 'uncertain|124|',
+		'a repeated request_id is not sent twice, and nothing is known of this one');
 	is(ask("SELECT status FROM sms_send('0901234567', '字', 'shop', options => jsonb_build_object(
 			'sms_type', 8, 'sandbox', true, 'campaign_id', 'tet', 'callback_url', 'https://example.com/cb',
 			'send_date', timestamptz '2030-01-01 00:00:00+00'))"), 'sent', 'a fixed-number message');
@@ -50,7 +50,8 @@ subtest 'every field that can be set is on the wire' => sub {
 	is(stats($simulator)->{requests}, 9, 'one request for each call');
 	is_deeply({ %{ $got[0]{body} } },
 		{ ApiKey => 'demo', SecretKey => 'demo', Phone => '84901234567', Content => "Xin ch\x{e0}o", SmsType => '2',
-			Brandname => 'MYSHOP', IsUnicode => '0', RequestId => 'r-1' }, 'the body of a text');
+			Brandname => 'MYSHOP', IsUnicode => '1', RequestId => $got[0]{body}{RequestId} }, 'the body of a text');
+	like($got[0]{body}{RequestId}, qr/^sgw-\w{24}-0$/, 'a request_id is made of whose it is, too');
 	is($got[0]{path}, '/MainService.svc/json/SendMultipleMessage_V4_post_json/', 'its path');
 	delete $got[2]{body}{RequestId};
 	is_deeply({ %{ $got[2]{body} } },

@@ -57,6 +57,9 @@ subtest 'CREATE DATABASE … TEMPLATE while a request hangs: the copy sends noth
 		database => 'copy');
 	is(times_received($simulator, 'from the copy'), 0, 'and nothing of it was sent');
 	ask('DROP DATABASE copy');
+	is(error_of('CREATE DATABASE copy TEMPLATE victim', database => 'victim'), '',
+		'a session may copy the database that it is in: the worker makes room');
+	ask('DROP DATABASE copy');
 	ask('DROP DATABASE victim');
 };
 

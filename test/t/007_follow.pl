@@ -130,9 +130,13 @@ subtest 'callbacks of eSMS' => sub {
 	is(report('shop', %only), $by_smsid, '… known again when it comes twice');
 
 	my $own_id = text('shop', 'own id', request_id => "'order-42'");
+	my $on_wire = (requests($simulator))[-1]{body}{RequestId};
+	like($on_wire, qr/^sgw-\w{24}-$own_id$/, 'the request_id that a user gave goes as one of ours');
+	is(report('shop', send_status => '5', send_success => '1', request_id => $on_wire), $own_id,
+		'… and is found by it, in snake case');
 	is(report('shop', send_status => '5', send_success => '1', request_id => 'order-42'), $own_id,
-		'found by the request_id that a user gave, in snake case');
-	is(report('shop', %its, RequestId => 'order-42'), '', 'a report whose ids contradict each other is of nobody');
+		'… as by what 0.1.0 sent');
+	is(report('shop', %its, RequestId => $on_wire), '', 'a report whose ids contradict each other is of nobody');
 };
 
 subtest 'callbacks of eTelecom and Interits' => sub {
@@ -158,6 +162,11 @@ subtest 'callbacks that are unknown or malformed' => sub {
 	{
 		isnt(error_of("SELECT sms_delivery_report($bad)"), '', "refused: $bad");
 	}
+};
+
+subtest 'a callback in a read-only transaction' => sub {
+	like(error_of(q{BEGIN READ ONLY; SELECT sms_delivery_report('shop', '{"SMSID": "x", "SendStatus": "5"}')}),
+		qr/25006.*PostgREST/s, 'is refused, with a hint');
 };
 
 subtest 'a callback that overtakes the answer' => sub {

@@ -54,11 +54,11 @@ subtest 'Zalo, then SMS' => sub {
 		'… each with its own');
 
 	my $id = ask(q{INSERT INTO sms_outbox (kind, gateway, phone, template_code, list_param, content, routerule)
-		VALUES ('omni', 'shop', '0901234567', 'ZT2', '["a"]', 'From the outbox', '{3,1}') RETURNING id});
+		VALUES ('omni', 'shop', '0901234567', 'ZT2', '["a"]', 'From the outbox', '{1,3}') RETURNING id});
 	becomes("SELECT status FROM sms_outbox WHERE id = $id", 'sent', 'from the outbox, the text in its column');
 	my $body = last_request()->{body};
-	is_deeply([ $body->{Channels}, $body->{Data}[0]{Content} ], [ [ 'sms', 'zalo' ], 'From the outbox' ],
-		'… SMS first, if asked');
+	is_deeply([ $body->{Channels}, $body->{Data}[1]{Content} ], [ [ 'zalo', 'sms' ], 'From the outbox' ],
+		'… in the provider\'s order');
 };
 
 subtest 'what eSMS cannot send by Zalo and SMS is refused' => sub {
@@ -66,6 +66,11 @@ subtest 'what eSMS cannot send by Zalo and SMS is refused' => sub {
 		'{"sms_content": "x"}')}, qr/takes the template's values by their order/, 'an object of two has no order');
 	refused("SELECT sms_omni_send('0901234567', 'ZT1', '{}', ARRAY['1','3'], 'shop')", qr/needs a text/,
 		'an SMS needs a text');
+	refused("SELECT sms_omni_send('0901234567', 'ZT1', '{}', ARRAY['3','1'], 'shop')", qr/over Zalo first/,
+		'nor the SMS first');
+	refused(q{SELECT sms_omni_send('0901234567', 'ZT1', '["a"]', ARRAY['1','3'], 'shop',
+		'{"sms_content": "x", "send_date": "2030-01-01"}')}, qr/22023.*option "send_date" has no place in a Zalo/,
+		'an option that is not carried');
 	refused("SELECT sms_omni_send('0901234567', 'ZT1', '{}', ARRAY['2'], 'shop')", qr/no automatic calls/,
 		'eSMS does not call');
 	ask('ALTER SERVER shop OPTIONS (DROP oaid)');

@@ -95,7 +95,7 @@ subtest 'retention, and what keeps it from deleting' => sub {
 		INSERT INTO notes SELECT id FROM sms_outbox WHERE content LIKE 'healthy%' ORDER BY id LIMIT 1;
 		CREATE FUNCTION no_delete() RETURNS trigger LANGUAGE plpgsql AS \$\$
 			BEGIN IF OLD.content = 'healthy 2' THEN RAISE 'not this one'; END IF; RETURN OLD; END \$\$;
-		CREATE TRIGGER no_delete BEFORE DELETE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION no_delete()");
+		CREATE TRIGGER no_delete AFTER DELETE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION no_delete()");
 	ask("UPDATE sms_outbox SET ended_at = now() - interval '2 days'");
 	my $open = open_transaction("SELECT id FROM sms_outbox WHERE content = 'healthy 3' FOR UPDATE");
 	mark();
@@ -397,7 +397,7 @@ subtest 'a row that the owner lets nobody change' => sub {
 subtest 'retention beside a DELETE trigger that sleeps, and a foreign key whose check waits' => sub {
 	ask("CREATE FUNCTION sleeps_long() RETURNS trigger LANGUAGE plpgsql AS \$\$
 			BEGIN IF OLD.content = 'slow 1' THEN PERFORM pg_sleep(10); END IF; RETURN OLD; END \$\$;
-		CREATE TRIGGER sleeps_long BEFORE DELETE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sleeps_long();
+		CREATE TRIGGER sleeps_long AFTER DELETE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sleeps_long();
 		CREATE TABLE refers (message bigint REFERENCES sms_outbox ON DELETE CASCADE);
 		INSERT INTO refers SELECT id FROM sms_outbox WHERE content = 'slow 2'");
 	ask("UPDATE sms_outbox SET ended_at = now() - interval '2 days' WHERE content LIKE 'slow %'");

@@ -241,6 +241,26 @@ subtest 'where the file is, and is not' => sub {
 	becomes(sub { -e $other ? 'there' : 'gone' }, 'gone', 'what a database has left that is no more is removed');
 };
 
+subtest 'who holds pg_database holds up no engine' => sub {
+	$node->append_conf('postgresql.conf', "sms_gateway.databases = 'none'");
+	$node->restart;
+	my ($session, $holder) = map { $node->background_psql('postgres', on_error_stop => 0) } 1, 2;
+	my $pid = $session->query('SELECT pg_backend_pid()');
+	my $open = sub { return scalar(() = glob "/proc/$pid/fd/*"); };
+	my $drain = sub { $session->query_safe('CALL sms_drain()') for 1 .. 10; return $open->(); };
+	my $before = $drain->();
+	my $stale = $node->data_dir . '/pg_stat_tmp/sms_gateway.99999.starts';
+	$holder->query_safe('BEGIN; LOCK TABLE pg_database');
+	append_to_file($stale, 'of a database that is no more');
+	is(eval { $drain->() } // $@, $before, 'sms_drain() works, and leaves no file open');
+	$holder->query('ROLLBACK');
+	$drain->();
+	ok(!-e $stale, 'what is left of a database that is no more goes the next time');
+	$_->quit for $session, $holder;
+	$node->append_conf('postgresql.conf', "sms_gateway.databases = ''");
+	$node->restart;
+};
+
 subtest 'no file can be made' => sub {
 	my $dir = $node->data_dir . '/pg_stat_tmp';
 	$node->stop;

@@ -91,8 +91,13 @@ subtest 'a mixed load with DELETE and TRUNCATE, a crash, and recovery that compa
 	my $load = bench($mix, 20, '-T', 30);
 	for my $round (1 .. 2)
 	{
-		ask($_) for @upheavals, "DELETE FROM sms_gateway_usage WHERE subject LIKE 'phone %7'",
-			'TRUNCATE sms_gateway_usage', 'DELETE FROM sms_gateway_usage';
+		for my $upheaval (@upheavals, "DELETE FROM sms_gateway_usage WHERE subject LIKE 'phone %7'",
+			'TRUNCATE sms_gateway_usage', 'DELETE FROM sms_gateway_usage')
+		{
+			my $took = took(sub { ask($upheaval) });
+			next if $upheaval !~ /CONCURRENTLY/;
+			cmp_ok($took, '<', 4 * slowness(), 'who makes rows and who builds an index do not wait for each other');
+		}
 	}
 	becomes(used('day'), qr/^[1-9]/, 'counting goes on');
 	$node->stop('immediate');
@@ -131,6 +136,66 @@ subtest 'a rollback gives back at the latest when its session is idle' => sub {
 	becomes(used('phone 84901234567'), '0', 'after a statement that was refused');
 	is($idle->query('SELECT 1'), '1', 'the session is as it was');
 	$idle->quit;
+};
+
+# Has the transaction of a session roll back; is the session then as it was, idle and to be canceled?
+sub rolls_back
+{
+	my ($name, $session, $pid) = @_;
+	# Each of these answers, or the test ends by background_psql's time-out.
+	$session->query('ROLLBACK');
+	becomes("SELECT state, wait_event FROM pg_stat_activity WHERE pid = $pid", 'idle|ClientRead', "$name: it is idle");
+	stays("SELECT wait_event FROM pg_stat_activity WHERE pid = $pid", 'ClientRead', 0.3, '… and waits for nobody');
+	$session->{stdin} .= "SELECT pg_sleep(100);\n";
+	$session->{run}->pump_nb;
+	becomes("SELECT state FROM pg_stat_activity WHERE pid = $pid AND wait_event = 'PgSleep'", 'active', '… it answers');
+	ask("SELECT pg_cancel_backend($pid)");
+	becomes("SELECT state FROM pg_stat_activity WHERE pid = $pid", 'idle', '… and can be canceled');
+	return;
+}
+
+subtest 'giving back waits for no lock' => sub {
+	limits("ADD per_phone '10/hour', ADD per_role '100/hour'");
+	ask("$into VALUES ('shop', '0901234567', 'makes the counters')");
+	my %holders = (
+		'the identity is locked' => 'LOCK TABLE sms_gateway_identity',
+		'the counters are locked' => 'LOCK TABLE sms_gateway_usage',
+		'all rows are locked' => 'SELECT count(*) FROM (SELECT FROM sms_gateway_usage FOR UPDATE) r',
+		'all rows are shared' => 'SELECT count(*) FROM (SELECT FROM sms_gateway_usage FOR SHARE) r',
+		'all rows are deleted' => 'DELETE FROM sms_gateway_usage',
+	);
+	for my $name (sort keys %holders)
+	{
+		my ($taker, $holder) = (session(), session());
+		my $pid = $taker->query('SELECT pg_backend_pid()');
+		$taker->query("BEGIN; $into VALUES ('shop', '0901234567', 'rolled back');");
+		ask('ANALYZE sms_gateway_identity');    # sessions have to read it again
+		$holder->query("BEGIN; $holders{$name}");
+		rolls_back($name, $taker, $pid);
+		$holder->query('ROLLBACK');
+		$taker->query("BEGIN; $into VALUES ('shop', '0901234567', 'rolled back'); ROLLBACK;");
+		becomes(used('phone 84901234567'), '1', '… what could not be given back is, with what it takes next');
+		$_->quit for $taker, $holder;
+	}
+};
+
+subtest 'a lock that outlives its session holds up neither terminating a session nor the server' => sub {
+	limits("ADD per_phone '10/hour'");
+	ask("$into VALUES ('shop', '0901234567', 'makes the counter')");
+	my $lock = 'SELECT count(*) FROM (SELECT FROM sms_gateway_usage FOR UPDATE) r';
+	my ($idle, $open, $last) = (session(), session(), session());
+	my ($idle_pid, $open_pid) = map { scalar $_->query('SELECT pg_backend_pid()') } $idle, $open;
+	$_->query("BEGIN; $into VALUES ('shop', '0901234567', 'rolled back');") for $idle, $open, $last;
+	ask("BEGIN; $lock; PREPARE TRANSACTION 'x'");
+	rolls_back('a prepared transaction has the rows', $idle, $idle_pid);
+	is(ask("SELECT pg_terminate_backend($_, 5000)"), 't', 'a session ends') for $idle_pid, $open_pid;
+	$_->{run}->finish for $idle, $open;
+	is($node->stop('fast', fail_ok => 1), 1, 'the server stops, with another');
+	$last->{run}->finish;
+	$node->start;
+	ask("ROLLBACK PREPARED 'x'");
+	worker_pid($node);
+	is(ask(used('phone 84901234567')), '4', 'what a session has not given back stays counted');
 };
 
 subtest 'a message that is refused is counted nowhere' => sub {

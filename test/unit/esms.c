@@ -119,7 +119,10 @@ test_esms_answers(void **state)
 		{200, "{\"CodeResult\":\"104\",\"ErrorMessage\":\"Brand name code is not exist\"}", VERDICT_PERMANENT,
 		 "104", ""},
 		{200, "{\"CodeResult\":\"124\",\"ErrorMessage\":\"Request exist 1\",\"SendStatus\":\"5\"}",
-		 VERDICT_ACCEPTED, "124", ""},
+		 VERDICT_UNCERTAIN, "124", ""},
+		{200, "{\"CodeResult\":\"143\",\"ErrorMessage\":\"Account is locked\"}", VERDICT_GATEWAY, "143", ""},
+		{200, "{\"CodeResult\":\"163\"}", VERDICT_PERMANENT, "163", ""},
+		{200, "{\"CodeResult\":\"201\"}", VERDICT_PERMANENT, "201", ""},
 		{200,
 		 "{\"CodeResult\":\"146\",\"ErrorMessage\":\"Sai template Brandname CSKH\",\"SMSID\":\"3f5e156\"}",
 		 VERDICT_PERMANENT, "146", "3f5e156"},
@@ -166,6 +169,50 @@ test_esms_answers(void **state)
 	assert_false(esms_provider.repeat_safe(settings, &message));
 }
 
+/* 124 proves something of a message that may have been accepted before, and of no other. */
+static void
+test_esms_duplicate(void **state)
+{
+	static const char *const sent = "{\"CodeResult\":\"124\",\"SendStatus\":\"5\"}";
+	static const char *const refused = "{\"CodeResult\":\"124\",\"SendStatus\":\"4\"}";
+	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
+	Message message = {.call = CALL_TEXT, .request_id = "r"};
+	Answer answer;
+
+	(void) state;
+	fill(&esms_provider, settings, NULL);
+	answer = read_answer(&esms_provider, settings, &message, 200, sent);
+	assert_int_equal(answer.verdict, VERDICT_UNCERTAIN);
+	assert_true(answer.id_taken);
+	message.unsure = true;
+	answer = read_answer(&esms_provider, settings, &message, 200, sent);
+	assert_int_equal(answer.verdict, VERDICT_ACCEPTED);
+	assert_false(answer.id_taken);
+	answer = read_answer(&esms_provider, settings, &message, 200, refused);
+	assert_int_equal(answer.verdict, VERDICT_PERMANENT);
+}
+
+/* What a request cannot carry is refused; sandbox too, where it would not be one. */
+static void
+test_esms_carries(void **state)
+{
+	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
+	Message message = {
+		.call = CALL_OTP, .phones = one_phone, .nphones = 1, .content = "{OTP}", .ttl = 300, .length = 6};
+	Complaint complaint;
+	const char *request;
+
+	(void) state;
+	fill(&esms_provider, settings, "brandname", "SHOP", "sandbox", "true", NULL);
+	assert_false(esms_provider.check(settings, &message, &complaint));
+	assert_int_equal(esms_provider.carries(settings, &message, &request), OPTION_BIT(2));
+	message.call = CALL_TEXT;
+	assert_true(esms_provider.carries(settings, &message, &request) & OPTION_BIT(8));
+	message.call = CALL_OMNI;
+	message.routerule = "1,3";
+	assert_false(esms_provider.carries(settings, &message, &request) & OPTION_BIT(8));
+}
+
 /* The other calls of eSMS that send. */
 static void
 test_esms_other_calls(void **state)
@@ -196,7 +243,7 @@ test_esms_other_calls(void **state)
 	free(request.body);
 	bulk.nphones = 29;
 	assert_false(esms_provider.check(settings, &bulk, &complaint));
-	assert_false(esms_provider.repeat_safe(settings, &bulk));
+	assert_true(esms_provider.repeat_safe(settings, &bulk));
 
 	assert_false(esms_provider.check(settings, &omni, &complaint)); /* oaid is missing */
 	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "B", "oaid", "O", NULL);
@@ -233,7 +280,7 @@ test_esms_other_calls(void **state)
 				"\"SmsType\":\"23\","
 				"\"Brandname\":\"B\",\"OttUrl\":\"https://x\",\"IsSandBox\":\"1\",\"RequestId\":\"r\","
 				"\"CallbackUrl\":\"https://cb/7-abc?t=7-abc\"}");
-	assert_false(esms_provider.repeat_safe(settings, &viber));
+	assert_true(esms_provider.repeat_safe(settings, &viber));
 }
 
 /* The status call and the callback, in every form that is documented or seen. */
@@ -301,7 +348,8 @@ run_esms_tests(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_esms_text),    cmocka_unit_test(test_esms_otp),
-		cmocka_unit_test(test_esms_answers), cmocka_unit_test(test_esms_other_calls),
+		cmocka_unit_test(test_esms_answers), cmocka_unit_test(test_esms_duplicate),
+		cmocka_unit_test(test_esms_carries), cmocka_unit_test(test_esms_other_calls),
 		cmocka_unit_test(test_esms_reports), cmocka_unit_test(test_esms_complaints),
 	};
 

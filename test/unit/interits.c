@@ -24,6 +24,9 @@ test_interits(void **state)
 		 "201"},
 		{200, "{\"code\":1,\"message\":\"no\"}", VERDICT_PERMANENT, "1"},
 		{200, "{\"code\":\"x\",\"message\":\"no\"}", VERDICT_PERMANENT, "x"},
+		{200, "{\"code\":1,\"referentId\":\"ref\"}", VERDICT_UNCERTAIN, "1"},
+		{200, "{\"code\":1,\"data\":{\"token\":\"tok\"}}", VERDICT_UNCERTAIN, "1"},
+		{200, "{\"code\":204,\"data\":{\"token\":\"tok\"},\"referentId\":\"ref\"}", VERDICT_ACCEPTED, "204"},
 		{200, "", VERDICT_UNCERTAIN, "200"},
 		{400, "{\"code\":400,\"message\":\"bad\"}", VERDICT_PERMANENT, "400"},
 		{401, "{\"code\":401}", VERDICT_GATEWAY, "401"},
@@ -57,6 +60,14 @@ test_interits(void **state)
 	assert_string_equal(request.header[0].name, "API-KEY");
 	assert_string_equal(request.header[0].value, "K");
 	free(request.body);
+	fill(&interits_provider, settings, "api_key", "K", "sender", "SHOP", "unicode", "strip", NULL);
+	message.call = CALL_OTP;
+	message.nphones = 1;
+	message.content = "{OTP}";
+	message.code = "1234";
+	assert_body(&interits_provider, settings, &message, "/api/vendor/v1/sms/send-message",
+				"{\"destinations\":[\"84901234567\"],\"from\":\"SHOP\",\"text\":\"1234\",\"requestId\":\"r\","
+				"\"useUnicode\":2,\"type\":2}");
 	fill(&interits_provider, settings, "api_key", "K", "sender", "SHOP", NULL);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
@@ -77,6 +88,7 @@ test_interits(void **state)
 					 VERDICT_ACCEPTED);
 	assert_int_equal(read_answer(&interits_provider, settings, &message, 200, "{\"code\":0}").verdict,
 					 VERDICT_PERMANENT);
+	message.call = CALL_BULK;
 	assert_false(interits_provider.repeat_safe(settings, &message));
 	fill(&interits_provider, settings, "idempotent", "true", NULL);
 	assert_true(interits_provider.repeat_safe(settings, &message));

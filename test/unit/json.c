@@ -59,30 +59,12 @@ test_fields(void **state)
 				 "0123456789012345678901234567890");
 }
 
-static void
-test_flat(void **state)
-{
-	(void) state;
-	assert_true(json_is_flat("{}"));
-	assert_true(json_is_flat("[]"));
-	assert_true(json_is_flat("{\"a\": \"x\", \"b\": 1.5, \"c\": true}"));
-	assert_true(json_is_flat("[\"x\", 1, false]"));
-	assert_false(json_is_flat("[\"x\", null]"));
-	assert_false(json_is_flat("{\"a\": null}"));
-	assert_false(json_is_flat("{\"a\": []}"));
-	assert_false(json_is_flat("[{}]"));
-	assert_false(json_is_flat("null"));
-	assert_false(json_is_flat("1"));
-	assert_false(json_is_flat("nonsense"));
-}
-
 int
 run_json_tests(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_objects),
 		cmocka_unit_test(test_fields),
-		cmocka_unit_test(test_flat),
 	};
 
 	return cmocka_run_group_tests_name("json", tests, NULL, NULL);

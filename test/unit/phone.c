@@ -26,6 +26,13 @@ static const struct
 	{"   ", "84", PHONE_EMPTY, NULL},
 	{"+", "84", PHONE_EMPTY, NULL},
 	{"090123456x", "84", PHONE_BAD_CHARACTER, NULL},
+	{"0601234567", "84", PHONE_NOBODYS, NULL},
+	{"+84401234567", "84", PHONE_NOBODYS, NULL},
+	{"09012345678", "84", PHONE_BAD_LENGTH, NULL},
+	{"0243825123", "84", PHONE_BAD_LENGTH, NULL},
+	{"01621234567", "84", PHONE_OK, "841621234567"},
+	{"01611234567", "84", PHONE_NOBODYS, NULL},
+	{"0162123456", "84", PHONE_BAD_LENGTH, NULL},
 	{"0901234567,0901234568", "84", PHONE_BAD_CHARACTER, NULL},
 	{"\xD9\xA0\xD9\xA9", "84", PHONE_BAD_CHARACTER, NULL},
 	{"++84901234567", "84", PHONE_BAD_CHARACTER, NULL},
@@ -59,11 +66,40 @@ test_phones(void **state)
 	}
 }
 
+static void
+test_kinds(void **state)
+{
+	/* The table of 2018, as gateways.md has it. */
+	static const char *const old[][2] = {
+		{"162", "32"}, {"163", "33"}, {"164", "34"}, {"165", "35"}, {"166", "36"}, {"167", "37"},
+		{"168", "38"}, {"169", "39"}, {"120", "70"}, {"121", "79"}, {"122", "77"}, {"126", "76"},
+		{"128", "78"}, {"123", "83"}, {"124", "84"}, {"125", "85"}, {"127", "81"}, {"129", "82"},
+		{"186", "56"}, {"188", "58"}, {"199", "59"},
+	};
+	char msisdn[MSISDN_SIZE];
+	char expected[MSISDN_SIZE];
+
+	(void) state;
+	assert_int_equal(phone_kind("84901234567"), PHONE_MOBILE);
+	assert_int_equal(phone_kind("842438251234"), PHONE_LANDLINE);
+	assert_int_equal(phone_kind("12025550123"), PHONE_FOREIGN);
+	for (size_t i = 0; i < sizeof(old) / sizeof(old[0]); i++)
+	{
+		snprintf(msisdn, sizeof(msisdn), "84%s7654321", old[i][0]);
+		assert_int_equal(phone_kind(msisdn), PHONE_OLD);
+		phone_convert_old(msisdn);
+		snprintf(expected, sizeof(expected), "84%s7654321", old[i][1]);
+		assert_string_equal(msisdn, expected);
+		assert_int_equal(phone_kind(msisdn), PHONE_MOBILE);
+	}
+}
+
 int
 run_phone_tests(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_phones),
+		cmocka_unit_test(test_kinds),
 	};
 
 	return cmocka_run_group_tests_name("phone", tests, NULL, NULL);

@@ -83,6 +83,26 @@ test_coding(void **state)
 	assert_false(shape.ucs2);
 	assert_int_equal(shape.parts, 1);
 	free(long_text);
+
+	/* the line of Vietnam's providers runs behind ASCII, not behind GSM-7 */
+	assert_true(text_shape("Xin ch\xC3\xA0o", 9, CODING_BY_ASCII, &shape));
+	assert_true(shape.ucs2);
+	assert_true(text_shape("Xin chao `{}", 12, CODING_BY_ASCII, &shape));
+	assert_false(shape.ucs2);
+	assert_int_equal(shape.units, 14);
+}
+
+static void
+test_lines(void **state)
+{
+	char windows[] = "a\r\nb\rc\n";
+	char tab[] = "a\tb";
+
+	(void) state;
+	assert_int_equal(text_tidy_lines(windows), 0);
+	assert_string_equal(windows, "a\nb\nc\n");
+	assert_int_equal(text_tidy_lines(tab), '\t');
+	assert_string_equal(tab, "a\tb");
 }
 
 static void
@@ -116,6 +136,7 @@ test_unaccent(void **state)
 	assert_unaccent("Tie\xCC\x82\xCC\x81ng Vi\xC3\xAA\xCC\xA3t o\xCC\x9B\xCC\x80", "Tieng Viet o");
 	/* what is not Vietnamese stays, its combining marks too */
 	assert_unaccent("n\xCC\x83 ñ ä € 漢 😀 \xCC\x81", "n\xCC\x83 ñ ä € 漢 😀 \xCC\x81");
+	assert_unaccent("“Giá” : 5–7 tr… ‘x’ «y»​﻿!", "\"Gia\" : 5-7 tr... 'x' \"y\"!");
 	assert_false(text_unaccent(invalid));
 	assert_string_equal(invalid, "\xC3\xA0 \xC3");
 }
@@ -140,10 +161,8 @@ int
 run_text_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_shapes),
-		cmocka_unit_test(test_coding),
-		cmocka_unit_test(test_unaccent),
-		cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_shapes),   cmocka_unit_test(test_coding), cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_unaccent), cmocka_unit_test(test_copy),
 	};
 
 	return cmocka_run_group_tests_name("text", tests, NULL, NULL);
