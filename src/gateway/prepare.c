@@ -69,7 +69,7 @@ take_option(Preparation *p, const char *name, const JsonbValue *value)
 
 	if (option == NULL)
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-							psprintf("Options of a message on this gateway are: %s.",
+							psprintf("Options of a message on gateway \"%s\" are: %s.", p->gateway->name,
 									 options_names(provider, OPTION_MESSAGE)),
 							"invalid option \"%s\"", name);
 	if (value->type == jbvNull)
@@ -127,8 +127,7 @@ prepare_options(Preparation *p)
 static bool
 refuse_phone(Preparation *p, const char *phone, const char *hint, const char *detail)
 {
-	refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, hint, "invalid phone number: \"%s\"",
-				 phone ? phone : "");
+	refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, hint, "invalid phone number: \"%s\"", phone);
 	return refusal_detail(p->refusal, detail);
 }
 
@@ -148,8 +147,12 @@ static bool
 prepare_phone(Preparation *p, const char *phone, char *msisdn)
 {
 	const Gateway *gateway = p->gateway;
-	PhoneStatus status = phone != NULL ? phone_normalise(phone, gateway->country_code, msisdn) : PHONE_EMPTY;
+	PhoneStatus status;
 
+	if (phone == NULL)
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+							"a phone number must not be null");
+	status = phone_normalise(phone, gateway->country_code, msisdn);
 	if (status != PHONE_OK)
 		return refuse_phone(p, phone, "Write it as 0901234567, 84901234567 or +84 901 234 567.",
 							phone_status_text(status));
@@ -202,8 +205,8 @@ prepare_receivers(Preparation *p)
 
 	if (draft->nphones == 0 || draft->nphones > most)
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-							psprintf("This gateway takes 1 to %d.", most), "%d receivers in one request",
-							draft->nphones);
+							psprintf("Gateway \"%s\" takes 1 to %d.", p->gateway->name, most),
+							"%d receivers in one request", draft->nphones);
 	list = palloc(sizeof(char *) * draft->nphones);
 	seen = hash_create("sms_gateway receivers", draft->nphones, &control,
 					   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
@@ -389,7 +392,8 @@ prepare_content(Preparation *p)
 	if (content == NULL && is_by_template(p))
 		return true;
 	if (content == NULL || content[strspn(content, WHITE_SPACE)] == '\0')
-		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "the text is empty");
+		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, "It is given as content.",
+							"the text is empty");
 	content = pstrdup(content);
 	control = text_tidy_lines(content);
 	if (control != 0)
@@ -403,10 +407,11 @@ prepare_content(Preparation *p)
 		return refusal_fill(p->refusal, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, NULL,
 							"the text is not valid UTF-8");
 	if (message->shape.parts > gateway->max_parts)
-		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
-							"Shorten it, or raise the server option \"max_parts\".",
-							"the text is too long: %d characters take %d messages, at most %d are allowed",
-							message->shape.characters, message->shape.parts, gateway->max_parts);
+		return refusal_fill(
+			p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
+			psprintf("Shorten it, or raise the option \"max_parts\" of server \"%s\".", gateway->name),
+			"the text is too long: %d characters take %d messages, at most %d are allowed",
+			message->shape.characters, message->shape.parts, gateway->max_parts);
 	return true;
 }
 

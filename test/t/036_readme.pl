@@ -23,10 +23,12 @@ for my $name ('README.md', 'README.vi.md')
 		my $stderr;
 		is($node->psql('postgres', $sql, stderr => \$stderr), 0, 'no example fails') or diag($stderr);
 		ok(finish($node, 20), 'all that was queued is sent');
-		is(ask("SELECT count(*) FROM sms_outbox WHERE status NOT IN ('sent', 'delivered')"), '0', '... by the gateways');
+		is(ask("SELECT count(*) FROM sms_outbox WHERE status NOT IN ('sent', 'delivered')"), '0',
+			'... by the gateways');
 		is(ask("SELECT count(*) FROM sms_outbox WHERE content ~ ' 42 '"), '2', 'the trigger queues a message');
 		as_role('app', "INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'by app')");
-		is(as_role('app', 'SELECT content FROM sms_outbox'), 'by app', 'the role of the examples can queue, and sees its own');
+		is(as_role('app', 'SELECT content FROM sms_outbox'), 'by app',
+			'the role of the examples can queue, and sees its own');
 		ask("INSERT INTO orders VALUES (44, '0901234567'); GRANT SELECT, UPDATE ON orders TO app;
 			REVOKE USAGE ON FOREIGN SERVER shop FROM app; REVOKE INSERT ON sms_outbox FROM app");
 		as_role('app', "UPDATE orders SET state = 'shipped' WHERE id = 44");
