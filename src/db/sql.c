@@ -270,7 +270,7 @@ become_runner(const QueryDesc *query, Oid runner, int security)
 	bool fires = pass_over_before(query);
 
 	security |= SECURITY_LOCAL_USERID_CHANGE;
-	if (runner != caller && fires)
+	if (runner != caller && (fires || query->operation == CMD_DELETE))
 	{
 		SetUserIdAndSecContext(caller, security);
 		AfterTriggerSetState(makeNode(ConstraintsSetStmt));

@@ -242,6 +242,30 @@ subtest 'retention deletes with triggers as the creator, or without' => sub {
 	ask("DROP TRIGGER deletes ON sms_outbox; DROP TRIGGER keeps ON sms_outbox; DROP OWNED BY other; DROP ROLE other");
 };
 
+subtest 'a trigger on a table that refers to messages does not run as who queued one' => sub {
+	my $me = ask('SELECT current_user');
+	my ($mine, $theirs) = (sent($me, 'referred to'), sent('app', 'referred to by app'));
+	ask("GRANT REFERENCES ON sms_outbox TO tricky; REVOKE TRIGGER ON sms_outbox FROM tricky");
+	as_role('tricky', q{CREATE FUNCTION boom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO public.seen SELECT 'cascaded', 0, TG_OP, current_user, rolsuper FROM pg_roles
+				WHERE rolname = current_user; RETURN NULL; END $$;
+		CREATE TABLE first (sms bigint PRIMARY KEY REFERENCES sms_outbox ON DELETE CASCADE);
+		CREATE TABLE second (sms bigint REFERENCES first ON DELETE CASCADE);
+		CREATE TABLE third (sms bigint REFERENCES sms_outbox ON DELETE SET NULL);
+		CREATE TRIGGER boom AFTER DELETE ON second FOR EACH ROW EXECUTE FUNCTION boom();
+		CREATE TRIGGER boom AFTER UPDATE ON third FOR EACH ROW EXECUTE FUNCTION boom()}
+		. "; INSERT INTO first VALUES ($mine), ($theirs); INSERT INTO second SELECT sms FROM first;
+			INSERT INTO third SELECT sms FROM first");
+	ask("BEGIN; SET LOCAL session_replication_role = 'replica';
+		UPDATE sms_outbox SET ended_at = now() - interval '3 hours' WHERE id IN ($mine, $theirs); COMMIT");
+	becomes("SELECT count(*) FROM sms_outbox WHERE id IN ($mine, $theirs)", '0', 'they are deleted', seconds => 30);
+	is(ask("SELECT string_agg(DISTINCT who || ' ' || super, ', ') FROM seen WHERE what = 'cascaded'"),
+		'pg_stat_scan_tables false', '… and triggers of other tables run as a role that may do nothing');
+	is(ask('SELECT count(*) FROM seen WHERE what = \'cascaded\''), '4', '… all of them');
+	as_role('tricky', 'DROP TABLE second; DROP TABLE first; DROP TABLE third');
+	ask("GRANT TRIGGER ON sms_outbox TO tricky; REVOKE REFERENCES ON sms_outbox FROM tricky");
+};
+
 subtest 'where the owner is no superuser, triggers run as the owner' => sub {
 	ask("CREATE ROLE keeper LOGIN; GRANT ALL ON SCHEMA public TO keeper");
 	ask("ALTER TABLE $_ OWNER TO keeper") for qw(sms_outbox sms_gateway_lease sms_gateway_pause sms_gateway_callback

@@ -1,0 +1,10 @@
+/*
+ * cascade.h
+ *		What else happens when messages are deleted.
+ */
+#ifndef SMS_CASCADE_H
+#define SMS_CASCADE_H
+
+extern bool cascade_is_trusted(void);
+
+#endif /* SMS_CASCADE_H */
