@@ -207,6 +207,21 @@ outcome_try_again(Engine *engine, OutboxItem *item)
 }
 
 /*
+ * The HTTP library has repeated a request whose connection had ended, as it may where that is safe: what was answered is
+ * about the last one, and the one before may have been accepted.
+ */
+static void
+note_repeat(OutboxItem *item)
+{
+	const Answer *answer = item->answer;
+
+	if (answer->repeated && answer->verdict != VERDICT_ACCEPTED && answer->verdict != VERDICT_PERMANENT &&
+		item->unsure_since == 0)
+		item->unsure_since = GetCurrentTimestamp();
+	item->prepared.message.unsure = item->prepared.message.unsure || item->unsure_since != 0;
+}
+
+/*
  * A provider that has refused a message in words of its own may have kept its request_id in mind, and refuse the next
  * one for that: so it gets another.
  */
@@ -216,7 +231,7 @@ change_request_id(OutboxItem *item)
 	const char *details = item->new_details != NULL ? item->new_details : item->details;
 
 	if (item->answer->verdict != VERDICT_ACCEPTED && item->answer->verdict != VERDICT_UNCERTAIN &&
-		item->answer->coded && item->prepared.message.request_id != NULL)
+		item->answer->coded && item->unsure_since == 0 && item->prepared.message.request_id != NULL)
 		set_details(item, details_with_resent(details, item->resent + 1));
 }
 
@@ -228,6 +243,7 @@ outcome_judge(Engine *engine, OutboxItem *item)
 
 	if (answer->token[0])
 		set_details(item, details_with_token(item->details, answer->token));
+	note_repeat(item);
 	change_request_id(item);
 	switch (answer->verdict)
 	{
@@ -371,6 +387,7 @@ outcome_decide(Engine *engine, OutboxItem *item)
 	if (item->answer->verdict == VERDICT_THROTTLED && !item->answer->coded)
 	{
 		/* It goes before all others, and need not go by way of the outbox. */
+		note_repeat(item);
 		starts_again(item);
 		queue_push_again(engine, item->queue, item);
 		return;

@@ -125,6 +125,7 @@ answer_read(const Provider *provider, Settings settings, const Message *message,
 	memset(answer, 0, sizeof(*answer));
 	answer->retry_after = -1;
 	answer->http_status = http->status;
+	answer->repeated = http->repeated;
 
 	if (!read_http(http, answer))
 	{

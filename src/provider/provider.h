@@ -118,6 +118,8 @@ typedef enum Verdict
 typedef struct Answer
 {
 	Verdict verdict;
+	bool
+		repeated; /* the request went more than once: the first one may have been accepted, whatever this says */
 	bool coded;      /* the provider itself has answered, not what stands in front of it */
 	bool id_taken;   /* somebody else's message had its request_id: UNCERTAIN, and repeats prove nothing */
 	int retry_after; /* seconds, -1 unless the server said so */
