@@ -152,8 +152,8 @@ subtest 'a trigger that fails neither stops its message nor others' => sub {
 	my $fails = sent('app', 'fails');
 	sent('app', 'fine');
 	my $told = qr/triggers on sms_outbox failed for message $fails, which is recorded without them: on purpose/;
-	my $function = qr/PL\/pgSQL function (public\.)?\w+\(\) line 1 at RAISE/;
-	like(slurp_file($node->logfile), qr/WARNING:  $told\n.*DETAIL:  $function/,
+	my $where = qr/PL\/pgSQL function (public\.)?\w+\(\) line 1 at RAISE/;
+	like(slurp_file($node->logfile), qr/WARNING:  $told\n.*DETAIL:  $where/,
 		'… is told in the log, with its function');
 	is(status_of('fails'), 'sent', '… as it is: the outcome is recorded');
 };

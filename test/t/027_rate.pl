@@ -73,7 +73,9 @@ subtest 'one that takes one at a time, and less' => sub {
 	queue_many('cpaas', 'apart', 5000);
 	rate_of('apart', seconds => 1);
 	my ($rate, $share) = rate_of('apart', seconds => 4);
-	cmp_ok($rate, '>', 0.3 * 500, 'most of what it takes, as far as a busy machine keeps requests apart');
+	diag sprintf '%.0f of 500 a second', $rate;
+	# 500 that must be 2 ms apart are as many as a quiet machine can keep apart; before, it was 8.
+	cmp_ok($rate, '>', 0.1 * 500, 'as much of what it takes as a busy machine keeps apart');
 	no_faults($simulator);
 	fault($simulator, fault => 'rate', value => 50, burst => 10);
 	rate_of('apart', seconds => 2);
