@@ -8,7 +8,7 @@ CREATE SERVER shop FOREIGN DATA WRAPPER esms OPTIONS (
     brandname 'MYSHOP', base_url 'http://127.0.0.1:1/some/path/', timeout '10s', connect_timeout '500ms',
     max_in_flight '8', rate_limit '2.5', max_attempts '3', country_code '84', on_uncertain 'hold',
     poll_delivery 'on', sms_type '2', unicode 'yes', sandbox '1', campaign_id 'tet',
-    callback_url 'https://example.com/cb?t={token}', ca_file '/etc/ssl/certs/ca-certificates.crt');
+    callback_url 'https://example.com/cb?t={token}', ca_file '/dev/null');
 CREATE USER MAPPING FOR PUBLIC SERVER shop OPTIONS (api_key 'k', secret_key 's');
 CREATE SERVER omni FOREIGN DATA WRAPPER etelecom OPTIONS (routerule '1, 3', template_code 'T', fallback 'shop');
 CREATE SERVER cpaas FOREIGN DATA WRAPPER interits OPTIONS (
@@ -41,6 +41,8 @@ CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (sandbox 'perhaps');
 CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (brandname '');
 CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (brandname E'A\nB');
 CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (ca_file 'ca.pem');
+CREATE SERVER filed FOREIGN DATA WRAPPER esms OPTIONS (ssl_key '/nonexistent/key.pem');
+DROP SERVER filed;
 CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (base_url 'rest.esms.vn');
 CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (base_url 'ftp://rest.esms.vn');
 CREATE SERVER x FOREIGN DATA WRAPPER esms OPTIONS (base_url 'https://user:pw@rest.esms.vn');

@@ -83,7 +83,9 @@ is_default_able(Call call, Oid role, Refusal *refusal)
 		gateway_refuse_name(guc_default_gateway, role, refusal);
 	else if (!(provider->calls & CALL_BIT(call)))
 		refusal_fill(refusal, ERRCODE_FEATURE_NOT_SUPPORTED, "Name another gateway.",
-					 "gateway \"%s\" (%s) cannot do this", guc_default_gateway, provider->name);
+					 call == CALL_BALANCE ? "gateway \"%s\" (%s) does not tell a balance"
+										  : "gateway \"%s\" (%s) cannot send messages of kind \"%s\"",
+					 guc_default_gateway, provider->name, kind_name(call));
 	else
 		return true;
 	return refusal_detail(refusal, "It is the gateway of the setting sms_gateway.default_gateway.");

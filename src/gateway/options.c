@@ -5,6 +5,8 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
 #include "access/reloptions.h"
 #include "base/compat.h"
 #include "catalog/pg_foreign_server.h"
@@ -231,6 +233,12 @@ check_option(const Provider *provider, DefElem *def, unsigned where)
 											 : errmsg("invalid value for option \"%s\": \"%s\"", def->defname,
 													  defGetString(def)),
 						errdetail("%s", detail)));
+	/* A dump is restored where the file may come later. */
+	if (option->type == OPTION_FILE && access(defGetString(def), R_OK) != 0)
+		ereport(WARNING,
+				(errcode_for_file_access(), errmsg("could not read file \"%s\": %m", defGetString(def)),
+				 errdetail("No request can be made until the server can read what option \"%s\" names.",
+						   def->defname)));
 }
 
 /*

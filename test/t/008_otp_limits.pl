@@ -163,7 +163,7 @@ subtest 'by default five one-time passwords an hour and phone' => sub {
 	ask("SELECT " . $otp->('0906666666')) for 1 .. 5;
 	my $error = error_of("SELECT " . $otp->('0906666666'));
 	like($error, qr/ERROR:  53400: the limit otp_per_phone of gateway "shop" is reached/, 'the sixth is refused');
-	like($error, qr/HINT:  Try again after 20\d\d-/, '… with the time to try again');
+	like($error, qr/one phone, as 84906666666,.*HINT:  Try again after 20\d\d-/s, '… with phone and time to try again');
 	isnt(error_of("INSERT INTO sms_outbox (kind, gateway, phone, content)
 			VALUES ('otp', 'shop', '0906666666', '{OTP}')"), '', '… from the outbox, too');
 	is(ask("SELECT status " . $otp->('0906666667')), 'sent', 'another phone is free');
