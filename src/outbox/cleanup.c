@@ -8,6 +8,7 @@
 #include "db/home.h"
 #include "db/sql.h"
 #include "gateway/gateway.h"
+#include "outbox/cascade.h"
 #include "outbox/cleanup.h"
 #include "outbox/event.h"
 #include "outbox/firing.h"
@@ -199,6 +200,7 @@ static void
 delete_all(Old *olds, int n)
 {
 	Datum *ids = palloc(sizeof(Datum) * (n + 1));
+	bool trusted = n == 0 || cascade_is_trusted();
 
 	for (int i = 0; i < n; i++)
 	{
@@ -216,7 +218,7 @@ delete_all(Old *olds, int n)
 		if (count == 0)
 			continue;
 		array = sql_id_array(ids, count);
-		firing_delete(&change, olds[i].creator);
+		firing_delete(&change, olds[i].creator, trusted);
 	}
 }
 

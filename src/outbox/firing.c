@@ -19,7 +19,6 @@
 #include "db/home.h"
 #include "db/limit.h"
 #include "miscadmin.h"
-#include "outbox/cascade.h"
 #include "outbox/firing.h"
 #include "storage/ipc.h"
 #include "utils/rel.h"
@@ -379,17 +378,18 @@ firing_run(const Change *change, Oid role)
 }
 
 /*
- * Deletes messages of one creator.  Triggers run as for other changes; their errors are the caller's.  Where a foreign key
- * takes others' code along (cascade.c), that runs as a role that may do nothing.  Returns
- * false if triggers must not run, and a foreign key not go without: then nothing is deleted, and a warning says so.
+ * Deletes messages of one creator.  Triggers run as for other changes; their errors are the caller's.  "trusted" is what
+ * cascade_is_trusted() has told in this transaction: where a foreign key takes others' code along, that runs
+ * as a role that may do nothing.  Returns false if triggers must not run, and a foreign key not go without:
+ * then nothing is deleted, and a warning says so.
  */
 bool
-firing_delete(const Change *change, Oid creator)
+firing_delete(const Change *change, Oid creator, bool trusted)
 {
 	TriggerMode mode = mode_for(true);
 	Oid role = mode == TRIGGERS_AS_CREATOR ? creator : InvalidOid;
 
-	if (!cascade_is_trusted())
+	if (!trusted)
 	{
 		sql_run_firing(change->statement, change->values, change->rows, ROLE_PG_STAT_SCAN_TABLES);
 		return true;
