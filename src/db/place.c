@@ -71,7 +71,7 @@
 static int64
 read_machine(void)
 {
-	char id[MACHINE_SIZE];
+	char id[MACHINE_SIZE + 1] = "";
 	struct statfs filesystem;
 	FILE *file;
 	size_t n;
@@ -81,11 +81,11 @@ read_machine(void)
 	file = AllocateFile(MACHINE_ID, "r");
 	if (file == NULL)
 		return 0;
-	n = fread(id, 1, sizeof(id), file);
+	n = fread(id, 1, MACHINE_SIZE, file);
 	FreeFile(file);
-	if (n != sizeof(id) || strspn(id, "0123456789abcdef") < sizeof(id))
+	if (n != MACHINE_SIZE || strspn(id, "0123456789abcdef") != MACHINE_SIZE)
 		return 0; /* "uninitialized", in an image that was not started yet */
-	return (int64) hash_bytes_extended((unsigned char *) id, sizeof(id), 0);
+	return (int64) hash_bytes_extended((unsigned char *) id, MACHINE_SIZE, 0);
 }
 
 /* Where the data directory is, and the file that was made with it. */
