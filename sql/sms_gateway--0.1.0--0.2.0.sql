@@ -224,25 +224,6 @@ SELECT sms_gateway_update_counters();
 DROP FUNCTION sms_gateway_update_counters();
 DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
 
--- Monitors read a view of fixed columns; a policy could be made to show rows to whom they are not for.
-DROP POLICY monitors ON sms_outbox;
-REVOKE SELECT ON sms_outbox FROM pg_monitor;
-CREATE VIEW sms_outbox_monitor WITH (security_barrier) AS
--- By way of WITH, so that nobody (pg_write_all_data) can write through it.
-WITH message AS (
-    SELECT o.id, o.gateway, o.kind, o.template_code, o.routerule, o.priority, o.send_after, o.expires_at,
-           CASE WHEN o.request_id OPERATOR(pg_catalog.^@) 'sgw-' THEN o.request_id END AS request_id,
-           o.created_by, o.created_at, o.status, o.attempts, o.next_attempt_at, o.smsid, o.id_omni_mess, o.referent_id,
-           o.result_code, o.http_status, o.sent_at, o.delivered_at, o.price, o.parts, o.unsure_since, o.origin,
-           o.poll_at, o.ended_at
-      FROM @extschema@.sms_outbox o)
-SELECT * FROM message;
-COMMENT ON VIEW sms_outbox_monitor IS
-    'all messages, for pg_monitor: columns of sms_outbox without phone, text, variables, options and the provider''s words';
-COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
-REVOKE ALL ON sms_outbox_monitor FROM PUBLIC;
-GRANT SELECT ON sms_outbox_monitor TO pg_monitor;
-
 -- Who may read or write all data gets no row of what is internal: those are their owner's, as whom the engine runs.
 ALTER TABLE sms_gateway_lease ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sms_gateway_pause ENABLE ROW LEVEL SECURITY;
@@ -282,3 +263,48 @@ COMMENT ON FUNCTION sms_unaccent(text) IS
     'Vietnamese without diacritics, the letter d with stroke included, from any normalisation form, and with the quotation marks, dashes and spaces of ASCII; other characters stay. Error 22021 if it is not valid UTF-8';
 COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS
     'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, 25006 in a read-only transaction';
+
+-- Monitors read a view of fixed columns; a policy could be made to show rows to whom they are not for.
+DROP POLICY monitors ON sms_outbox;
+REVOKE SELECT ON sms_outbox FROM pg_monitor;
+CREATE VIEW sms_outbox_monitor WITH (security_barrier) AS
+-- By way of WITH, so that nobody (pg_write_all_data) can write through it.
+WITH message AS (
+    SELECT o.id, o.gateway, o.kind, o.template_code, o.routerule, o.priority, o.send_after, o.expires_at,
+           CASE WHEN o.request_id OPERATOR(pg_catalog.^@) 'sgw-' THEN o.request_id END AS request_id,
+           o.created_by, o.created_at, o.status, o.attempts, o.next_attempt_at, o.smsid, o.id_omni_mess, o.referent_id,
+           o.result_code, o.http_status, o.sent_at, o.delivered_at, o.price, o.parts, o.unsure_since, o.origin,
+           o.poll_at, o.ended_at
+      FROM @extschema@.sms_outbox o)
+SELECT * FROM message;
+COMMENT ON VIEW sms_outbox_monitor IS
+    'all messages, for pg_monitor: columns of sms_outbox without phone, text, variables, options and the provider''s words';
+COMMENT ON COLUMN sms_outbox_monitor.id IS 'as sms_outbox.id';
+COMMENT ON COLUMN sms_outbox_monitor.gateway IS 'as sms_outbox.gateway';
+COMMENT ON COLUMN sms_outbox_monitor.kind IS 'as sms_outbox.kind';
+COMMENT ON COLUMN sms_outbox_monitor.template_code IS 'as sms_outbox.template_code';
+COMMENT ON COLUMN sms_outbox_monitor.routerule IS 'as sms_outbox.routerule';
+COMMENT ON COLUMN sms_outbox_monitor.priority IS 'as sms_outbox.priority';
+COMMENT ON COLUMN sms_outbox_monitor.send_after IS 'as sms_outbox.send_after';
+COMMENT ON COLUMN sms_outbox_monitor.expires_at IS 'as sms_outbox.expires_at';
+COMMENT ON COLUMN sms_outbox_monitor.created_by IS 'as sms_outbox.created_by';
+COMMENT ON COLUMN sms_outbox_monitor.created_at IS 'as sms_outbox.created_at';
+COMMENT ON COLUMN sms_outbox_monitor.status IS 'as sms_outbox.status';
+COMMENT ON COLUMN sms_outbox_monitor.attempts IS 'as sms_outbox.attempts';
+COMMENT ON COLUMN sms_outbox_monitor.next_attempt_at IS 'as sms_outbox.next_attempt_at';
+COMMENT ON COLUMN sms_outbox_monitor.smsid IS 'as sms_outbox.smsid';
+COMMENT ON COLUMN sms_outbox_monitor.id_omni_mess IS 'as sms_outbox.id_omni_mess';
+COMMENT ON COLUMN sms_outbox_monitor.referent_id IS 'as sms_outbox.referent_id';
+COMMENT ON COLUMN sms_outbox_monitor.result_code IS 'as sms_outbox.result_code';
+COMMENT ON COLUMN sms_outbox_monitor.http_status IS 'as sms_outbox.http_status';
+COMMENT ON COLUMN sms_outbox_monitor.sent_at IS 'as sms_outbox.sent_at';
+COMMENT ON COLUMN sms_outbox_monitor.delivered_at IS 'as sms_outbox.delivered_at';
+COMMENT ON COLUMN sms_outbox_monitor.price IS 'as sms_outbox.price';
+COMMENT ON COLUMN sms_outbox_monitor.parts IS 'as sms_outbox.parts';
+COMMENT ON COLUMN sms_outbox_monitor.unsure_since IS 'as sms_outbox.unsure_since';
+COMMENT ON COLUMN sms_outbox_monitor.origin IS 'as sms_outbox.origin';
+COMMENT ON COLUMN sms_outbox_monitor.poll_at IS 'as sms_outbox.poll_at';
+COMMENT ON COLUMN sms_outbox_monitor.ended_at IS 'as sms_outbox.ended_at';
+COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
+REVOKE ALL ON sms_outbox_monitor FROM PUBLIC;
+GRANT SELECT ON sms_outbox_monitor TO pg_monitor;

@@ -128,6 +128,32 @@ WITH message AS (
 SELECT * FROM message;
 COMMENT ON VIEW sms_outbox_monitor IS
     'all messages, for pg_monitor: columns of sms_outbox without phone, text, variables, options and the provider''s words';
+COMMENT ON COLUMN sms_outbox_monitor.id IS 'as sms_outbox.id';
+COMMENT ON COLUMN sms_outbox_monitor.gateway IS 'as sms_outbox.gateway';
+COMMENT ON COLUMN sms_outbox_monitor.kind IS 'as sms_outbox.kind';
+COMMENT ON COLUMN sms_outbox_monitor.template_code IS 'as sms_outbox.template_code';
+COMMENT ON COLUMN sms_outbox_monitor.routerule IS 'as sms_outbox.routerule';
+COMMENT ON COLUMN sms_outbox_monitor.priority IS 'as sms_outbox.priority';
+COMMENT ON COLUMN sms_outbox_monitor.send_after IS 'as sms_outbox.send_after';
+COMMENT ON COLUMN sms_outbox_monitor.expires_at IS 'as sms_outbox.expires_at';
+COMMENT ON COLUMN sms_outbox_monitor.created_by IS 'as sms_outbox.created_by';
+COMMENT ON COLUMN sms_outbox_monitor.created_at IS 'as sms_outbox.created_at';
+COMMENT ON COLUMN sms_outbox_monitor.status IS 'as sms_outbox.status';
+COMMENT ON COLUMN sms_outbox_monitor.attempts IS 'as sms_outbox.attempts';
+COMMENT ON COLUMN sms_outbox_monitor.next_attempt_at IS 'as sms_outbox.next_attempt_at';
+COMMENT ON COLUMN sms_outbox_monitor.smsid IS 'as sms_outbox.smsid';
+COMMENT ON COLUMN sms_outbox_monitor.id_omni_mess IS 'as sms_outbox.id_omni_mess';
+COMMENT ON COLUMN sms_outbox_monitor.referent_id IS 'as sms_outbox.referent_id';
+COMMENT ON COLUMN sms_outbox_monitor.result_code IS 'as sms_outbox.result_code';
+COMMENT ON COLUMN sms_outbox_monitor.http_status IS 'as sms_outbox.http_status';
+COMMENT ON COLUMN sms_outbox_monitor.sent_at IS 'as sms_outbox.sent_at';
+COMMENT ON COLUMN sms_outbox_monitor.delivered_at IS 'as sms_outbox.delivered_at';
+COMMENT ON COLUMN sms_outbox_monitor.price IS 'as sms_outbox.price';
+COMMENT ON COLUMN sms_outbox_monitor.parts IS 'as sms_outbox.parts';
+COMMENT ON COLUMN sms_outbox_monitor.unsure_since IS 'as sms_outbox.unsure_since';
+COMMENT ON COLUMN sms_outbox_monitor.origin IS 'as sms_outbox.origin';
+COMMENT ON COLUMN sms_outbox_monitor.poll_at IS 'as sms_outbox.poll_at';
+COMMENT ON COLUMN sms_outbox_monitor.ended_at IS 'as sms_outbox.ended_at';
 COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
 
 REVOKE ALL ON sms_outbox, sms_outbox_monitor FROM PUBLIC;
