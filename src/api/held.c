@@ -19,6 +19,7 @@
 #include "wake/slot.h"
 
 PG_FUNCTION_INFO_V1(sms_gateway_held);
+PG_FUNCTION_INFO_V1(sms_gateway_origin);
 
 #define DRAIN_SENDS "; CALL sms_drain() sends"
 #define START_TAKES 2000 /* ms for which nobody is told that a worker is being started */
@@ -136,4 +137,12 @@ sms_gateway_held(PG_FUNCTION_ARGS)
 	values[0] = nulls[0] ? (Datum) 0 : CStringGetTextDatum(held.why);
 	values[1] = TimestampTzGetDatum(held.since);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* Internal SQL function: the origin of rows that are made in this database; 0 in a copy that is not adopted. */
+Datum
+sms_gateway_origin(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT64(home_origin());
 }

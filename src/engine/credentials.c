@@ -240,7 +240,7 @@ credentials_accept(Engine *engine, const OutboxItem *item)
 	if (known == NULL || item->started_at < known->began || are_outdated(known, item))
 		return;
 	if (known->troubled)
-		queue_hurry(item->queue, &known->role_name);
+		queue_hurry(item->queue, (Oid) known->key.role);
 	drop(engine, known);
 }
 
@@ -275,7 +275,7 @@ credentials_look(Engine *engine, const GatewayQueue *queue)
 	}
 }
 
-/* Returns the names of the roles whose credentials a gateway refuses, a palloc'd list that points to them. */
+/* Returns the oids of the roles whose credentials a gateway refuses, a palloc'd list. */
 List *
 credentials_roles(Engine *engine, const GatewayQueue *queue)
 {
@@ -287,7 +287,7 @@ credentials_roles(Engine *engine, const GatewayQueue *queue)
 	while ((known = hash_seq_search(&status)) != NULL)
 	{
 		if (known->key.queue == queue && known->troubled)
-			roles = lappend(roles, &known->role_name);
+			roles = lappend_oid(roles, (Oid) known->key.role);
 	}
 	return roles;
 }
@@ -320,7 +320,7 @@ inherit(Engine *engine, const Refused *row)
 	if (role_name != NULL && gateway_credentials(NameStr(row->gateway), row->role) == row->credentials)
 		return;
 	drop(engine, known);
-	queue_hurry(queue, &known->role_name);
+	queue_hurry(queue, row->role);
 }
 
 /* In a round, the first: takes over what another engine has written; false if somebody has locked the table. */

@@ -21,6 +21,9 @@ ask("INSERT INTO sms_outbox (gateway, kind, phone, content, send_after, request_
 	SELECT 'shop', 'text', '84901234567', 'of 0.1.0: ' || s, now(), 'old-' || s, current_user,
 		now() - interval '1 day', s, 1, CASE WHEN s = 'queued' THEN now() END, instance
 	FROM unnest(enum_range(NULL::sms_status)) s, sms_gateway_identity WHERE s <> 'sending';
+	UPDATE sms_outbox SET created_by = 'one who left' WHERE status = 'failed';
+	INSERT INTO sms_gateway_usage (used, window_end, gateway, subject) SELECT 7, 'infinity', 'shop', 'role ' || x
+		FROM unnest('{mallory,one who left}'::text[]) x;
 	INSERT INTO sms_gateway_state VALUES ('cpaas', 'tired', true)");
 
 subtest 'a library that is newer than the tables says so' => sub {
@@ -44,6 +47,10 @@ subtest 'everything goes on' => sub {
 	becomes(sub { status_of('of 0.1.0: queued') }, 'sent', 'what was queued is sent');
 	is(ask("SELECT count(*) FROM sms_outbox WHERE (status = 'queued') <> (ended_at IS NULL)"), '0',
 		'the others have ended');
+	is(ask("SELECT string_agg(DISTINCT creator || CASE created_by WHEN current_user THEN ' mine' ELSE '' END, ', ')
+		FROM sms_outbox"), '0, ' . ask("SELECT current_user::regrole::oid || ' mine'"), 'whose they were, by oid');
+	is(ask("SELECT count(*), sum(used) FROM sms_gateway_usage WHERE subject IN ('role one who left',
+		'role ' || 'mallory'::regrole::oid)"), '2|14', '… what roles have used is counted on');
 	is(ask('SELECT name, state, reason FROM sms_gateways WHERE reason IS NOT NULL'), 'cpaas|paused|tired',
 		'pauses are kept');
 };
