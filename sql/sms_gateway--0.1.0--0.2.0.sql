@@ -164,7 +164,6 @@ CREATE INDEX sms_outbox_next ON sms_outbox (next_attempt_at, gateway, priority)
     WHERE status OPERATOR(pg_catalog.=) 'queued';
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
-GRANT SELECT (ended_at) ON sms_outbox TO pg_monitor;
 COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
 
 -- One-time passwords are counted in sms_gateway_usage now, whoever made them.  What was counted and made goes on; the
@@ -224,6 +223,15 @@ END;
 SELECT sms_gateway_update_counters();
 DROP FUNCTION sms_gateway_update_counters();
 DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
+
+-- Who may read or write all data gets no row of what is internal: those are their owner's, as whom the engine runs.
+ALTER TABLE sms_gateway_lease ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_pause ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_refused ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_callback ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_otp ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_usage ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_identity ENABLE ROW LEVEL SECURITY;
 
 -- An operator who says that a gateway is well is believed at once.
 COMMENT ON FUNCTION sms_retry(bigint) IS
@@ -412,3 +420,47 @@ COMMENT ON COLUMN sms_health.problem IS 'what is wrong; NULL: nothing';
 COMMENT ON COLUMN sms_health.since IS 'since when, if that is known';
 COMMENT ON COLUMN sms_health.remedy IS 'what to do about it';
 GRANT SELECT ON sms_health TO PUBLIC;
+-- Monitors read a view of fixed columns; a policy could be made to show rows to whom they are not for.
+DROP POLICY monitors ON sms_outbox;
+REVOKE SELECT ON sms_outbox FROM pg_monitor;
+CREATE VIEW sms_outbox_monitor WITH (security_barrier) AS
+-- By way of WITH, so that nobody (pg_write_all_data) can write through it.
+WITH message AS (
+    SELECT o.id, o.gateway, o.kind, o.template_code, o.routerule, o.priority, o.send_after, o.expires_at,
+           CASE WHEN o.request_id OPERATOR(pg_catalog.^@) 'sgw-' THEN o.request_id END AS request_id,
+           o.created_by, o.created_at, o.status, o.attempts, o.next_attempt_at, o.smsid, o.id_omni_mess, o.referent_id,
+           o.result_code, o.http_status, o.sent_at, o.delivered_at, o.price, o.parts, o.unsure_since, o.origin,
+           o.poll_at, o.ended_at
+      FROM @extschema@.sms_outbox o)
+SELECT * FROM message;
+COMMENT ON VIEW sms_outbox_monitor IS
+    'all messages, for pg_monitor: columns of sms_outbox without phone, text, variables, options and the provider''s words';
+COMMENT ON COLUMN sms_outbox_monitor.id IS 'as sms_outbox.id';
+COMMENT ON COLUMN sms_outbox_monitor.gateway IS 'as sms_outbox.gateway';
+COMMENT ON COLUMN sms_outbox_monitor.kind IS 'as sms_outbox.kind';
+COMMENT ON COLUMN sms_outbox_monitor.template_code IS 'as sms_outbox.template_code';
+COMMENT ON COLUMN sms_outbox_monitor.routerule IS 'as sms_outbox.routerule';
+COMMENT ON COLUMN sms_outbox_monitor.priority IS 'as sms_outbox.priority';
+COMMENT ON COLUMN sms_outbox_monitor.send_after IS 'as sms_outbox.send_after';
+COMMENT ON COLUMN sms_outbox_monitor.expires_at IS 'as sms_outbox.expires_at';
+COMMENT ON COLUMN sms_outbox_monitor.created_by IS 'as sms_outbox.created_by';
+COMMENT ON COLUMN sms_outbox_monitor.created_at IS 'as sms_outbox.created_at';
+COMMENT ON COLUMN sms_outbox_monitor.status IS 'as sms_outbox.status';
+COMMENT ON COLUMN sms_outbox_monitor.attempts IS 'as sms_outbox.attempts';
+COMMENT ON COLUMN sms_outbox_monitor.next_attempt_at IS 'as sms_outbox.next_attempt_at';
+COMMENT ON COLUMN sms_outbox_monitor.smsid IS 'as sms_outbox.smsid';
+COMMENT ON COLUMN sms_outbox_monitor.id_omni_mess IS 'as sms_outbox.id_omni_mess';
+COMMENT ON COLUMN sms_outbox_monitor.referent_id IS 'as sms_outbox.referent_id';
+COMMENT ON COLUMN sms_outbox_monitor.result_code IS 'as sms_outbox.result_code';
+COMMENT ON COLUMN sms_outbox_monitor.http_status IS 'as sms_outbox.http_status';
+COMMENT ON COLUMN sms_outbox_monitor.sent_at IS 'as sms_outbox.sent_at';
+COMMENT ON COLUMN sms_outbox_monitor.delivered_at IS 'as sms_outbox.delivered_at';
+COMMENT ON COLUMN sms_outbox_monitor.price IS 'as sms_outbox.price';
+COMMENT ON COLUMN sms_outbox_monitor.parts IS 'as sms_outbox.parts';
+COMMENT ON COLUMN sms_outbox_monitor.unsure_since IS 'as sms_outbox.unsure_since';
+COMMENT ON COLUMN sms_outbox_monitor.origin IS 'as sms_outbox.origin';
+COMMENT ON COLUMN sms_outbox_monitor.poll_at IS 'as sms_outbox.poll_at';
+COMMENT ON COLUMN sms_outbox_monitor.ended_at IS 'as sms_outbox.ended_at';
+COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
+REVOKE ALL ON sms_outbox_monitor FROM PUBLIC;
+GRANT SELECT ON sms_outbox_monitor TO pg_monitor;
