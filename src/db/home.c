@@ -40,6 +40,7 @@ static struct
 {
 	HomeState state;
 	bool settled;
+	bool stale; /* the table has changed since; it may do so while it is read */
 	Oid table;  /* sms_gateway_identity */
 	Oid schema; /* of the extension */
 	int64 origin;
@@ -89,7 +90,7 @@ on_identity_change(Datum arg, Oid relation)
 {
 	(void) arg;
 	if (relation == InvalidOid || relation == home.table)
-		home.state = HOME_UNKNOWN;
+		home.stale = true;
 }
 
 /* A column of an identity row, by its name; false if it is NULL, or the table is one of 0.1.0 and has none. */
@@ -249,11 +250,12 @@ home_is_ours(void)
 		CacheRegisterRelcacheCallback(on_identity_change, (Datum) 0);
 		home.watching = true;
 	}
-	if (home.state == HOME_UNKNOWN || !home.settled || home.state != HOME_OURS)
+	if (home.stale || !home.settled || home.state != HOME_OURS)
 	{
 		HomeState found;
 
 		home.state = HOME_UNKNOWN;
+		home.stale = false;
 		home.settled = !RecoveryInProgress();
 
 		home.table = home_find_extension(&extension, &schema, NULL)
@@ -272,7 +274,7 @@ home_is_ours(void)
 void
 home_forget(void)
 {
-	home.state = HOME_UNKNOWN;
+	home.stale = true;
 }
 
 /* Did home_is_ours() find that the row of this database, which is at home, does not say yet where?  Reads nothing. */
@@ -309,8 +311,7 @@ copy_hint(void)
 {
 	if (home.state == HOME_ELSEWHERE)
 		return "If this database takes the place of the original, call sms_adopt_outbox(). If it is the "
-			   "original, "
-			   "and its place moves, see sms_gateway.place.";
+			   "original, and its place moves, see sms_gateway.place.";
 	return "If this database takes the place of the original, call sms_adopt_outbox().";
 }
 

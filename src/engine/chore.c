@@ -21,12 +21,11 @@
 #include "engine/credentials.h"
 #include "engine/hurry.h"
 #include "engine/lanes.h"
-#include "engine/locked.h"
 #include "engine/orphans.h"
 #include "engine/pauses.h"
 #include "engine/poll.h"
-#include "engine/sole.h"
 #include "engine/queue.h"
+#include "engine/transact.h"
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
 #include "outbox/event.h"
@@ -318,7 +317,6 @@ typedef struct Run
 	Engine *engine;
 	const Chore *chore;
 	ChoreState *state;
-	bool done;
 	char database[NAMEDATALEN];
 } Run;
 
@@ -383,75 +381,32 @@ work_inside(Run *run)
 }
 
 /* What is done in a chore's transaction. */
-static void
-run_inside(void *arg)
+static bool
+run_inside(Engine *engine, void *run)
 {
-	Run *run = arg;
-	Engine *engine = run->engine;
+	bool done = false;
 
-	locked_check(engine);
 	if (scope_enter_worker(engine->host->held_level) == OUTBOX_READY)
 	{
 		MemoryContextSwitchTo(engine->scratch);
-		run->done = work_inside(run);
+		done = work_inside(run);
 		scope_leave_worker();
 	}
 	else
 		engine->look = true; /* the next round takes note of it */
+	return done;
 }
 
 /* The commit failed, as it does when the queue of NOTIFY is full: that is the chore's trouble as well. */
 static void
-take_commit_error(Run *run)
+take_commit_error(Engine *engine, void *run)
 {
-	MemoryContext context = MemoryContextSwitchTo(run->engine->scratch);
+	MemoryContext context = MemoryContextSwitchTo(engine->scratch);
 	ErrorData *error = CopyErrorData();
 
-	run->engine->host->commit_failed();
+	engine->host->commit_failed();
 	MemoryContextSwitchTo(context);
 	warn(run, error);
-}
-
-/* Runs a chore in a transaction of the host's; false if it failed. */
-static bool
-transact_chore(Run *run)
-{
-	Engine *engine = run->engine;
-	const EngineHost *host = engine->host;
-	volatile bool committing = false;
-	volatile bool ok = false;
-	Oid user;
-	int security;
-
-	GetUserIdAndSecContext(&user, &security);
-	host->begin();
-	PG_TRY();
-	{
-		bool done;
-
-		engine_lock_in_transaction();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		done = locked_try(engine, run_inside, run) && run->done;
-		PopActiveSnapshot();
-		committing = true;
-		engine_lock_again();
-		host->commit(user, security);
-		ok = done;
-		event_settle(done);
-	}
-	PG_CATCH();
-	{
-		event_settle(false);
-		if (committing)
-			take_commit_error(run);
-		else
-			locked_take_error(engine);
-	}
-	PG_END_TRY();
-	engine_lock_again();
-	MemoryContextSwitchTo(engine->scratch);
-	host->ended();
-	return ok;
 }
 
 static void
@@ -465,7 +420,7 @@ run_chore(Engine *engine, int id)
 	state->wanted = false;
 	state->began = now;
 	state->ran = true;
-	if (transact_chore(&run))
+	if (transact(engine, run_inside, take_commit_error, &run))
 	{
 		state->wait = 0;
 		if (run.chore->committed != NULL)
