@@ -210,18 +210,27 @@ COMMENT ON COLUMN sms_gateway_usage.window_end IS 'then counting starts anew';
 COMMENT ON COLUMN sms_gateway_usage.code IS 'of checks: the one-time password that tries are counted for';
 COMMENT ON COLUMN sms_gateway_usage.tries IS 'of checks: how often that one was tried';
 COMMENT ON COLUMN sms_gateway_usage.gateway IS 'the foreign server';
-COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone, role or check, with which; or day';
+COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone or check, with a keyed hash of the phone; role, with which; or day';
 
 REVOKE ALL ON sms_gateway_otp, sms_gateway_usage FROM PUBLIC;
+-- Phones are counted under a keyed hash of them.
+CREATE FUNCTION sms_gateway_hidden(phone text) RETURNS text
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT;
 CREATE FUNCTION sms_gateway_update_counters() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash)
 SELECT o.expires_at, o.gateway, o.gateway, o.phone, o.salt, o.hash FROM sms_gateway_otp_0_1 o
  WHERE o.tries OPERATOR(pg_catalog.<) 5 ORDER BY o.id;
-INSERT INTO sms_gateway_usage SELECT u.used, u.window_end, 0, 0, u.gateway, u.subject FROM sms_gateway_usage_0_1 u;
+INSERT INTO sms_gateway_usage SELECT u.used, u.window_end, 0, 0, u.gateway,
+       CASE WHEN u.subject OPERATOR(pg_catalog.~) '^(otp|phone) '
+            THEN pg_catalog.split_part(u.subject, ' ', 1) OPERATOR(pg_catalog.||) ' '
+                 OPERATOR(pg_catalog.||) sms_gateway_hidden(pg_catalog.split_part(u.subject, ' ', 2))
+            ELSE u.subject END
+  FROM sms_gateway_usage_0_1 u;
 END;
 SELECT sms_gateway_update_counters();
 DROP FUNCTION sms_gateway_update_counters();
+DROP FUNCTION sms_gateway_hidden(text);
 DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
 
 -- Who may read or write all data gets no row of what is internal: those are their owner's, as whom the engine runs.
@@ -264,6 +273,12 @@ COMMENT ON FUNCTION sms_unaccent(text) IS
 COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS
     'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, 25006 in a read-only transaction';
 
+-- Erasure.
+CREATE FUNCTION sms_forget(phone text) RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_forget(text) IS
+    'erases what is stored of a phone, in whatever spelling: messages (queued ones are not sent then), delivery reports, one-time passwords and counters are deleted, and the number is taken out of reasons of pauses. Returns how many of each. Reads the outbox once, or an index on its column phone. Error 42501 unless you own the outbox, 22023 if it is no number, or could be several, 55006 if a message to it is on its way';
+REVOKE ALL ON FUNCTION sms_forget(text) FROM PUBLIC;
 -- Does sending work, and if not, why?
 
 CREATE VIEW sms_health WITH (security_barrier) AS

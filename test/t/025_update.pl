@@ -21,7 +21,9 @@ ask("INSERT INTO sms_outbox (gateway, kind, phone, content, send_after, request_
 	SELECT 'shop', 'text', '84901234567', 'of 0.1.0: ' || s, now(), 'old-' || s, current_user,
 		now() - interval '1 day', s, 1, CASE WHEN s = 'queued' THEN now() END, instance
 	FROM unnest(enum_range(NULL::sms_status)) s, sms_gateway_identity WHERE s <> 'sending';
-	INSERT INTO sms_gateway_state VALUES ('cpaas', 'tired', true)");
+	INSERT INTO sms_gateway_state VALUES ('cpaas', 'tired', true);
+	INSERT INTO sms_gateway_usage VALUES (3, now() + interval '1 day', 'shop', 'phone 84901234567'),
+		(4, now() + interval '1 day', 'shop', 'role app')");
 
 subtest 'a library that is newer than the tables says so' => sub {
 	like(error_of($_), qr{55000: sms_gateway 0.1.0 in this database is not served}, $_)
@@ -46,6 +48,10 @@ subtest 'everything goes on' => sub {
 		'the others have ended');
 	is(ask('SELECT name, state, reason FROM sms_gateways WHERE reason IS NOT NULL'), 'cpaas|paused|tired',
 		'pauses are kept');
+	is(ask('SELECT used FROM sms_gateway_usage WHERE subject = \'phone ' . hidden('84901234567') . "'"), '3',
+		'a phone is counted on, under its hash');
+	is(ask("SELECT count(*) FROM sms_gateway_usage WHERE subject ~ '^phone 8|^role app\$'"), '1',
+		'... which is no name, and roles keep theirs');
 };
 
 # What the extension has in a database, in words.
