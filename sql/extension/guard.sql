@@ -37,7 +37,7 @@ COMMENT ON COLUMN sms_gateway_usage.window_end IS 'then counting starts anew';
 COMMENT ON COLUMN sms_gateway_usage.code IS 'of checks: the one-time password that tries are counted for';
 COMMENT ON COLUMN sms_gateway_usage.tries IS 'of checks: how often that one was tried';
 COMMENT ON COLUMN sms_gateway_usage.gateway IS 'the foreign server';
-COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone, role or check, with which; or day';
+COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone or check, with a keyed hash of the phone; role, with which; or day';
 
 ALTER TABLE sms_gateway_otp ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sms_gateway_usage ENABLE ROW LEVEL SECURITY;

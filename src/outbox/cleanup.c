@@ -189,20 +189,16 @@ cleanup_expire(TimestampTz now, TimestampTz *next)
 	*next = put_off || (n == EXPIRE_AT_ONCE && ended > 0) ? now : sql_find_time(&cleanup_next_late, values);
 }
 
-/* A message that is to be deleted. */
-typedef struct Old
-{
-	int64 id;
-	Oid creator;
-	bool taken;
-} Old;
-
-/* Deletes messages, those of each creator together: triggers run as him. */
-static void
-delete_all(Old *olds, int n)
+/*
+ * Deletes messages, which the caller has locked, those of each creator together: triggers run as him, or not at all.
+ * Returns false if some stay for that, as firing_delete() says; raises what triggers and foreign keys raise.
+ */
+bool
+cleanup_delete(Old *olds, int n)
 {
 	Datum *ids = palloc(sizeof(Datum) * (n + 1));
 	bool trusted = n == 0 || cascade_is_trusted();
+	bool all = true;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -220,8 +216,9 @@ delete_all(Old *olds, int n)
 		if (count == 0)
 			continue;
 		array = sql_id_array(ids, count);
-		firing_delete(&change, olds[i].creator, trusted);
+		all = firing_delete(&change, olds[i].creator, trusted) && all;
 	}
+	return all;
 }
 
 /*
@@ -244,7 +241,7 @@ cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried
 		olds[i].creator = creator_read(i, PAGE_CREATOR);
 	}
 	sql_done();
-	delete_all(olds, n);
+	(void) cleanup_delete(olds, n);
 	*place = n == page ? *tried : (PurgePlace){DT_NOBEGIN, 0};
 	return n == page;
 }

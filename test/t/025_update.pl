@@ -24,7 +24,9 @@ ask("INSERT INTO sms_outbox (gateway, kind, phone, content, send_after, request_
 	UPDATE sms_outbox SET created_by = 'one who left' WHERE status = 'failed';
 	INSERT INTO sms_gateway_usage (used, window_end, gateway, subject) SELECT 7, 'infinity', 'shop', 'role ' || x
 		FROM unnest('{mallory,one who left}'::text[]) x;
-	INSERT INTO sms_gateway_state VALUES ('cpaas', 'tired', true)");
+	INSERT INTO sms_gateway_state VALUES ('cpaas', 'tired', true);
+	INSERT INTO sms_gateway_usage VALUES (3, now() + interval '1 day', 'shop', 'phone 84901234567'),
+		(4, now() + interval '1 day', 'shop', 'role app')");
 
 subtest 'a library that is newer than the tables says so' => sub {
 	like(error_of($_), qr{55000: sms_gateway 0.1.0 in this database is not served}, $_)
@@ -53,6 +55,10 @@ subtest 'everything goes on' => sub {
 		'role ' || 'mallory'::regrole::oid)"), '2|14', '… what roles have used is counted on');
 	is(ask('SELECT name, state, reason FROM sms_gateways WHERE reason IS NOT NULL'), 'cpaas|paused|tired',
 		'pauses are kept');
+	is(ask('SELECT used FROM sms_gateway_usage WHERE subject = \'phone ' . hidden('84901234567') . "'"), '3',
+		'a phone is counted on, under its hash');
+	is(ask("SELECT count(*) FROM sms_gateway_usage WHERE subject ~ '^phone 8|^role app\$'"), '1',
+		'... which is no name, and roles keep theirs');
 };
 
 # What the extension has in a database, in words.
