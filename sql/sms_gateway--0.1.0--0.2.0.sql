@@ -164,7 +164,6 @@ CREATE INDEX sms_outbox_next ON sms_outbox (next_attempt_at, gateway, priority)
     WHERE status OPERATOR(pg_catalog.=) 'queued';
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
-GRANT SELECT (ended_at) ON sms_outbox TO pg_monitor;
 COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
 
 -- One-time passwords are counted in sms_gateway_usage now, whoever made them.  What was counted and made goes on; the
@@ -234,6 +233,15 @@ SELECT sms_gateway_update_counters();
 DROP FUNCTION sms_gateway_update_counters();
 DROP FUNCTION sms_gateway_hidden(text);
 DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
+
+-- Who may read or write all data gets no row of what is internal: those are their owner's, as whom the engine runs.
+ALTER TABLE sms_gateway_lease ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_pause ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_refused ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_callback ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_otp ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_usage ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_identity ENABLE ROW LEVEL SECURITY;
 
 -- An operator who says that a gateway is well is believed at once.
 COMMENT ON FUNCTION sms_retry(bigint) IS
@@ -438,3 +446,92 @@ COMMENT ON COLUMN sms_health.problem IS 'what is wrong; NULL: nothing';
 COMMENT ON COLUMN sms_health.since IS 'since when, if that is known';
 COMMENT ON COLUMN sms_health.remedy IS 'what to do about it';
 GRANT SELECT ON sms_health TO PUBLIC;
+-- Monitors read a view of fixed columns; a policy could be made to show rows to whom they are not for.
+DROP POLICY monitors ON sms_outbox;
+REVOKE SELECT ON sms_outbox FROM pg_monitor;
+CREATE VIEW sms_outbox_monitor WITH (security_barrier) AS
+-- By way of WITH, so that nobody (pg_write_all_data) can write through it.
+WITH message AS (
+    SELECT o.id, o.gateway, o.kind, o.template_code, o.routerule, o.priority, o.send_after, o.expires_at,
+           CASE WHEN o.request_id OPERATOR(pg_catalog.^@) 'sgw-' THEN o.request_id END AS request_id,
+           o.created_by, o.created_at, o.status, o.attempts, o.next_attempt_at, o.smsid, o.id_omni_mess, o.referent_id,
+           o.result_code, o.http_status, o.sent_at, o.delivered_at, o.price, o.parts, o.unsure_since, o.origin,
+           o.poll_at, o.ended_at
+      FROM @extschema@.sms_outbox o)
+SELECT * FROM message;
+COMMENT ON VIEW sms_outbox_monitor IS
+    'all messages, for pg_monitor: columns of sms_outbox without phone, text, variables, options and the provider''s words';
+COMMENT ON COLUMN sms_outbox_monitor.id IS 'as sms_outbox.id';
+COMMENT ON COLUMN sms_outbox_monitor.gateway IS 'as sms_outbox.gateway';
+COMMENT ON COLUMN sms_outbox_monitor.kind IS 'as sms_outbox.kind';
+COMMENT ON COLUMN sms_outbox_monitor.template_code IS 'as sms_outbox.template_code';
+COMMENT ON COLUMN sms_outbox_monitor.routerule IS 'as sms_outbox.routerule';
+COMMENT ON COLUMN sms_outbox_monitor.priority IS 'as sms_outbox.priority';
+COMMENT ON COLUMN sms_outbox_monitor.send_after IS 'as sms_outbox.send_after';
+COMMENT ON COLUMN sms_outbox_monitor.expires_at IS 'as sms_outbox.expires_at';
+COMMENT ON COLUMN sms_outbox_monitor.created_by IS 'as sms_outbox.created_by';
+COMMENT ON COLUMN sms_outbox_monitor.created_at IS 'as sms_outbox.created_at';
+COMMENT ON COLUMN sms_outbox_monitor.status IS 'as sms_outbox.status';
+COMMENT ON COLUMN sms_outbox_monitor.attempts IS 'as sms_outbox.attempts';
+COMMENT ON COLUMN sms_outbox_monitor.next_attempt_at IS 'as sms_outbox.next_attempt_at';
+COMMENT ON COLUMN sms_outbox_monitor.smsid IS 'as sms_outbox.smsid';
+COMMENT ON COLUMN sms_outbox_monitor.id_omni_mess IS 'as sms_outbox.id_omni_mess';
+COMMENT ON COLUMN sms_outbox_monitor.referent_id IS 'as sms_outbox.referent_id';
+COMMENT ON COLUMN sms_outbox_monitor.result_code IS 'as sms_outbox.result_code';
+COMMENT ON COLUMN sms_outbox_monitor.http_status IS 'as sms_outbox.http_status';
+COMMENT ON COLUMN sms_outbox_monitor.sent_at IS 'as sms_outbox.sent_at';
+COMMENT ON COLUMN sms_outbox_monitor.delivered_at IS 'as sms_outbox.delivered_at';
+COMMENT ON COLUMN sms_outbox_monitor.price IS 'as sms_outbox.price';
+COMMENT ON COLUMN sms_outbox_monitor.parts IS 'as sms_outbox.parts';
+COMMENT ON COLUMN sms_outbox_monitor.unsure_since IS 'as sms_outbox.unsure_since';
+COMMENT ON COLUMN sms_outbox_monitor.origin IS 'as sms_outbox.origin';
+COMMENT ON COLUMN sms_outbox_monitor.poll_at IS 'as sms_outbox.poll_at';
+COMMENT ON COLUMN sms_outbox_monitor.ended_at IS 'as sms_outbox.ended_at';
+COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
+REVOKE ALL ON sms_outbox_monitor FROM PUBLIC;
+GRANT SELECT ON sms_outbox_monitor TO pg_monitor;
+-- What is reported of one leg, or of the message by an id that names none, is merged into the legs of "details".  A leg's end
+-- stays, like a message's.  A message is delivered when one of its legs is, and undelivered when all have failed.
+CREATE FUNCTION sms_gateway_legs(details jsonb, report jsonb) RETURNS jsonb
+    LANGUAGE sql VOLATILE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+WITH leg AS (
+    SELECT n, l,
+           CASE WHEN l ->> 'request_id' = report ->> 'request_id' THEN 1
+                WHEN l ->> 'channel' = report ->> 'channel' THEN 2
+                WHEN l ->> 'smsid' = report ->> 'smsid' THEN 3
+                -- The same leg of an earlier attempt: see sms_request_id() in esms_build.c.
+                WHEN (l ->> 'request_id' ~ '\.[a-j]$') = (report ->> 'request_id' ~ '\.[a-j]$') THEN 4
+                -- An SMSID alone: presumably the first leg's of which none is known.
+                WHEN NOT report ? 'request_id' AND NOT l ? 'smsid' THEN 5 END AS how
+      FROM jsonb_array_elements(details -> 'legs') WITH ORDINALITY AS e(l, n)),
+meant AS (
+    SELECT n, how FROM leg WHERE how IS NOT NULL ORDER BY how, l ->> 'status' <> 'sent', n LIMIT 1),
+merged AS (
+    SELECT leg.n,
+           CASE WHEN leg.n = meant.n THEN
+                    (l - 'presumed') || jsonb_strip_nulls(jsonb_build_object(
+                        'smsid', CASE WHEN meant.how < 3 THEN coalesce(report ->> 'smsid', l ->> 'smsid')
+                                      ELSE coalesce(l ->> 'smsid', report ->> 'smsid') END,
+                        'presumed', CASE WHEN meant.how = 5 OR (meant.how = 3 AND l ? 'presumed') THEN true END,
+                        'price', coalesce(report ->> 'price', l ->> 'price')::numeric))
+                    || CASE WHEN l ->> 'status' = 'sent' THEN jsonb_strip_nulls(jsonb_build_object(
+                        'status', report -> 'status', 'code', report -> 'code', 'message', report -> 'message',
+                        'at', clock_timestamp())) ELSE '{}' END
+                -- That SMSID is another leg's, then.
+                WHEN l ? 'presumed' AND l ->> 'smsid' = report ->> 'smsid' THEN
+                    jsonb_build_object('channel', l -> 'channel', 'request_id', l -> 'request_id', 'status', 'sent')
+                WHEN leg.n = meant.n + 1 AND NOT l ? 'smsid' AND report ->> 'next' <> coalesce(report ->> 'smsid', '') THEN
+                    l || jsonb_build_object('smsid', report -> 'next', 'presumed', true)
+                ELSE l END AS l
+      FROM leg LEFT JOIN meant ON true)
+SELECT jsonb_build_object('legs', jsonb_agg(l ORDER BY n), 'price', sum((l ->> 'price')::numeric),
+           'status', CASE WHEN bool_or(l ->> 'status' = 'delivered') THEN 'delivered'
+                          WHEN bool_or(l ->> 'status' = 'sent') THEN 'sent' ELSE 'undelivered' END)
+  FROM merged HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION sms_gateway_legs(jsonb, jsonb) IS
+    'internal: the legs of a message''s details after a report of one of them; and what the message is, and costs, by them';
+REVOKE ALL ON FUNCTION sms_gateway_legs(jsonb, jsonb) FROM PUBLIC;
+COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
+COMMENT ON FUNCTION sms_send_otp(text, text, name, interval, int, bool, jsonb) IS
+    'sends a one-time password now, in the place of {OTP} in content (eTelecom: in the template''s variable that the server option otp_param names). ttl: how long it is good (eSMS: whole minutes, 2 to 10); length: characters, 4 to 10. The code itself is not returned; sms_check_otp knows it. Errors as sms_send';
