@@ -83,7 +83,8 @@ subtest 'pg_read_all_data and pg_write_all_data: nothing of what is internal, no
 		'each table has row-level security');
 	my @change = ('INSERT INTO %s DEFAULT VALUES', 'UPDATE %s SET %I = DEFAULT', 'DELETE FROM %s', 'TRUNCATE %s');
 	my $seen = qr/^sms_(?:outbox_monitor|gateways|health) SELECT \d+/;
-	is(tries('reader', qr/^(sms_gateway_\w+|sms_outbox) SELECT 0|$seen/, 'SELECT * FROM %s'), '', 'who reads all data reads no row but what monitors see');
+	is(tries('reader', qr/^(sms_gateway_\w+|sms_outbox) SELECT 0|$seen/, 'SELECT * FROM %s'), '',
+		'who reads all data reads no row but what monitors see');
 	is(tries('reader', qr/ (42501|55000|42809)$/, @change, 'SELECT * FROM %s FOR UPDATE', 'LOCK %s IN ROW SHARE MODE'),
 		'', '… and changes and locks nothing');
 	my $changed = qr/ (UPDATE|DELETE) 0$|INSERT 42501$|TRUNCATE (42501|42809)$| 55000$/;
