@@ -190,6 +190,7 @@ CREATE TABLE sms_gateway_otp (
     hash bytea,
     CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
 CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
+ALTER TABLE sms_gateway_otp ALTER phone SET STATISTICS 0;
 COMMENT ON TABLE sms_gateway_otp IS
     'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone through a gateway is the one that counts there';
 COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
@@ -267,6 +268,22 @@ COMMENT ON FUNCTION sms_omni_send(text, text, jsonb, text[], name, jsonb) IS
 COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
     'for a copy (of the files, a restored backup or dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
 
+-- Erasure.
+CREATE FUNCTION sms_forget(phone text) RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_forget(text) IS
+    'erases what is stored of a phone, in whatever spelling: messages (queued ones are not sent then), delivery reports, one-time passwords and counters are deleted, and the number is taken out of reasons of pauses. Returns how many of each. Reads the outbox once, or an index on its column phone. Error 42501 unless you own the outbox, 22023 if it is no number, or could be several, 55006 if a message to it is on its way';
+REVOKE ALL ON FUNCTION sms_forget(text) FROM PUBLIC;
+
+-- The planner's statistics keep samples of values, longer than their rows: none of whom messages are for, and what they say.
+ALTER TABLE sms_outbox ALTER phone SET STATISTICS 0, ALTER content SET STATISTICS 0, ALTER list_param SET STATISTICS 0,
+    ALTER options SET STATISTICS 0, ALTER result_message SET STATISTICS 0, ALTER details SET STATISTICS 0;
+ALTER TABLE sms_gateway_callback ALTER report SET STATISTICS 0;
+DELETE FROM pg_catalog.pg_statistic s USING pg_catalog.pg_attribute a
+ WHERE s.starelid OPERATOR(pg_catalog.=) ANY (ARRAY['@extschema@.sms_outbox'::pg_catalog.regclass, '@extschema@.sms_gateway_callback'::pg_catalog.regclass]::pg_catalog.oid[])
+   AND a.attrelid OPERATOR(pg_catalog.=) s.starelid AND a.attnum OPERATOR(pg_catalog.=) s.staattnum
+   AND a.attstattarget OPERATOR(pg_catalog.=) 0;
+
 -- Texts as the providers of Vietnam count them.
 DROP FUNCTION sms_parts(text, bool);
 CREATE FUNCTION sms_parts(content text, unicode bool = NULL, vietnamese bool = false,
@@ -279,12 +296,6 @@ COMMENT ON FUNCTION sms_unaccent(text) IS
 COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS
     'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, 25006 in a read-only transaction';
 
--- Erasure.
-CREATE FUNCTION sms_forget(phone text) RETURNS jsonb
-    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION sms_forget(text) IS
-    'erases what is stored of a phone, in whatever spelling: messages (queued ones are not sent then), delivery reports, one-time passwords and counters are deleted, and the number is taken out of reasons of pauses. Returns how many of each. Reads the outbox once, or an index on its column phone. Error 42501 unless you own the outbox, 22023 if it is no number, or could be several, 55006 if a message to it is on its way';
-REVOKE ALL ON FUNCTION sms_forget(text) FROM PUBLIC;
 -- Does sending work, and if not, why?
 
 CREATE VIEW sms_health WITH (security_barrier) AS

@@ -8,6 +8,7 @@ CREATE TABLE sms_gateway_callback (
     received_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (gateway, reference));
 CREATE INDEX sms_gateway_callback_unknown ON sms_gateway_callback (received_at) WHERE message IS NULL;
+ALTER TABLE sms_gateway_callback ALTER report SET STATISTICS 0;
 COMMENT ON TABLE sms_gateway_callback IS
     'delivery reports by the provider''s id, for 7 days: those that came before their message''s answer wait for it, others are remembered for when they come twice';
 COMMENT ON COLUMN sms_gateway_callback.gateway IS 'the foreign server';

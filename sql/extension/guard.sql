@@ -11,6 +11,7 @@ CREATE TABLE sms_gateway_otp (
     hash bytea,
     CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
 CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
+ALTER TABLE sms_gateway_otp ALTER phone SET STATISTICS 0;
 COMMENT ON TABLE sms_gateway_otp IS
     'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone through a gateway is the one that counts there';
 COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';

@@ -64,6 +64,10 @@ CREATE INDEX sms_outbox_reference ON sms_outbox ((coalesce(id_omni_mess, smsid, 
     WHERE coalesce(id_omni_mess, smsid, referent_id) IS NOT NULL
       AND (status IN ('sent', 'uncertain') OR kind <> 'text');
 
+-- The planner's statistics keep samples of values, longer than their rows: none of whom messages are for, and what they say.
+ALTER TABLE sms_outbox ALTER phone SET STATISTICS 0, ALTER content SET STATISTICS 0, ALTER list_param SET STATISTICS 0,
+    ALTER options SET STATISTICS 0, ALTER result_message SET STATISTICS 0, ALTER details SET STATISTICS 0;
+
 COMMENT ON TABLE sms_outbox IS
     'messages to send with the transaction that inserts them; what became of each is on its row';
 COMMENT ON COLUMN sms_outbox.id IS 'number of the message';

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #define REPORT_DAYS    7
+#define UNCERTAIN_DAYS 30 /* at least, for somebody to decide */
 #define EXPIRE_AT_ONCE 1000
 #define PURGE_AT_ONCE  1000
 
@@ -57,14 +58,18 @@ static Statement cleanup_next_late = {
 	.args = {TIMESTAMPTZOID},
 };
 
-/* What is not known to have ended, queued or uncertain, stays; what somebody holds, for this time. */
+/*
+ * What is queued stays; what is uncertain, longer, as somebody is to decide it; and what somebody holds, for this
+ * time.
+ */
 static Statement cleanup_find_page = {
 	.sql =
 		"SELECT o.id, o.ended_at, o.created_by FROM @sms_outbox o "
 		"WHERE o.ended_at IS NOT NULL AND (o.ended_at, o.id) > ($1, $2) AND o.ended_at < $3 AND o.status IN "
-		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled') "
-		"ORDER BY o.ended_at, o.id LIMIT $4 FOR UPDATE OF o SKIP LOCKED",
-	.args = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID},
+		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled', 'uncertain') "
+		"AND (o.status <> 'uncertain' OR o.ended_at < $5) ORDER BY o.ended_at, o.id LIMIT $4 FOR UPDATE OF o "
+		"SKIP LOCKED",
+	.args = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID},
 };
 enum
 {
@@ -233,8 +238,12 @@ cleanup_delete(Old *olds, int n)
 bool
 cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried)
 {
-	Datum values[] = {TimestampTzGetDatum(place->ended_at), Int64GetDatum(place->id),
-					  TimestampTzGetDatum(before), Int64GetDatum(page)};
+	TimestampTz undecided = GetCurrentTimestamp() - UNCERTAIN_DAYS * USECS_PER_DAY;
+	Datum values[] = {
+		TimestampTzGetDatum(place->ended_at), Int64GetDatum(place->id),
+		TimestampTzGetDatum(before),          Int64GetDatum(page),
+		TimestampTzGetDatum(undecided),
+	};
 	int n = (int) sql_run(&cleanup_find_page, values);
 	Old *olds = palloc0(sizeof(Old) * (n + 1));
 

@@ -158,5 +158,33 @@ subtest 'a template copy counts, hidden, and can erase' => sub {
 	ask('DROP DATABASE copy');
 };
 
+subtest 'what has a phone ends by itself' => sub {
+	ask("ALTER SERVER shop OPTIONS (DROP per_phone); DELETE FROM sms_outbox; DELETE FROM sms_gateway_usage;
+		SET session_replication_role = replica;
+		INSERT INTO sms_outbox (gateway, phone, content, request_id, created_by, created_at, status, ended_at, origin)
+		SELECT 'shop', '84901234567', s || ' ' || d, 'old-' || s || d, current_user, now(), s::sms_status,
+			now() - make_interval(days => d), 1
+		FROM unnest('{sent,delivered,undelivered,failed,expired,canceled,uncertain}'::text[]) s,
+			unnest('{1,3,31}'::int[]) d;
+		INSERT INTO sms_gateway_callback (gateway, reference, report, received_at)
+			VALUES ('shop', 'unknown', '{\"Phone\": \"84901234567\"}', now() - interval '8 days');
+		INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone) VALUES (now(), 'shop', 'shop', '84901234567');
+		INSERT INTO sms_gateway_usage VALUES (1, now() - interval '25 hours', 0, 0, 'shop', 'phone x')");
+	$node->append_conf('postgresql.conf', "sms_gateway.retention = '2d'");
+	$node->restart;
+	becomes("SELECT string_agg(content, ',') FROM sms_outbox WHERE ended_at < now() - interval '2 days'",
+		'uncertain 3', 'messages after the retention, uncertain ones after 30 days');
+	is(ask('SELECT count(*) FROM sms_outbox'), '8', '… and none before');
+	becomes("SELECT (SELECT count(*) FROM sms_gateway_callback WHERE reference = 'unknown')
+		+ (SELECT count(*) FROM sms_gateway_otp) + (SELECT count(*) FROM sms_gateway_usage)", '0', 'reports, codes and counters after their time');
+};
+
+subtest 'the planner keeps no phone, and no text' => sub {
+	ask('ANALYZE sms_outbox, sms_gateway_callback, sms_gateway_otp');
+	is(ask("SELECT count(*) FROM pg_stats WHERE tablename ~ '^sms_' AND attname IN ('phone', 'content', 'list_param',
+		'options', 'result_message', 'details', 'report')"), '0', 'it has no samples of them');
+	cmp_ok(ask("SELECT count(*) FROM pg_stats WHERE tablename = 'sms_outbox'"), '>', 5, '… but of the rest');
+};
+
 $node->stop;
 done_testing();
