@@ -254,4 +254,29 @@ COMMENT ON FUNCTION sms_parts(text, bool, bool) IS
 COMMENT ON FUNCTION sms_unaccent(text) IS
     'Vietnamese without diacritics, the letter d with stroke included, from any normalisation form, and with the quotation marks, dashes and spaces of ASCII; other characters stay. Error 22021 if it is not valid UTF-8';
 COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS
-    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, 25006 in a read-only transaction';
+    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, or one of more than 16 kB, 25006 in a read-only transaction';
+
+-- What users change is bounded as what they insert.
+CREATE FUNCTION sms_outbox_update() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_outbox_update() IS
+    'trigger: what somebody changes is no longer than what he may insert; 22023 if it is';
+CREATE TRIGGER sms_outbox_update BEFORE UPDATE ON sms_outbox
+    FOR EACH ROW EXECUTE FUNCTION sms_outbox_update();
+COMMENT ON TRIGGER sms_outbox_update ON sms_outbox IS
+    'bounds what users write; the extension''s own changes do not call it';
+REVOKE ALL ON FUNCTION sms_outbox_update() FROM PUBLIC;
+
+-- A report is looked at once; of reports that are larger than any provider's nothing is kept.
+ALTER TABLE sms_gateway_callback ADD looked boolean NOT NULL DEFAULT false;
+DROP INDEX sms_gateway_callback_unknown;
+CREATE INDEX sms_gateway_callback_unknown ON sms_gateway_callback (received_at) WHERE NOT looked;
+CREATE FUNCTION sms_gateway_update_reports() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+DELETE FROM sms_gateway_callback WHERE pg_column_size(report) OPERATOR(pg_catalog.>) 16384;
+UPDATE sms_gateway_callback SET looked = true WHERE message IS NOT NULL;
+END;
+SELECT sms_gateway_update_reports();
+DROP FUNCTION sms_gateway_update_reports();
+COMMENT ON COLUMN sms_gateway_callback.report IS 'what was read of it';
+COMMENT ON COLUMN sms_gateway_callback.looked IS 'its message was looked for; a message that gets its answer later looks for it';

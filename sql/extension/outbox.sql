@@ -106,6 +106,14 @@ CREATE TRIGGER sms_outbox_insert BEFORE INSERT ON sms_outbox
     FOR EACH ROW EXECUTE FUNCTION sms_outbox_insert();
 COMMENT ON TRIGGER sms_outbox_insert ON sms_outbox IS
     'checks and completes a new message, and wakes the worker at commit';
+CREATE FUNCTION sms_outbox_update() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_outbox_update() IS
+    'trigger: what somebody changes is no longer than what he may insert; 22023 if it is';
+CREATE TRIGGER sms_outbox_update BEFORE UPDATE ON sms_outbox
+    FOR EACH ROW EXECUTE FUNCTION sms_outbox_update();
+COMMENT ON TRIGGER sms_outbox_update ON sms_outbox IS
+    'bounds what users write; the extension''s own changes do not call it';
 
 ALTER TABLE sms_outbox ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_messages ON sms_outbox
@@ -121,7 +129,7 @@ COMMENT ON POLICY monitors ON sms_outbox IS 'members of pg_monitor see all messa
 
 
 REVOKE ALL ON sms_outbox FROM PUBLIC;
-REVOKE ALL ON FUNCTION sms_outbox_insert() FROM PUBLIC;
+REVOKE ALL ON FUNCTION sms_outbox_insert(), sms_outbox_update() FROM PUBLIC;
 GRANT SELECT (id, gateway, kind, template_code, routerule, priority, send_after, expires_at, request_id, created_by, created_at,
     status, attempts, next_attempt_at, smsid, id_omni_mess, referent_id, result_code, http_status, sent_at,
     delivered_at, price, parts, unsure_since, origin, poll_at, ended_at) ON sms_outbox TO pg_monitor;

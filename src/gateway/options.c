@@ -172,6 +172,28 @@ options_given(List *options, const char *name)
 }
 
 /*
+ * The first option of a server whose value is not acceptable, with the reason in *detail; NULL: there is none.  What is no
+ * option is passed over.
+ */
+const OptionDef *
+options_find_invalid(const Provider *provider, List *options, const char **detail)
+{
+	ListCell *lc;
+
+	foreach (lc, options)
+	{
+		DefElem *def = lfirst(lc);
+		const OptionDef *option = options_find(provider->options, def->defname, OPTION_SERVER);
+
+		if (option == NULL)
+			option = options_find(options_common, def->defname, OPTION_SERVER);
+		if (option != NULL && options_value(option, defGetString(def), detail) == NULL)
+			return option;
+	}
+	return NULL;
+}
+
+/*
  * Raises an error for a base_url that is http without TLS: that is for this machine, or for
  * those who say that they mean it.
  */
