@@ -31,5 +31,6 @@ CREATE FUNCTION sms_balance(gateway name = NULL) RETURNS numeric
 COMMENT ON FUNCTION sms_balance(name) IS
     'what is left on the provider''s account, in its currency (eSMS: VND); NULL, with a warning, if the gateway did not say. Errors as sms_send';
 
+ALTER TABLE sms_gateway_callback ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON sms_gateway_callback FROM PUBLIC;
 REVOKE ALL ON FUNCTION sms_delivery_report(name, jsonb) FROM PUBLIC;

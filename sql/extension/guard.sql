@@ -39,4 +39,6 @@ COMMENT ON COLUMN sms_gateway_usage.tries IS 'of checks: how often that one was 
 COMMENT ON COLUMN sms_gateway_usage.gateway IS 'the foreign server';
 COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone, role or check, with which; or day';
 
+ALTER TABLE sms_gateway_otp ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_usage ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON sms_gateway_otp, sms_gateway_usage FROM PUBLIC;

@@ -327,19 +327,16 @@ home_complain(int elevel)
 			 errdetail_internal("%s", copy_detail()), errhint("%s", copy_hint())));
 }
 
-/* Why nothing is sent from this database, in words for a view; NULL if nothing holds it. */
+/* Whose copy this database is, in words for a view, with the signs of that if "told"; NULL if it is none. */
 const char *
-home_held(void)
+home_copied(bool told)
 {
-	if (RecoveryInProgress())
-		return "a standby sends no messages";
-	if (!guc_enabled)
-		return "sms_gateway.enabled is off";
 	if (home_is_ours())
 		return NULL;
 	if (home.state == HOME_UNKNOWN || home.state == HOME_COPY)
 		return "this database is a copy; see sms_adopt_outbox";
-	return psprintf("this server is a copy; see sms_adopt_outbox. %s", copy_detail());
+	return told ? psprintf("this server is a copy; see sms_adopt_outbox. %s", copy_detail())
+				: "this server is a copy; see sms_adopt_outbox";
 }
 
 /* The origin of rows that are made here; 0 where no identity names this database. */

@@ -15,7 +15,7 @@ extern void home_forget(void);
 extern bool home_is_unwritten(void);
 extern bool home_is_moved(bool unmarked);
 extern void home_complain(int elevel);
-extern const char *home_held(void);
+extern const char *home_copied(bool told);
 extern int64 home_origin(void);
 extern const uint8 *home_secret(void);
 extern Oid home_relation(const char *name);
