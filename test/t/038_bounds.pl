@@ -73,7 +73,7 @@ subtest 'nor does a call' => sub {
 		for sort keys %call;
 	like(error_of("SELECT sms_send_otp('0901234567', repeat('x', 1000000), 'shop')", role => 'tenant'),
 		qr/22023: content is longer/, 'of a one-time password');
-	like(error_of("SELECT sms_delivery_report('shop', jsonb_build_object('SendStatus', '5', 'SMSID', repeat('x', 20000)))"),
+	like(error_of("SELECT sms_delivery_report('shop', jsonb_build_object('SendStatus', '5', 'a', repeat('x', 20000)))"),
 		qr/22023: a delivery report is longer than 16384 bytes/, 'nor does a delivery report');
 };
 
@@ -139,7 +139,8 @@ subtest 'base_url: nothing that swallows the path' => sub {
 		'http://127.0.0.1/a b', "http://127.0.0.1/a\nb", 'http://@127.0.0.1/', 'http://u:p@127.0.0.1/',
 		'http://127.0.0.1\@x.example')
 	{
-		like(error_of("CREATE SERVER bad FOREIGN DATA WRAPPER esms OPTIONS (base_url '$url')"), qr/22023/, "CREATE: $url");
+		like(error_of("CREATE SERVER bad FOREIGN DATA WRAPPER esms OPTIONS (base_url '$url')"), qr/22023/,
+			"CREATE: $url");
 		like(error_of("ALTER SERVER shop OPTIONS (SET base_url '$url')"), qr/22023/, "ALTER: $url");
 	}
 	# As an earlier version took it.
@@ -148,7 +149,8 @@ subtest 'base_url: nothing that swallows the path' => sub {
 		UPDATE pg_foreign_server SET srvoptions = '{base_url=$simulator->{url}/admin/restart#,brandname=X}'
 		 WHERE srvname = 'old'");
 	like(error_of("SELECT sms_send('0901234567', 'x', 'old')"),
-		qr/gateway "old" has an invalid value for option "base_url".*It holds a fragment/s, 'one that is there already');
+		qr/gateway "old" has an invalid value for option "base_url".*It holds a fragment/s,
+		'one that is there already');
 	ask('DROP SERVER old CASCADE');
 };
 
@@ -163,12 +165,46 @@ subtest 'the SMS behind a Zalo message is a text as any other' => sub {
 	like(error_of("SELECT sms_omni_send('0901234567', 'TPL', '[\"a\"]', gateway => 'shop',
 		options => '{\"sms_content\": \"" . 'x' x 400 . "\"}')"), qr/22023: the text is too long/, '… in a call, too');
 	my $id = ask($omni->('behind Zalo') . ' RETURNING id');
-	becomes("SELECT status, content, options, parts FROM sms_outbox WHERE id = $id", 'sent||{}|1', 'it is blanked when sent');
+	becomes("SELECT status, content, options, parts FROM sms_outbox WHERE id = $id", 'sent||{}|1',
+		'it is blanked when sent');
 	is(scalar(grep { encode_json($_->{body}) =~ /behind Zalo/ } requests($simulator)), 1, '… as it was sent');
 	like(error_of("INSERT INTO sms_outbox (kind, gateway, phone, content, template_code, list_param, options)
 		VALUES ('omni', 'shop', '0901234567', 'a', 'TPL', '[\"a\"]', '{\"sms_content\": \"b\"}')"),
 		qr/22023: option "sms_content" has no place in a message with a text in content/, 'it is given once');
 	ask("ALTER SERVER shop OPTIONS (DROP oaid, DROP redact, DROP max_parts)");
+};
+
+subtest 'a fallback that takes nothing over' => sub {
+	my $notice = sub { my (undef, undef, $told) = $node->psql('postgres', $_[0]); return $told; };
+	like($notice->("ALTER SERVER cpaas OPTIONS (ADD fallback 'nowhere')"), qr/NOTICE.*fallback "nowhere" is no gateway/,
+		'one that is not there is told');
+	is($notice->("ALTER SERVER cpaas OPTIONS (SET fallback 'omni')"), '', '… one that is is not');
+	fault($simulator, fault => 'http', value => 400, match => '/api/vendor');
+	my $why = sub {
+		my ($fallback) = @_;
+		$notice->("ALTER SERVER cpaas OPTIONS (SET fallback '$fallback')");
+		my $id = queue_text('cpaas', "to $fallback");
+		becomes("SELECT gateway, status FROM sms_outbox WHERE id = $id", 'cpaas|failed', "not moved to $fallback");
+		return ask("SELECT result_message FROM sms_outbox WHERE id = $id");
+	};
+	like($why->('nowhere'), qr/not moved to "nowhere", gateway "nowhere" does not exist/, 'no gateway');
+	like($why->('omni'), qr/not moved to "omni", which sends no messages of kind "text"/, 'of another kind');
+	unlike($why->('cpaas'), qr/not moved/, 'the gateway itself');
+	no_faults($simulator);
+	ask("ALTER SERVER cpaas OPTIONS (DROP fallback)");
+};
+
+subtest 'what sms_gateways says' => sub {
+	ask("CREATE SERVER bare FOREIGN DATA WRAPPER esms OPTIONS (base_url 'http://127.0.0.1:1', brandname 'X')");
+	my $row = "SELECT state, reason FROM sms_gateways WHERE name = 'bare'";
+	is(ask($row), 'held|no role has a user mapping for it', 'of a gateway that nobody has a user mapping for');
+	ask("CREATE USER MAPPING FOR PUBLIC SERVER bare OPTIONS (api_key 'demo', secret_key 'demo')");
+	is(ask($row), 'active|', '… and when somebody has');
+	queue_text('bare', "bare $_") for 1 .. 8;
+	becomes($row, qr/^unreachable\|connect/, 'unreachable, with the reason');
+	ask("ALTER SERVER bare OPTIONS (SET base_url 'https://no.such.host.invalid')");
+	becomes($row, qr/^unreachable\|resolve/, '… which is another after ALTER SERVER');
+	ask("DELETE FROM sms_outbox; DROP SERVER bare CASCADE");
 };
 
 # Queues many texts at once, returns how many of them are sent a second.
@@ -178,19 +214,20 @@ sub rate
 	my $began = time;
 	ask("INSERT INTO sms_outbox (gateway, phone, content)
 		SELECT 'shop', '0901234567', '$what' FROM generate_series(1, $many)");
-	becomes("SELECT count(*) FROM sms_outbox WHERE content = '$what' AND status = 'sent'", $many, "$what: all are sent");
+	becomes("SELECT count(*) FROM sms_outbox WHERE content = '$what' AND status = 'sent'", $many,
+		"$what: all are sent");
 	return $many / (time - $began);
 }
 
-# The best of three: others use this machine, too.
-sub best { my ($many, $what) = @_; return (sort { $b <=> $a } map { rate($many, "$what, $_") } 1 .. 3)[0]; }
+# The best of two: others use this machine, too.
+sub best { my ($many, $what) = @_; return (sort { $b <=> $a } map { rate($many, "$what, $_") } 1 .. 2)[0]; }
 
 sub unknown { return ask('SELECT count(*) FROM sms_gateway_callback WHERE message IS NULL'); }
 
 subtest 'reports of messages that nobody knows cost the others nothing' => sub {
-	my $many = 3000 / slowness();
+	my $many = 2000 / slowness();
 	my $request_id = ask("SELECT request_id FROM sms_send('0901234567', 'x', 'shop')");
-	ask("SELECT sms_delivery_report('shop', jsonb_build_object('RequestId', '$_', 'SendStatus', '5', 'SendSuccess', '1'))")
+	ask("SELECT sms_delivery_report('shop', jsonb_build_object('RequestId', '$_', 'SendStatus', '4'))")
 		for $request_id, (requests($simulator))[-1]{body}{RequestId};
 	is(unknown(), 0, 'of a message of sms_send() none is kept');
 	ask("SELECT sms_delivery_report('shop', jsonb_build_object('SMSID', 'nobody', 'SendStatus', '5', 'SendSuccess', '1',
@@ -199,11 +236,12 @@ subtest 'reports of messages that nobody knows cost the others nothing' => sub {
 
 	rate(500, 'warm');
 	my $before = best($many, 'before');
-	my $unknown = 500;
+	my $unknown = 0;
 	for my $more (500, 99500)
 	{
 		ask("INSERT INTO sms_gateway_callback (gateway, reference, report)
-			SELECT 'shop', 'nobody-' || $unknown || '-' || n, jsonb_build_object('delivery', 'delivered', 'smsid', 'nobody-' || n)
+			SELECT 'shop', 'nobody-' || $unknown || '-' || n,
+				jsonb_build_object('delivery', 'delivered', 'smsid', 'nobody-' || n)
 			FROM generate_series(1, $more) n");
 		my $as_they_come = rate($many, "as $more come");
 		becomes('SELECT count(*) FROM sms_gateway_callback WHERE NOT looked', 0, 'each is looked at …', seconds => 60);
@@ -217,6 +255,24 @@ subtest 'reports of messages that nobody knows cost the others nothing' => sub {
 	rate(100, 'last');
 	is(ask("SELECT max(xmin::text::bigint) FROM sms_gateway_callback"), $xmin, '… and none is touched again');
 	ask('TRUNCATE sms_gateway_callback; DELETE FROM sms_outbox');
+};
+
+subtest 'very many messages of one role' => sub {
+	ask("GRANT USAGE ON FOREIGN SERVER cpaas TO other; ALTER SERVER shop OPTIONS (ADD rate_limit '100')");
+	as_role('tenant', "INSERT INTO sms_outbox (gateway, phone, content)
+		SELECT 'shop', '0901234567', 'flood' FROM generate_series(1, 20000)");
+	becomes("SELECT count(*) > 0 FROM sms_outbox WHERE content = 'flood' AND status = 'sent'", 't', 'they go');
+	as_role('other', "INSERT INTO sms_outbox (gateway, phone, content, priority) VALUES
+		('shop', '0901234567', 'behind', 0), ('shop', '0901234567', 'before', 1), ('cpaas', '0901234567', 'aside', 0)");
+	for my $which (qw(aside before))
+	{
+		becomes(sub { status_of($which) }, 'sent', "another's, $which");
+		cmp_ok(ask("SELECT extract(epoch FROM sent_at - created_at) FROM sms_outbox WHERE content = '$which'"), '<',
+			1 * slowness(), '… within a second');
+	}
+	is(status_of('behind'), 'queued', 'one of the same gateway and priority waits, as SECURITY.md says');
+	ask("ALTER SERVER shop OPTIONS (DROP rate_limit); DELETE FROM sms_outbox WHERE content <> 'behind'");
+	becomes(sub { status_of('behind') }, 'sent', '… and goes in its turn');
 };
 
 $node->stop;
