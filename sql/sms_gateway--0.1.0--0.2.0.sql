@@ -186,6 +186,7 @@ CREATE TABLE sms_gateway_otp (
     hash bytea,
     CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
 CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
+ALTER TABLE sms_gateway_otp ALTER phone SET STATISTICS 0;
 COMMENT ON TABLE sms_gateway_otp IS
     'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone through a gateway is the one that counts there';
 COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
@@ -212,18 +213,27 @@ COMMENT ON COLUMN sms_gateway_usage.window_end IS 'then counting starts anew';
 COMMENT ON COLUMN sms_gateway_usage.code IS 'of checks: the one-time password that tries are counted for';
 COMMENT ON COLUMN sms_gateway_usage.tries IS 'of checks: how often that one was tried';
 COMMENT ON COLUMN sms_gateway_usage.gateway IS 'the foreign server';
-COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone, role or check, with which; or day';
+COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone or check, with a keyed hash of the phone; role, with which; or day';
 
 REVOKE ALL ON sms_gateway_otp, sms_gateway_usage FROM PUBLIC;
+-- Phones are counted under a keyed hash of them.
+CREATE FUNCTION sms_gateway_hidden(phone text) RETURNS text
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT;
 CREATE FUNCTION sms_gateway_update_counters() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash)
 SELECT o.expires_at, o.gateway, o.gateway, o.phone, o.salt, o.hash FROM sms_gateway_otp_0_1 o
  WHERE o.tries OPERATOR(pg_catalog.<) 5 ORDER BY o.id;
-INSERT INTO sms_gateway_usage SELECT u.used, u.window_end, 0, 0, u.gateway, u.subject FROM sms_gateway_usage_0_1 u;
+INSERT INTO sms_gateway_usage SELECT u.used, u.window_end, 0, 0, u.gateway,
+       CASE WHEN u.subject OPERATOR(pg_catalog.~) '^(otp|phone) '
+            THEN pg_catalog.split_part(u.subject, ' ', 1) OPERATOR(pg_catalog.||) ' '
+                 OPERATOR(pg_catalog.||) sms_gateway_hidden(pg_catalog.split_part(u.subject, ' ', 2))
+            ELSE u.subject END
+  FROM sms_gateway_usage_0_1 u;
 END;
 SELECT sms_gateway_update_counters();
 DROP FUNCTION sms_gateway_update_counters();
+DROP FUNCTION sms_gateway_hidden(text);
 DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
 
 -- Who may read or write all data gets no row of what is internal: those are their owner's, as whom the engine runs.
@@ -253,6 +263,22 @@ COMMENT ON FUNCTION sms_omni_send(text, text, jsonb, text[], name, jsonb) IS
     'sends a template now, with list_param as its variables (an object; eSMS, Zalo and then SMS: an array in the template''s order), over the channels of routerule in turn (1 ZNS, 2 automatic call, 3 SMS); errors as sms_send';
 COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
     'for a copy (of the files, a restored backup or dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
+
+-- Erasure.
+CREATE FUNCTION sms_forget(phone text) RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_forget(text) IS
+    'erases what is stored of a phone, in whatever spelling: messages (queued ones are not sent then), delivery reports, one-time passwords and counters are deleted, and the number is taken out of reasons of pauses. Returns how many of each. Reads the outbox once, or an index on its column phone. Error 42501 unless you own the outbox, 22023 if it is no number, or could be several, 55006 if a message to it is on its way';
+REVOKE ALL ON FUNCTION sms_forget(text) FROM PUBLIC;
+
+-- The planner's statistics keep samples of values, longer than their rows: none of whom messages are for, and what they say.
+ALTER TABLE sms_outbox ALTER phone SET STATISTICS 0, ALTER content SET STATISTICS 0, ALTER list_param SET STATISTICS 0,
+    ALTER options SET STATISTICS 0, ALTER result_message SET STATISTICS 0, ALTER details SET STATISTICS 0;
+ALTER TABLE sms_gateway_callback ALTER report SET STATISTICS 0;
+DELETE FROM pg_catalog.pg_statistic s USING pg_catalog.pg_attribute a
+ WHERE s.starelid OPERATOR(pg_catalog.=) ANY (ARRAY['@extschema@.sms_outbox'::pg_catalog.regclass, '@extschema@.sms_gateway_callback'::pg_catalog.regclass]::pg_catalog.oid[])
+   AND a.attrelid OPERATOR(pg_catalog.=) s.starelid AND a.attnum OPERATOR(pg_catalog.=) s.staattnum
+   AND a.attstattarget OPERATOR(pg_catalog.=) 0;
 
 -- Texts as the providers of Vietnam count them.
 DROP FUNCTION sms_parts(text, bool);
@@ -491,3 +517,48 @@ COMMENT ON COLUMN sms_outbox_monitor.ended_at IS 'as sms_outbox.ended_at';
 COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
 REVOKE ALL ON sms_outbox_monitor FROM PUBLIC;
 GRANT SELECT ON sms_outbox_monitor TO pg_monitor;
+-- What is reported of one leg, or of the message by an id that names none, is merged into the legs of "details".  A leg's end
+-- stays, like a message's.  A message is delivered when one of its legs is, and undelivered when all have failed.
+CREATE FUNCTION sms_gateway_legs(details jsonb, report jsonb) RETURNS jsonb
+    LANGUAGE sql VOLATILE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+WITH leg AS (
+    SELECT n, l,
+           CASE WHEN l ->> 'request_id' = report ->> 'request_id' THEN 1
+                WHEN l ->> 'channel' = report ->> 'channel' THEN 2
+                WHEN l ->> 'smsid' = report ->> 'smsid' THEN 3
+                -- The same leg of an earlier attempt: see sms_request_id() in esms_build.c.
+                WHEN (l ->> 'request_id' ~ '\.[a-j]$') = (report ->> 'request_id' ~ '\.[a-j]$') THEN 4
+                -- An SMSID alone: presumably the first leg's of which none is known.
+                WHEN NOT report ? 'request_id' AND NOT l ? 'smsid' THEN 5 END AS how
+      FROM jsonb_array_elements(details -> 'legs') WITH ORDINALITY AS e(l, n)),
+meant AS (
+    SELECT n, how FROM leg WHERE how IS NOT NULL ORDER BY how, l ->> 'status' <> 'sent', n LIMIT 1),
+merged AS (
+    SELECT leg.n,
+           CASE WHEN leg.n = meant.n THEN
+                    (l - 'presumed') || jsonb_strip_nulls(jsonb_build_object(
+                        'smsid', CASE WHEN meant.how < 3 THEN coalesce(report ->> 'smsid', l ->> 'smsid')
+                                      ELSE coalesce(l ->> 'smsid', report ->> 'smsid') END,
+                        'presumed', CASE WHEN meant.how = 5 OR (meant.how = 3 AND l ? 'presumed') THEN true END,
+                        'price', coalesce(report ->> 'price', l ->> 'price')::numeric))
+                    || CASE WHEN l ->> 'status' = 'sent' THEN jsonb_strip_nulls(jsonb_build_object(
+                        'status', report -> 'status', 'code', report -> 'code', 'message', report -> 'message',
+                        'at', clock_timestamp())) ELSE '{}' END
+                -- That SMSID is another leg's, then.
+                WHEN l ? 'presumed' AND l ->> 'smsid' = report ->> 'smsid' THEN
+                    jsonb_build_object('channel', l -> 'channel', 'request_id', l -> 'request_id', 'status', 'sent')
+                WHEN leg.n = meant.n + 1 AND NOT l ? 'smsid' AND report ->> 'next' <> coalesce(report ->> 'smsid', '') THEN
+                    l || jsonb_build_object('smsid', report -> 'next', 'presumed', true)
+                ELSE l END AS l
+      FROM leg LEFT JOIN meant ON true)
+SELECT jsonb_build_object('legs', jsonb_agg(l ORDER BY n), 'price', sum((l ->> 'price')::numeric),
+           'status', CASE WHEN bool_or(l ->> 'status' = 'delivered') THEN 'delivered'
+                          WHEN bool_or(l ->> 'status' = 'sent') THEN 'sent' ELSE 'undelivered' END)
+  FROM merged HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION sms_gateway_legs(jsonb, jsonb) IS
+    'internal: the legs of a message''s details after a report of one of them; and what the message is, and costs, by them';
+REVOKE ALL ON FUNCTION sms_gateway_legs(jsonb, jsonb) FROM PUBLIC;
+COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
+COMMENT ON FUNCTION sms_send_otp(text, text, name, interval, int, bool, jsonb) IS
+    'sends a one-time password now, in the place of {OTP} in content (eTelecom: in the template''s variable that the server option otp_param names). ttl: how long it is good (eSMS: whole minutes, 2 to 10); length: characters, 4 to 10. The code itself is not returned; sms_check_otp knows it. Errors as sms_send';

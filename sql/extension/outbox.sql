@@ -62,6 +62,10 @@ CREATE INDEX sms_outbox_reference ON sms_outbox ((coalesce(id_omni_mess, smsid, 
     WHERE coalesce(id_omni_mess, smsid, referent_id) IS NOT NULL
       AND (status IN ('sent', 'uncertain') OR kind <> 'text');
 
+-- The planner's statistics keep samples of values, longer than their rows: none of whom messages are for, and what they say.
+ALTER TABLE sms_outbox ALTER phone SET STATISTICS 0, ALTER content SET STATISTICS 0, ALTER list_param SET STATISTICS 0,
+    ALTER options SET STATISTICS 0, ALTER result_message SET STATISTICS 0, ALTER details SET STATISTICS 0;
+
 COMMENT ON TABLE sms_outbox IS
     'messages to send with the transaction that inserts them; what became of each is on its row';
 COMMENT ON COLUMN sms_outbox.id IS 'number of the message';
@@ -92,7 +96,7 @@ COMMENT ON COLUMN sms_outbox.sent_at IS 'when the provider accepted it';
 COMMENT ON COLUMN sms_outbox.delivered_at IS 'when we learnt that the phone has it';
 COMMENT ON COLUMN sms_outbox.price IS 'what the provider charged, in its currency (VND)';
 COMMENT ON COLUMN sms_outbox.parts IS 'messages that the text takes, by GSM 03.38';
-COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery)';
+COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
 COMMENT ON COLUMN sms_outbox.unsure_since IS 'first attempt that the provider may have accepted without our knowing';
 COMMENT ON COLUMN sms_outbox.origin IS 'database that the row belongs to; elsewhere it is not sent';
 COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered; NULL: it does not';

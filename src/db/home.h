@@ -18,6 +18,7 @@ extern void home_complain(int elevel);
 extern const char *home_copied(bool told);
 extern int64 home_origin(void);
 extern const uint8 *home_secret(void);
+extern const uint8 *home_hiding_key(void);
 extern Oid home_relation(const char *name);
 extern Oid home_relation_or_none(const char *name);
 extern bool home_find_extension(Oid *extension, Oid *schema, char **version);

@@ -49,11 +49,18 @@ void
 reports_note_answer(Engine *engine, const OutboxItem *item)
 {
 	const Answer *answer = item->answer;
+	const Message *message = &item->prepared.message;
+	Leg legs[MAX_ROUTES];
+	int nlegs = 0;
 
 	if (engine->reports.none_kept || item->row.unchanged || item->gateway == NULL ||
 		(item->new_status != STATUS_SENT && item->new_status != STATUS_UNCERTAIN))
 		return;
-	note(engine, item->gateway_name, item->prepared.message.request_id);
+	if (item->gateway->provider->legs != NULL)
+		nlegs = item->gateway->provider->legs(item->prepared.settings, message, legs);
+	note(engine, item->gateway_name, message->request_id);
+	for (int i = 0; i < nlegs; i++)
+		note(engine, item->gateway_name, legs[i].request_id);
 	if (answer == NULL)
 		return;
 	note(engine, item->gateway_name, answer->id_omni_mess);

@@ -30,13 +30,27 @@
 /* The provider's id of a message "o": there is an index on it. */
 #define REFERENCE "coalesce(o.id_omni_mess, o.smsid, o.referent_id)"
 
+/* Of a message that goes over several channels, each has an id of its own: see sms_gateway_legs(). */
+#define HAS_LEGS "coalesce(o.details ? 'legs', false)"
+
+/* What is asked about such a one: the last of its legs that is open and has an id; else its answer's, unless that leg has ended. */
+#define LEG_REFERENCE                                                                                        \
+	"coalesce((SELECT l ->> 'smsid' FROM jsonb_array_elements(o.details -> 'legs') WITH ORDINALITY AS e(l, " \
+	"n) "                                                                                                    \
+	"WHERE l ->> 'status' = 'sent' AND l ? 'smsid' ORDER BY n DESC LIMIT 1), "                               \
+	"(SELECT o.smsid WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(o.details -> 'legs') l "             \
+	"WHERE l ->> 'smsid' = o.smsid)))"
+
 /* The columns of a message "o" that read_follow() takes. */
-#define FOLLOW_COLUMNS "o.id, o.gateway, " REFERENCE ", o.status, o.created_by, o.sent_at, o.poll_at"
+#define FOLLOW_COLUMNS                                                                                       \
+	"o.id, o.gateway, CASE WHEN " HAS_LEGS " THEN " LEG_REFERENCE " ELSE " REFERENCE " END, " HAS_LEGS       \
+	", o.status, o.created_by, o.sent_at, o.poll_at"
 enum
 {
 	FOLLOW_ID,
 	FOLLOW_GATEWAY,
 	FOLLOW_REFERENCE,
+	FOLLOW_LEGS,
 	FOLLOW_STATUS,
 	FOLLOW_CREATED_BY,
 	FOLLOW_SENT_AT,
@@ -65,7 +79,7 @@ static Statement report_find_sent = {
 };
 
 static Statement report_find_id = {
-	.sql = "SELECT o.status, o.request_id, o.smsid, o.created_by FROM @sms_outbox o "
+	.sql = "SELECT o.status, o.request_id, o.smsid, o.created_by, " HAS_LEGS " FROM @sms_outbox o "
 		   "WHERE o.id = $1 AND o.gateway = $2",
 	.args = {INT8OID, NAMEOID},
 };
@@ -75,6 +89,7 @@ enum
 	FOUND_REQUEST_ID,
 	FOUND_SMSID,
 	FOUND_CREATED_BY,
+	FOUND_LEGS,
 };
 
 /* The next three find a message's id by gateway and text. */
@@ -108,6 +123,13 @@ static Statement report_insert = {
 		   "report = CASE WHEN $5 THEN excluded.report ELSE s.report END, "
 		   "received_at = excluded.received_at, looked = excluded.looked",
 	.args = {NAMEOID, TEXTOID, INT8OID, JSONBOID, BOOLOID},
+};
+
+/* A report that came under an id before it was known whose that is. */
+static Statement report_find_waiting = {
+	.sql = "SELECT report::text FROM @sms_gateway_callback WHERE gateway = $1 AND reference = $2 "
+		   "AND message IS NULL",
+	.args = {NAMEOID, TEXTOID},
 };
 
 /* The columns of kept reports "c" that match_reports() takes. */
@@ -154,6 +176,7 @@ read_follow(int row)
 	follow->id = sql_int64(row, FOLLOW_ID);
 	follow->gateway = pstrdup(sql_name(row, FOLLOW_GATEWAY));
 	follow->reference = sql_text(row, FOLLOW_REFERENCE);
+	follow->legs = sql_bool(row, FOLLOW_LEGS);
 	follow->status = sql_status(row, FOLLOW_STATUS);
 	follow->role = sql_role(row, FOLLOW_CREATED_BY);
 	follow->sent_at = sql_time(row, FOLLOW_SENT_AT, 0);
@@ -283,11 +306,13 @@ read_reported(const char *gateway, const Report *report, int64 id, Reported *rep
 	creator = pstrdup(sql_name(0, FOUND_CREATED_BY));
 	request_id = sql_text(0, FOUND_REQUEST_ID);
 	smsid = sql_text(0, FOUND_SMSID);
+	reported->legs = sql_bool(0, FOUND_LEGS);
 	sql_done();
 	if (report->request_id[0] && strcmp(request_id, from_utf8(report->request_id)) != 0 &&
 		!request_id_names(report->request_id, request_id, id, creator))
 		return false;
-	return !report->smsid[0] || smsid == NULL || strcmp(smsid, from_utf8(report->smsid)) == 0;
+	return reported->legs || !report->smsid[0] || smsid == NULL ||
+		   strcmp(smsid, from_utf8(report->smsid)) == 0;
 }
 
 /*
@@ -323,35 +348,102 @@ report_any_kept(void)
 	return any;
 }
 
-/*
- * Keeps a report under the id it came with; "message" is whose it is, or 0.  Those of unknown messages are kept only up
- * to a size: callbacks are not signed, and anybody could fill the disk.
- */
-void
-report_keep(const char *gateway, const Report *report, int64 message)
+/* Keeps a report under a reference, in UTF-8; "message" is whose it is, or 0. */
+static void
+keep_as(const char *gateway, const char *reference, const Report *report, int64 message)
 {
-	const char *reference = report->request_id[0] ? report->request_id : report_reference(report, 0);
-	Relation table = table_open(home_relation("sms_gateway_callback"), AccessShareLock);
-	bool full = RelationGetNumberOfBlocks(table) > UNKNOWN_BLOCKS;
+	char *written = report_write(report);
 	char *json;
 	NameData name;
 	Datum values[5];
 	char nulls[] = "     ";
 
-	table_close(table, AccessShareLock);
-	if (reference == NULL || (full && message == 0))
-		return;
-	json = report_write(report);
-	if (json == NULL)
+	if (written == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	json = pstrdup(written);
+	free(written);
 	values[0] = name_datum(&name, gateway);
 	values[1] = CStringGetTextDatum(from_utf8(reference));
 	values[2] = Int64GetDatum(message);
 	nulls[2] = message == 0 ? 'n' : ' ';
 	values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(from_utf8(json)));
 	values[4] = BoolGetDatum(report->delivery != DELIVERY_PENDING);
-	free(json);
 	sql_run_nulls(&report_insert, values, nulls);
+}
+
+/*
+ * Keeps a report under the id it came with: its message is not known.  Those are kept only up to a size: callbacks are
+ * not signed, and anybody could fill the disk.
+ */
+void
+report_keep(const char *gateway, const Report *report)
+{
+	const char *reference = report->request_id[0] ? report->request_id : report_reference(report, 0);
+	Relation table = table_open(home_relation("sms_gateway_callback"), AccessShareLock);
+	bool full = RelationGetNumberOfBlocks(table) > UNKNOWN_BLOCKS;
+
+	table_close(table, AccessShareLock);
+	if (reference != NULL && !full)
+		keep_as(gateway, reference, report, 0);
+}
+
+/* Reads what was kept of a report, in the database's encoding; 0.1.0 kept them as they came.  False if it says nothing. */
+static bool
+read_kept(const char *gateway, const char *kept, Report *report)
+{
+	const Provider *provider = gateway_provider(gateway);
+	const char *json = to_utf8(kept, "report");
+
+	memset(report, 0, sizeof(*report));
+	return report_read(json, strlen(json), report) ||
+		   (provider != NULL && provider->report(json, strlen(json), report));
+}
+
+/* Writes a report onto its message; false if that is locked. */
+static bool
+write_report(const Report *report, const Reported *reported)
+{
+	FollowUp followup = {
+		.row = {.id = reported->id, .role = reported->role}, .report = report, .legs = reported->legs};
+
+	return follow_record_one(&followup);
+}
+
+/*
+ * Remembers whose an id is that only a report tells, so that others which come with it alone are known.  One that has come
+ * so before is written now.  False if its message is locked.
+ */
+static bool
+remember(const char *gateway, const char *reference, const Report *report, const Reported *reported)
+{
+	NameData name;
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(from_utf8(reference))};
+	const char *waiting = sql_run(&report_find_waiting, values) > 0 ? sql_text(0, 0) : NULL;
+	Report earlier;
+
+	sql_done();
+	if (waiting != NULL && read_kept(gateway, waiting, &earlier) && !write_report(&earlier, reported))
+		return false;
+	keep_as(gateway, reference, report, reported->id);
+	return true;
+}
+
+/*
+ * Writes a report onto the message that report_find_message() has found, and remembers the ids in it by which that could not
+ * be found again; false if somebody holds the message.
+ */
+bool
+report_record(const char *gateway, const Report *report, const Reported *reported)
+{
+	const char *reference = report_reference(report, 0);
+
+	if (!write_report(report, reported))
+		return false;
+	if (reference != NULL && (reported->by_id_only || reported->legs) &&
+		!remember(gateway, reference, report, reported))
+		return false;
+	return !reported->legs || report->next_smsid[0] == '\0' ||
+		   remember(gateway, report->next_smsid, report, reported);
 }
 
 /* A kept report whose message was not known. */
@@ -362,34 +454,20 @@ typedef struct KeptReport
 	char *json;
 } KeptReport;
 
-/* Reads a kept report; 0.1.0 kept them as they came.  False if it says nothing. */
-static bool
-read_kept(const KeptReport *kept, Report *report)
-{
-	const Provider *provider = gateway_provider(NameStr(kept->gateway));
-	const char *json = to_utf8(kept->json, "report");
-
-	memset(report, 0, sizeof(*report));
-	return report_read(json, strlen(json), report) ||
-		   (provider != NULL && provider->report(json, strlen(json), report));
-}
-
 /* Looks for the message of a kept report, and writes onto it what is reported; false if it has to be tried again. */
 static bool
 match_kept(const KeptReport *kept)
 {
+	const char *gateway = NameStr(kept->gateway);
 	Report report;
-	FollowUp followup = {.report = &report};
 	Reported reported = {.id = 0};
 	bool known;
 	char nulls[] = "   ";
 
-	if (read_kept(kept, &report))
-		reported = report_find_message(NameStr(kept->gateway), &report, 0);
+	if (read_kept(gateway, kept->json, &report))
+		reported = report_find_message(gateway, &report, 0);
 	known = reported.id != 0 && reported.status != STATUS_QUEUED;
-	followup.row.id = reported.id;
-	followup.row.role = reported.role;
-	if (known && !follow_record_one(&followup))
+	if (known && !report_record(gateway, &report, &reported))
 		return false;
 	nulls[2] = known ? ' ' : 'n';
 	sql_run_nulls(&report_set_looked,

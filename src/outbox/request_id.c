@@ -63,7 +63,7 @@ request_id_make_for_call(int64 origin)
 bool
 request_id_is_of_call(const char *request_id)
 {
-	return request_id_is_ours(request_id) && strcmp(strrchr(request_id, '-'), "-0") == 0;
+	return request_id_is_ours(request_id) && request_id_message(request_id) == 0;
 }
 
 /*

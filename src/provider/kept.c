@@ -27,8 +27,8 @@ static const struct
 	size_t offset;
 	size_t size;
 } fields[] = {
-	FIELD(code),        FIELD(message),    FIELD(smsid), FIELD(id_omni_mess),
-	FIELD(referent_id), FIELD(request_id), FIELD(price), FIELD(telco),
+	FIELD(code),       FIELD(message), FIELD(smsid), FIELD(id_omni_mess), FIELD(referent_id),
+	FIELD(request_id), FIELD(price),   FIELD(telco), FIELD(channel),      FIELD(next_smsid),
 };
 
 /* Writes a report; returns it from malloc, NULL when memory is out. */
