@@ -54,6 +54,8 @@ CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id)
 
 -- Whose delivery the worker asks about, and when.
 CREATE INDEX sms_outbox_poll ON sms_outbox (gateway, poll_at, id) WHERE poll_at IS NOT NULL;
+-- Messages in doubt that are looked for in what their provider's account has sent.
+CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status = 'uncertain' AND poll_at IS NOT NULL;
 -- What retention deletes, and what ended when.  It grows at its end only: an entry is no random write.
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 -- By the provider's id, for a callback that brings no request_id.  Texts, which have one,
@@ -99,7 +101,7 @@ COMMENT ON COLUMN sms_outbox.parts IS 'messages that the text takes, by GSM 03.3
 COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
 COMMENT ON COLUMN sms_outbox.unsure_since IS 'first attempt that the provider may have accepted without our knowing';
 COMMENT ON COLUMN sms_outbox.origin IS 'database that the row belongs to; elsewhere it is not sent';
-COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered; NULL: it does not';
+COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered or, of an uncertain message, whether it has it; NULL: it does not';
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
 
 CREATE FUNCTION sms_outbox_insert() RETURNS trigger

@@ -26,6 +26,7 @@
 #include "engine/poll.h"
 #include "engine/queue.h"
 #include "engine/reports.h"
+#include "engine/settle.h"
 #include "engine/transact.h"
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
@@ -281,6 +282,7 @@ static const Chore chores[CHORE_COUNT] = {
 						   credentials_write, credentials_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, 0, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, 0, poll, polled, poll_failed},
+	[CHORE_SETTLE] = {"settle messages in doubt", HUGE_VAL, 0, false, 0, settle_work, settle_committed, NULL},
 	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, 0, hurry_work,
 					 hurry_committed, NULL},
 	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, 0, expire, NULL, NULL},
@@ -456,6 +458,8 @@ is_due(const Engine *engine, int id, double now, TimestampTz wall)
 		return true;
 	if (id == CHORE_POLLS && poll_round_needed(engine, now, wall))
 		return true;
+	if (id == CHORE_SETTLE && settle_needed(engine, now, wall))
+		return true;
 	return is_called_for(engine, id) || now >= state->began + chore->period;
 }
 
@@ -510,6 +514,8 @@ chore_time_to_wait(const Engine *engine, double now, TimestampTz wall)
 			wait = Min(wait, due);
 		else if (id == CHORE_POLLS)
 			wait = Min(wait, Max(due, poll_time_to_wait(engine, now, wall)));
+		else if (id == CHORE_SETTLE)
+			wait = Min(wait, Max(due, settle_time_to_wait(engine, now, wall)));
 		else if (id == CHORE_EXPIRY)
 			wait = Min(wait, Max(due, ms_until(engine->next_expiry, wall)));
 	}

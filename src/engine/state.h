@@ -128,6 +128,7 @@ typedef enum ChoreId
 	CHORE_CREDENTIALS,
 	CHORE_EVENTS,
 	CHORE_POLLS,
+	CHORE_SETTLE,
 	CHORE_HURRY,
 	CHORE_EXPIRY,
 	CHORE_REPORTS,
@@ -250,6 +251,7 @@ typedef struct Engine
 	bool leaving;      /* this process was told to end, or is to yield: nothing new is started … */
 	double leave_at;   /* … and what is under way has until then; 0: it was not told to end */
 	Poller poller;
+	struct Settlement *settlement; /* settle.c's; NULL: it has not begun */
 } Engine;
 
 /* Milliseconds until a time; infinite if that is never. */

@@ -577,14 +577,12 @@ gateway_setting(const Provider *provider, Settings settings, const OptionDef *op
 }
 
 /*
- * Builds a request about a message that was sent ("reference" is the provider's id of it),
- * or about the account.  The request belongs to the caller; returns false when memory is out.
+ * Builds a request about a message that was sent ("reference" is the provider's id of it), a page of those that were,
+ * or about the account: "question" says what is asked.  The request belongs to the caller; returns false when memory is out.
  */
 bool
-gateway_query(const Gateway *gateway, Call call, const char *reference, HttpRequest *request)
+gateway_query(const Gateway *gateway, const Message *question, HttpRequest *request)
 {
-	Message message = {.call = call, .reference = reference};
-
 	memset(request, 0, sizeof(*request));
-	return gateway->provider->build(gateway->settings, &message, request);
+	return gateway->provider->build(gateway->settings, question, request);
 }

@@ -57,8 +57,8 @@ enum
 	FOLLOW_POLL_AT,
 };
 
-/* Somebody may have ended a message "o" by hand. */
-#define IS_ASKED_ABOUT "o.status IN ('sent', 'uncertain')"
+/* Somebody may have ended a message "o" by hand.  Of those in doubt it says when the account's list is asked for: settle.c. */
+#define IS_ASKED_ABOUT "o.status = 'sent'"
 
 static Statement report_find_polls = {
 	.sql = "SELECT " FOLLOW_COLUMNS " FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
