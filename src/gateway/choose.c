@@ -27,6 +27,15 @@ is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
 		   (needed == NULL || options_given(server->options, needed->name) != NULL);
 }
 
+/* Are one-time passwords of a server made here? */
+static bool
+makes_otp_here(const ForeignServer *server, const Provider *provider)
+{
+	const OptionDef *option = provider->otp_option;
+
+	return provider_otp_is_local(provider, option ? options_given(server->options, option->name) : NULL);
+}
+
 /*
  * The names of the gateways that are set up for a call and that the role may use, or, without one, anybody.  With
  * one-time passwords, those whose provider makes them himself go before those for which
@@ -49,7 +58,7 @@ candidates(Call call, Oid role)
 			(OidIsValid(role) && !compat_has_server_usage(server->serverid, role)))
 			continue;
 		all = lappend(all, server->servername);
-		if (!provider->otp_is_local)
+		if (!makes_otp_here(server, provider))
 			makers = lappend(makers, server->servername);
 	}
 	return otp && makers != NIL ? makers : all;
