@@ -1,11 +1,9 @@
 -- Gateways at a glance.
 
-CREATE FUNCTION sms_gateway_held(OUT why text, OUT since timestamptz)
-    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION sms_gateway_held() IS
-    'internal: why nothing is sent from this database, and since when, if that is known; NULL: it is';
-REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
+CREATE FUNCTION sms_gateway_checks(OUT name text, OUT problem text, OUT since timestamptz) RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 6;
+COMMENT ON FUNCTION sms_gateway_checks() IS
+    'internal: what sending from this database needs of the server, what is wrong with each, and since when, if that is known';
 
 CREATE VIEW sms_gateways AS
 WITH RECURSIVE waiting(name) AS (
@@ -33,7 +31,9 @@ gateway AS (
     UNION ALL
     SELECT w.name, NULL, NULL FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
-held AS (SELECT h.why, h.since FROM @extschema@.sms_gateway_held() h)
+held AS (SELECT h.why, h.since FROM (SELECT) AS one
+           LEFT JOIN LATERAL (SELECT k.problem AS why, k.since FROM @extschema@.sms_gateway_checks() k
+                               WHERE k.problem IS NOT NULL AND k.name OPERATOR(pg_catalog.<>) 'launcher' LIMIT 1) h ON true)
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'

@@ -46,13 +46,12 @@ check_token(const char *gateway, const Report *report)
 	return id;
 }
 
-/* Writes onto a message what was learnt of it. */
+/* What was learnt of a message cannot be written onto it. */
 static void
-record(FollowUp *followup)
+refuse_locked(int64 id)
 {
-	if (!follow_record_one(followup))
-		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-						errmsg("message %lld could not be updated", (long long) followup->row.id)));
+	ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					errmsg("message %lld could not be updated", (long long) id)));
 }
 
 /* Records a report; returns the message's id, 0 if it is of none that is known to be sent. */
@@ -60,7 +59,6 @@ static int64
 take_report(const char *gateway, const Report *report, const char *json, int64 by_token)
 {
 	Reported reported = report_find_message(gateway, report, by_token);
-	FollowUp followup = {.row = {.id = reported.id, .role = reported.role}, .report = report};
 
 	if (reported.id == 0 && by_token != 0)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -69,15 +67,12 @@ take_report(const char *gateway, const Report *report, const char *json, int64 b
 	if (reported.id == 0 || reported.status == STATUS_QUEUED)
 	{
 		/* Its answer may be on the way yet. */
-		report_keep(gateway, report, json, 0);
+		report_keep(gateway, report, json);
 		wake_at_commit(WAKE_ONLY);
 		return 0;
 	}
-	record(&followup);
-
-	/* So that it is known again once the message has left the index of those awaited. */
-	if (reported.by_id_only)
-		report_keep(gateway, report, json, reported.id);
+	if (!report_record(gateway, report, json, &reported))
+		refuse_locked(reported.id);
 	return reported.id;
 }
 
@@ -233,8 +228,12 @@ sms_check_status(PG_FUNCTION_ARGS)
 
 	/* No lock was held while the network was awaited. */
 	followup.row.role = follow->role;
+	followup.legs = follow->legs;
+	if (follow->legs)
+		strlcpy(report.smsid, to_utf8(follow->reference, "id"), sizeof(report.smsid));
 	scope_enter(&scope);
-	record(&followup);
+	if (!follow_record_one(&followup))
+		refuse_locked(id);
 	scope_leave(&scope);
 	return status_datum(fcinfo, read_message(id)->status);
 }

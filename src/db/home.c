@@ -44,12 +44,12 @@ static struct
 	Oid table;  /* sms_gateway_identity */
 	Oid schema; /* of the extension */
 	int64 origin;
-	uint8 secret[HOME_SECRET_SIZE];
-	HomeState own;  /* what the row of this database alone says */
-	bool unwritten; /* ours, and the row does not say where we are */
-	bool marked;    /* the row says that it is held */
-	char why[256];  /* it is elsewhere */
-	bool watching;  /* the callback is registered, for this process's life */
+	uint8 secret[HOME_SECRET_SIZE]; /* the original's, in a copy that has none of its own */
+	HomeState own;                  /* what the row of this database alone says */
+	bool unwritten;                 /* ours, and the row does not say where we are */
+	bool marked;                    /* the row says that it is held */
+	char why[256];                  /* it is elsewhere */
+	bool watching;                  /* the callback is registered, for this process's life */
 } home;
 
 /*
@@ -116,21 +116,25 @@ identity_column(Relation table, HeapTuple tuple, const char *name)
 	return value;
 }
 
-/* Does an identity row name this cluster and database?  If so, takes its origin and secret over. */
+/*
+ * Does an identity row name this cluster and database?  If so, takes its origin and secret over.  Another row's secret
+ * is taken as long as there is none of our own.
+ */
 static bool
 take_identity(Relation table, HeapTuple tuple)
 {
-	bytea *secret;
+	bytea *secret = DatumGetByteaPP(identity_column(table, tuple, "secret"));
+	bool ours =
+		DatumGetInt64(identity_column(table, tuple, "system_identifier")) == (int64) GetSystemIdentifier() &&
+		DatumGetObjectId(identity_column(table, tuple, "database_oid")) == MyDatabaseId;
 
-	if (DatumGetInt64(identity_column(table, tuple, "system_identifier")) != (int64) GetSystemIdentifier() ||
-		DatumGetObjectId(identity_column(table, tuple, "database_oid")) != MyDatabaseId)
-		return false;
-	home.origin = DatumGetInt64(identity_column(table, tuple, "instance"));
-	secret = DatumGetByteaPP(identity_column(table, tuple, "secret"));
 	if (VARSIZE_ANY_EXHDR(secret) != HOME_SECRET_SIZE)
 		return false;
-	memcpy(home.secret, VARDATA_ANY(secret), HOME_SECRET_SIZE);
-	return true;
+	if (ours || home.own == HOME_UNKNOWN)
+		memcpy(home.secret, VARDATA_ANY(secret), HOME_SECRET_SIZE);
+	if (ours)
+		home.origin = DatumGetInt64(identity_column(table, tuple, "instance"));
+	return ours;
 }
 
 /* The place that an identity row names. */
@@ -327,19 +331,16 @@ home_complain(int elevel)
 			 errdetail_internal("%s", copy_detail()), errhint("%s", copy_hint())));
 }
 
-/* Why nothing is sent from this database, in words for a view; NULL if nothing holds it. */
+/* Whose copy this database is, in words for a view, with the signs of that if "told"; NULL if it is none. */
 const char *
-home_held(void)
+home_copied(bool told)
 {
-	if (RecoveryInProgress())
-		return "a standby sends no messages";
-	if (!guc_enabled)
-		return "sms_gateway.enabled is off";
 	if (home_is_ours())
 		return NULL;
 	if (home.state == HOME_UNKNOWN || home.state == HOME_COPY)
 		return "this database is a copy; see sms_adopt_outbox";
-	return psprintf("this server is a copy; see sms_adopt_outbox. %s", copy_detail());
+	return told ? psprintf("this server is a copy; see sms_adopt_outbox. %s", copy_detail())
+				: "this server is a copy; see sms_adopt_outbox";
 }
 
 /* The origin of rows that are made here; 0 where no identity names this database. */
@@ -376,6 +377,17 @@ home_secret(void)
 {
 	if (!home_is_ours())
 		home_require();
+	return home.secret;
+}
+
+/*
+ * The key under which numbers are hidden in this database, HOME_SECRET_SIZE bytes: home_secret(), and in a copy, which
+ * takes messages too, whatever secret it has.
+ */
+const uint8 *
+home_hiding_key(void)
+{
+	home_is_ours();
 	return home.secret;
 }
 

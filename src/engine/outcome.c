@@ -54,10 +54,46 @@ become(OutboxItem *item, Status status, TimestampTz next_attempt_at)
 	item->next_attempt_at = next_attempt_at;
 }
 
+/* Takes over new details (from malloc); false if there are none. */
+static bool
+set_details(OutboxItem *item, char *details)
+{
+	if (details == NULL)
+		return false;
+	item->new_details = MemoryContextStrdup(item->context, details);
+	free(details);
+	return true;
+}
+
+/* Notes the legs of a message that may have gone, each of which will have a report of its own; or that it has none now. */
+void
+outcome_note_legs(OutboxItem *item)
+{
+	const char *details = item->new_details != NULL ? item->new_details : item->details;
+	const Provider *provider = item->gateway != NULL ? item->gateway->provider : NULL;
+	const char *channels[MAX_ROUTES];
+	const char *request_ids[MAX_ROUTES];
+	Leg legs[MAX_ROUTES];
+	int n = 0;
+
+	if (item->new_status != STATUS_SENT && item->new_status != STATUS_UNCERTAIN && item->unsure_since == 0)
+		return;
+	if (provider != NULL && provider->legs != NULL)
+		n = provider->legs(item->prepared.settings, &item->prepared.message, legs);
+	for (int i = 0; i < n; i++)
+	{
+		channels[i] = legs[i].channel;
+		request_ids[i] = legs[i].request_id;
+	}
+	if (n > 0 || (provider != NULL && details != NULL && strstr(details, "\"legs\"") != NULL))
+		set_details(item, details_with_legs(details, channels, request_ids, n));
+}
+
 /* Puts a message among those whose outcome is to be recorded. */
 static void
 add(Engine *engine, OutboxItem *item)
 {
+	outcome_note_legs(item);
 	item->row.recorded = false;
 	dlist_push_tail(&engine->outcomes, &item->row.node);
 	if (engine->noutcomes++ == 0)
@@ -101,17 +137,6 @@ back_off(int attempts)
 	/* Jitter keeps messages that failed together from coming back together. */
 	wait *= 0.75 + 0.5 * pg_prng_double(&pg_global_prng_state);
 	return GetCurrentTimestamp() + (TimestampTz) (wait * 1000);
-}
-
-/* Takes over new details (from malloc); false if there are none. */
-static bool
-set_details(OutboxItem *item, char *details)
-{
-	if (details == NULL)
-		return false;
-	item->new_details = MemoryContextStrdup(item->context, details);
-	free(details);
-	return true;
 }
 
 /*

@@ -162,6 +162,8 @@ read_status(Poller *poller, Question *question, const HttpAnswer *http)
 
 	if (question->answer.verdict == VERDICT_ACCEPTED)
 		told = provider->report(http->body, http->len, &question->report);
+	if (question->followup.legs)
+		strlcpy(question->report.smsid, question->reference, sizeof(question->report.smsid));
 	if (question->call == CALL_STATUS_DETAIL)
 		question_ended(poller, question, &question->report, 0);
 	else if (!told || question->report.delivery == DELIVERY_PENDING)

@@ -127,8 +127,8 @@ prepare_options(Preparation *p)
 static bool
 refuse_phone(Preparation *p, const char *phone, const char *hint, const char *detail)
 {
-	refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, hint, "invalid phone number: \"%s\"", phone);
-	return refusal_detail(p->refusal, detail);
+	refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, hint, "invalid phone number");
+	return refusal_details(p->refusal, psprintf("The number is \"%s\". %s", phone, detail), detail);
 }
 
 /* Does the message go as a call, too? */

@@ -248,7 +248,10 @@ uncount_try(Counter *counter, void *arg)
 static void
 change_tries(const Otp *otp, const char *phone, CounterChange change, void *arg)
 {
-	counter_change(NameStr(otp->asked), psprintf("check %s", phone), change, arg);
+	char hidden[HIDDEN_PHONE_SIZE];
+
+	mac_hide_phone(phone, hidden);
+	counter_change(NameStr(otp->asked), psprintf("check %s", hidden), change, arg);
 	counter_flush();
 }
 

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #define REPORT_DAYS    7
+#define UNCERTAIN_DAYS 30 /* at least, for somebody to decide */
 #define EXPIRE_AT_ONCE 1000
 #define PURGE_AT_ONCE  1000
 
@@ -56,14 +57,18 @@ static Statement cleanup_next_late = {
 	.args = {TIMESTAMPTZOID},
 };
 
-/* What is not known to have ended, queued or uncertain, stays; what somebody holds, for this time. */
+/*
+ * What is queued stays; what is uncertain, longer, as somebody is to decide it; and what somebody holds, for this
+ * time.
+ */
 static Statement cleanup_find_page = {
 	.sql =
 		"SELECT o.id, o.ended_at, o.created_by FROM @sms_outbox o "
 		"WHERE o.ended_at IS NOT NULL AND (o.ended_at, o.id) > ($1, $2) AND o.ended_at < $3 AND o.status IN "
-		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled') "
-		"ORDER BY o.ended_at, o.id LIMIT $4 FOR UPDATE OF o SKIP LOCKED",
-	.args = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID},
+		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled', 'uncertain') "
+		"AND (o.status <> 'uncertain' OR o.ended_at < $5) ORDER BY o.ended_at, o.id LIMIT $4 FOR UPDATE OF o "
+		"SKIP LOCKED",
+	.args = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID},
 };
 enum
 {
@@ -187,20 +192,16 @@ cleanup_expire(TimestampTz now, TimestampTz *next)
 	*next = put_off || (n == EXPIRE_AT_ONCE && ended > 0) ? now : sql_find_time(&cleanup_next_late, values);
 }
 
-/* A message that is to be deleted. */
-typedef struct Old
-{
-	int64 id;
-	Oid creator;
-	bool taken;
-} Old;
-
-/* Deletes messages, those of each creator together: triggers run as him. */
-static void
-delete_all(Old *olds, int n)
+/*
+ * Deletes messages, which the caller has locked, those of each creator together: triggers run as him, or not at all.
+ * Returns false if some stay for that, as firing_delete() says; raises what triggers and foreign keys raise.
+ */
+bool
+cleanup_delete(Old *olds, int n)
 {
 	Datum *ids = palloc(sizeof(Datum) * (n + 1));
 	bool trusted = n == 0 || cascade_is_trusted();
+	bool all = true;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -218,8 +219,9 @@ delete_all(Old *olds, int n)
 		if (count == 0)
 			continue;
 		array = sql_id_array(ids, count);
-		firing_delete(&change, olds[i].creator, trusted);
+		all = firing_delete(&change, olds[i].creator, trusted) && all;
 	}
+	return all;
 }
 
 /*
@@ -230,8 +232,12 @@ delete_all(Old *olds, int n)
 bool
 cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried)
 {
-	Datum values[] = {TimestampTzGetDatum(place->ended_at), Int64GetDatum(place->id),
-					  TimestampTzGetDatum(before), Int64GetDatum(page)};
+	TimestampTz undecided = GetCurrentTimestamp() - UNCERTAIN_DAYS * USECS_PER_DAY;
+	Datum values[] = {
+		TimestampTzGetDatum(place->ended_at), Int64GetDatum(place->id),
+		TimestampTzGetDatum(before),          Int64GetDatum(page),
+		TimestampTzGetDatum(undecided),
+	};
 	int n = (int) sql_run(&cleanup_find_page, values);
 	Old *olds = palloc0(sizeof(Old) * (n + 1));
 
@@ -242,7 +248,7 @@ cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried
 		olds[i].creator = sql_role(i, PAGE_CREATED_BY);
 	}
 	sql_done();
-	delete_all(olds, n);
+	(void) cleanup_delete(olds, n);
 	*place = n == page ? *tried : (PurgePlace){DT_NOBEGIN, 0};
 	return n == page;
 }

@@ -12,6 +12,7 @@ typedef struct FollowUp
 {
 	RowWrite row;
 	const Report *report; /* NULL: nothing */
+	bool legs;            /* the message has some, and the report is about one of them */
 	TimestampTz poll_at;  /* when to ask again; 0: not at all; DT_NOBEGIN: as before */
 } FollowUp;
 

@@ -16,6 +16,7 @@
 #include "gateway/choose.h"
 #include "gateway/prepare.h"
 #include "guard/limits.h"
+#include "outbox/held.h"
 #include "outbox/item.h"
 #include "outbox/request_id.h"
 #include "provider/table.h"
@@ -397,6 +398,7 @@ sms_outbox_insert(PG_FUNCTION_ARGS)
 
 	check_times(&row);
 	check_message(&row);
+	held_tell_once();
 	/* In a copy, rows are taken and held: an application under test goes on. */
 	reset_outcome(&row, desc, home_origin());
 	return PointerGetDatum(heap_form_tuple(desc, row.values, row.nulls));

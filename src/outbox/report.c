@@ -29,13 +29,27 @@
 /* The provider's id of a message "o": there is an index on it. */
 #define REFERENCE "coalesce(o.id_omni_mess, o.smsid, o.referent_id)"
 
+/* Of a message that goes over several channels, each has an id of its own: see sms_gateway_legs(). */
+#define HAS_LEGS "coalesce(o.details ? 'legs', false)"
+
+/* What is asked about such a one: the last of its legs that is open and has an id; else its answer's, unless that leg has ended. */
+#define LEG_REFERENCE                                                                                        \
+	"coalesce((SELECT l ->> 'smsid' FROM jsonb_array_elements(o.details -> 'legs') WITH ORDINALITY AS e(l, " \
+	"n) "                                                                                                    \
+	"WHERE l ->> 'status' = 'sent' AND l ? 'smsid' ORDER BY n DESC LIMIT 1), "                               \
+	"(SELECT o.smsid WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(o.details -> 'legs') l "             \
+	"WHERE l ->> 'smsid' = o.smsid)))"
+
 /* The columns of a message "o" that read_follow() takes. */
-#define FOLLOW_COLUMNS "o.id, o.gateway, " REFERENCE ", o.status, o.created_by, o.sent_at, o.poll_at"
+#define FOLLOW_COLUMNS                                                                                       \
+	"o.id, o.gateway, CASE WHEN " HAS_LEGS " THEN " LEG_REFERENCE " ELSE " REFERENCE " END, " HAS_LEGS       \
+	", o.status, o.created_by, o.sent_at, o.poll_at"
 enum
 {
 	FOLLOW_ID,
 	FOLLOW_GATEWAY,
 	FOLLOW_REFERENCE,
+	FOLLOW_LEGS,
 	FOLLOW_STATUS,
 	FOLLOW_CREATED_BY,
 	FOLLOW_SENT_AT,
@@ -64,7 +78,7 @@ static Statement report_find_sent = {
 };
 
 static Statement report_find_id = {
-	.sql = "SELECT o.status, o.request_id, o.smsid, o.created_by FROM @sms_outbox o "
+	.sql = "SELECT o.status, o.request_id, o.smsid, o.created_by, " HAS_LEGS " FROM @sms_outbox o "
 		   "WHERE o.id = $1 AND o.gateway = $2",
 	.args = {INT8OID, NAMEOID},
 };
@@ -74,6 +88,7 @@ enum
 	FOUND_REQUEST_ID,
 	FOUND_SMSID,
 	FOUND_CREATED_BY,
+	FOUND_LEGS,
 };
 
 /* The next three find a message's id by gateway and text. */
@@ -108,6 +123,13 @@ static Statement report_insert = {
 	.args = {NAMEOID, TEXTOID, INT8OID, JSONBOID, BOOLOID},
 };
 
+/* A report that came under an id before it was known whose that is. */
+static Statement report_find_waiting = {
+	.sql = "SELECT report::text FROM @sms_gateway_callback WHERE gateway = $1 AND reference = $2 "
+		   "AND message IS NULL",
+	.args = {NAMEOID, TEXTOID},
+};
+
 static Statement report_find_unknown = {
 	.sql = "SELECT gateway, reference, report::text FROM @sms_gateway_callback "
 		   "WHERE message IS NULL AND received_at > $1 ORDER BY received_at DESC LIMIT $2 "
@@ -134,6 +156,7 @@ read_follow(int row)
 	follow->id = sql_int64(row, FOLLOW_ID);
 	follow->gateway = pstrdup(sql_name(row, FOLLOW_GATEWAY));
 	follow->reference = sql_text(row, FOLLOW_REFERENCE);
+	follow->legs = sql_bool(row, FOLLOW_LEGS);
 	follow->status = sql_status(row, FOLLOW_STATUS);
 	follow->role = sql_role(row, FOLLOW_CREATED_BY);
 	follow->sent_at = sql_time(row, FOLLOW_SENT_AT, 0);
@@ -263,11 +286,13 @@ read_reported(const char *gateway, const Report *report, int64 id, Reported *rep
 	creator = pstrdup(sql_name(0, FOUND_CREATED_BY));
 	request_id = sql_text(0, FOUND_REQUEST_ID);
 	smsid = sql_text(0, FOUND_SMSID);
+	reported->legs = sql_bool(0, FOUND_LEGS);
 	sql_done();
 	if (report->request_id[0] && strcmp(request_id, from_utf8(report->request_id)) != 0 &&
 		!request_id_names(report->request_id, request_id, id, creator))
 		return false;
-	return !report->smsid[0] || smsid == NULL || strcmp(smsid, from_utf8(report->smsid)) == 0;
+	return reported->legs || !report->smsid[0] || smsid == NULL ||
+		   strcmp(smsid, from_utf8(report->smsid)) == 0;
 }
 
 /*
@@ -292,23 +317,14 @@ report_find_message(const char *gateway, const Report *report, int64 id)
 	return reported;
 }
 
-/*
- * Keeps a report, JSON in the database's encoding, under the id it came with; "message" is whose it is, or 0.
- * Those of unknown messages are kept only up to a size: callbacks are not signed, and anybody could fill the disk.
- */
-void
-report_keep(const char *gateway, const Report *report, const char *json, int64 message)
+/* Keeps a report under a reference, in UTF-8; "message" is whose it is, or 0. */
+static void
+keep_as(const char *gateway, const char *reference, const Report *report, const char *json, int64 message)
 {
-	const char *reference = report->request_id[0] ? report->request_id : report_reference(report, 0);
-	Relation table = table_open(home_relation("sms_gateway_callback"), AccessShareLock);
-	bool full = RelationGetNumberOfBlocks(table) > UNKNOWN_BLOCKS;
 	NameData name;
 	Datum values[5];
 	char nulls[] = "     ";
 
-	table_close(table, AccessShareLock);
-	if (reference == NULL || (full && message == 0))
-		return;
 	values[0] = name_datum(&name, gateway);
 	values[1] = CStringGetTextDatum(from_utf8(reference));
 	values[2] = Int64GetDatum(message);
@@ -316,6 +332,73 @@ report_keep(const char *gateway, const Report *report, const char *json, int64 m
 	values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 	values[4] = BoolGetDatum(report->delivery != DELIVERY_PENDING);
 	sql_run_nulls(&report_insert, values, nulls);
+}
+
+/*
+ * Keeps a report, JSON in the database's encoding, under the id it came with: its message is not known.  Those are kept only
+ * up to a size: callbacks are not signed, and anybody could fill the disk.
+ */
+void
+report_keep(const char *gateway, const Report *report, const char *json)
+{
+	const char *reference = report->request_id[0] ? report->request_id : report_reference(report, 0);
+	Relation table = table_open(home_relation("sms_gateway_callback"), AccessShareLock);
+	bool full = RelationGetNumberOfBlocks(table) > UNKNOWN_BLOCKS;
+
+	table_close(table, AccessShareLock);
+	if (reference != NULL && !full)
+		keep_as(gateway, reference, report, json, 0);
+}
+
+/* Writes a report onto its message; false if that is locked. */
+static bool
+write_report(const Report *report, const Reported *reported)
+{
+	FollowUp followup = {
+		.row = {.id = reported->id, .role = reported->role}, .report = report, .legs = reported->legs};
+
+	return follow_record_one(&followup);
+}
+
+/*
+ * Remembers whose an id is that only a report tells, so that others which come with it alone are known.  One that has come
+ * so before is written now.  False if its message is locked.
+ */
+static bool
+remember(const char *gateway, const char *reference, const Report *report, const char *json,
+		 const Reported *reported)
+{
+	const Provider *provider = gateway_provider(gateway);
+	NameData name;
+	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(from_utf8(reference))};
+	const char *waiting =
+		sql_run(&report_find_waiting, values) > 0 ? to_utf8(sql_text(0, 0), "report") : NULL;
+	Report earlier = {0};
+
+	sql_done();
+	if (waiting != NULL && provider != NULL && provider->report(waiting, strlen(waiting), &earlier) &&
+		!write_report(&earlier, reported))
+		return false;
+	keep_as(gateway, reference, report, json, reported->id);
+	return true;
+}
+
+/*
+ * Writes a report, JSON in the database's encoding, onto the message that report_find_message() has found, and remembers the
+ * ids in it by which that could not be found again; false if somebody holds the message.
+ */
+bool
+report_record(const char *gateway, const Report *report, const char *json, const Reported *reported)
+{
+	const char *reference = report_reference(report, 0);
+
+	if (!write_report(report, reported))
+		return false;
+	if (reference != NULL && (reported->by_id_only || reported->legs) &&
+		!remember(gateway, reference, report, json, reported))
+		return false;
+	return !reported->legs || report->next_smsid[0] == '\0' ||
+		   remember(gateway, report->next_smsid, report, json, reported);
 }
 
 /* A kept report whose message was not known. */
@@ -334,7 +417,6 @@ match_report(UnknownReport *unknown)
 	const Provider *provider = gateway_provider(gateway);
 	const char *json = to_utf8(unknown->json, "report");
 	Report report = {0};
-	FollowUp followup = {.report = &report};
 	Reported reported;
 
 	if (provider == NULL || !provider->report(json, strlen(json), &report))
@@ -342,9 +424,7 @@ match_report(UnknownReport *unknown)
 	reported = report_find_message(gateway, &report, 0);
 	if (reported.id == 0 || reported.status == STATUS_QUEUED)
 		return;
-	followup.row.id = reported.id;
-	followup.row.role = reported.role;
-	if (follow_record_one(&followup))
+	if (report_record(gateway, &report, unknown->json, &reported))
 		sql_run(&report_set_message,
 				(Datum[]){NameGetDatum(&unknown->gateway), CStringGetTextDatum(unknown->reference),
 						  Int64GetDatum(reported.id)});

@@ -15,6 +15,7 @@ typedef struct Follow
 	int64 id;
 	char *gateway;
 	char *reference; /* the provider's id; NULL: none is known */
+	bool legs;       /* it goes over several channels, and that is one's */
 	Status status;
 	Oid role; /* who queued it; InvalidOid: is no more */
 	TimestampTz sent_at;
@@ -27,6 +28,7 @@ typedef struct Reported
 	int64 id; /* 0: none */
 	Oid role; /* who queued it; InvalidOid: is no more */
 	Status status;
+	bool legs;       /* it goes over several channels, and the report is about one */
 	bool by_id_only; /* it was found by the provider's ids */
 } Reported;
 
@@ -34,7 +36,9 @@ extern List *report_polls(const char *gateway, TimestampTz after, int64 after_id
 extern TimestampTz report_poll_due(const char *gateway, TimestampTz after);
 extern Follow *report_sent_message(int64 id, Oid role);
 extern Reported report_find_message(const char *gateway, const Report *report, int64 id);
-extern void report_keep(const char *gateway, const Report *report, const char *json, int64 message);
+extern void report_keep(const char *gateway, const Report *report, const char *json);
+extern bool report_record(const char *gateway, const Report *report, const char *json,
+						  const Reported *reported);
 extern bool report_match(bool answered);
 
 #endif /* SMS_REPORT_H */

@@ -161,8 +161,8 @@ esms_check_otp(Settings settings, const Message *message, Complaint *complaint)
 		return !esms_is_viber(settings) ||
 			   complain(complaint, "Give the message the option \"sms_type\" with 2 or 8.",
 						"a one-time password that is made here goes as a text, not over Viber");
-	if (message->ttl < 120 || message->ttl > 900 || message->ttl % 60 != 0)
-		return complain(complaint, "eSMS takes whole minutes from 2 to 15.",
+	if (message->ttl < 120 || message->ttl > 600 || message->ttl % 60 != 0)
+		return complain(complaint, "eSMS takes whole minutes from 2 to 10 (up to 15 until March 2025).",
 						"a one-time password of %d seconds cannot be sent", message->ttl);
 	if (setting_is_true(settings[ESMS_SANDBOX]))
 		return complain(complaint,
@@ -297,6 +297,20 @@ read_receivers(struct json_object *body, Report *report)
 	return true;
 }
 
+/* Which leg of Zalo, then SMS, a callback is about, by its TypeId; empty if that does not say. */
+static void
+read_channel(struct json_object *body, Report *report)
+{
+	char type[8];
+
+	if (!json_text(body, "TypeId", type, sizeof(type)))
+		return;
+	if (strcmp(type, "2") == 0)
+		snprintf(report->channel, sizeof(report->channel), ESMS_CHANNEL_SMS);
+	else if (strlen(type) == 2 && type[0] == '2' && type[1] >= '4' && type[1] <= '7')
+		snprintf(report->channel, sizeof(report->channel), ESMS_CHANNEL_ZALO);
+}
+
 static bool
 esms_report(const char *json, size_t len, Report *report)
 {
@@ -310,6 +324,8 @@ esms_report(const char *json, size_t len, Report *report)
 		json_text(body, "token", report->token, sizeof(report->token));
 		json_text(body, "TotalPrice", report->price, sizeof(report->price));
 		json_text(body, "error_info", report->message, sizeof(report->message));
+		json_text(body, "switchsmsid", report->next_smsid, sizeof(report->next_smsid));
+		read_channel(body, report);
 		read_telco(body, report);
 		told = json_text(body, "SendStatus", report->code, sizeof(report->code));
 		report->delivery = told ? esms_delivery(body, report->code) : DELIVERY_PENDING;
@@ -349,6 +365,7 @@ const Provider esms_provider = {
 	.build = esms_build,
 	.read = esms_read,
 	.repeat_safe = esms_repeat_safe,
+	.legs = esms_legs,
 	.repeat_window = 24 * 3600,
 	.report = esms_report,
 	.balance = esms_balance,

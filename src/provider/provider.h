@@ -133,6 +133,13 @@ typedef struct Answer
 	char token[256];
 } Answer;
 
+/* A channel of a message that goes over several in turn, each with a report of its own. */
+typedef struct Leg
+{
+	const char *channel; /* a constant */
+	char request_id[REQUEST_ID_MAX + 1];
+} Leg;
+
 typedef enum Delivery
 {
 	DELIVERY_PENDING,
@@ -157,6 +164,8 @@ typedef struct Report
 	char price[32]; /* a decimal number */
 	int parts;      /* billed; 0: not told */
 	char telco[48];
+	char channel[8];      /* of the leg that it is about */
+	char next_smsid[104]; /* of the leg that took over */
 } Report;
 
 /* What is wrong with a message, for the user: see complain() in support.c. */
@@ -207,6 +216,12 @@ typedef struct Provider
 
 	/* Is a second request for the same message harmless? */
 	bool (*repeat_safe)(Settings settings, const Message *message);
+
+	/*
+	 * The legs of a message, in their order, up to MAX_ROUTES; returns how many.  0, or NULL: what is reported is about
+	 * the message as a whole.
+	 */
+	int (*legs)(Settings settings, const Message *message, Leg *legs);
 
 	/* How long the provider remembers a request_id, in seconds; 0: for good. */
 	int repeat_window;

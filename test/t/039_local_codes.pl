@@ -119,7 +119,7 @@ subtest 'sandbox: refused where eSMS makes the code, which would arrive' => sub 
 
 subtest 'through the outbox, followed like a text, checked without the network' => sub {
 	ask("ALTER SERVER here OPTIONS (SET poll_delivery 'true')");
-	my $id = otp_for('here', '0901000005', 
+	my $id = otp_for('here', '0901000005',
 		options => "'{\"digits_only\": false, \"length\": 10, \"campaign_id\": \"x\"}'");
 	becomes("SELECT status, content, poll_at IS NOT NULL FROM sms_outbox WHERE id = $id", 'sent||t',
 		'sent, the text is gone, and its status is going to be asked for');

@@ -87,7 +87,7 @@ test_esms_otp(void **state)
 
 	message.ttl = 60;
 	assert_false(esms_provider.check(settings, &message, &complaint));
-	message.ttl = 901;
+	message.ttl = 660;
 	assert_false(esms_provider.check(settings, &message, &complaint));
 	message.ttl = 150;
 	assert_false(esms_provider.check(settings, &message, &complaint));
@@ -265,6 +265,7 @@ test_esms_other_calls(void **state)
 					.request_id = "r"};
 	HttpRequest request = {0};
 	Complaint complaint;
+	Leg legs[MAX_ROUTES];
 
 	(void) state;
 	for (int i = 0; i < 30; i++)
@@ -302,7 +303,21 @@ test_esms_other_calls(void **state)
 		"{\"TempID\":\"T1\",\"Params\":[\"1\",\"2\"],\"OAID\":\"O\",\"SendingMode\":\"1\",\"RequestId\":"
 		"\"r\"},"
 		"{\"Content\":\"Ch\xC3\xA0o \xE1\xBA\xA1\",\"IsUnicode\":\"1\",\"SmsType\":\"2\",\"Brandname\":\"B\","
-		"\"RequestId\":\"r\"}]}");
+		"\"RequestId\":\"r.a\"}]}");
+	assert_int_equal(esms_provider.legs(settings, &omni, legs), 2);
+	omni.request_id = "sgw-0123456789abc0123456789a-9223372036854775807.9";
+	assert_int_equal(esms_provider.legs(settings, &omni, legs), 2);
+	assert_string_equal(legs[0].request_id, omni.request_id);
+	assert_string_equal(legs[1].request_id, "sgw-0123456789abc0123456789a-9223372036854775807.j");
+	assert_int_equal(strlen(legs[1].request_id), REQUEST_ID_MAX);
+	omni.request_id = "01234567890123456789012345678901234567890123456789";
+	esms_provider.legs(settings, &omni, legs);
+	assert_string_equal(legs[1].request_id, "012345678901234567890123456789012345678901234567.a");
+	omni.request_id = NULL;
+	assert_int_equal(esms_provider.legs(settings, &omni, legs), 0);
+	omni.routerule = "1";
+	omni.request_id = "r";
+	assert_int_equal(esms_provider.legs(settings, &omni, legs), 0);
 	omni.routerule = "2";
 	assert_false(esms_provider.check(settings, &omni, &complaint));
 
