@@ -112,6 +112,14 @@ CREATE TRIGGER sms_outbox_insert BEFORE INSERT ON sms_outbox
     FOR EACH ROW EXECUTE FUNCTION sms_outbox_insert();
 COMMENT ON TRIGGER sms_outbox_insert ON sms_outbox IS
     'checks and completes a new message, and wakes the worker at commit';
+CREATE FUNCTION sms_outbox_update() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_outbox_update() IS
+    'trigger: what somebody changes is no longer than what he may insert; 22023 if it is';
+CREATE TRIGGER sms_outbox_update BEFORE UPDATE ON sms_outbox
+    FOR EACH ROW EXECUTE FUNCTION sms_outbox_update();
+COMMENT ON TRIGGER sms_outbox_update ON sms_outbox IS
+    'bounds what users write; the extension''s own changes do not call it';
 
 ALTER TABLE sms_outbox ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_messages ON sms_outbox
@@ -163,7 +171,7 @@ COMMENT ON COLUMN sms_outbox_monitor.ended_at IS 'as sms_outbox.ended_at';
 COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
 
 REVOKE ALL ON sms_outbox, sms_outbox_monitor FROM PUBLIC;
-REVOKE ALL ON FUNCTION sms_outbox_insert() FROM PUBLIC;
+REVOKE ALL ON FUNCTION sms_outbox_insert(), sms_outbox_update() FROM PUBLIC;
 GRANT SELECT ON sms_outbox_monitor TO pg_monitor;
 SELECT pg_catalog.pg_extension_config_dump('sms_outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('sms_outbox_id_seq', '');

@@ -21,6 +21,7 @@
 #include "outbox/cleanup.h"
 #include "outbox/due.h"
 #include "outbox/lease.h"
+#include "outbox/report.h"
 #include "outbox/starts.h"
 #include "utils/hsearch.h"
 
@@ -186,6 +187,20 @@ typedef struct Orphans
 	int nsettled;  /* in that transaction */
 } Orphans;
 
+/* What reports.c knows: which kept reports may have their message by now. */
+typedef struct Reports
+{
+	ReportKey *keys; /* of messages that have got their answers */
+	int n;
+	int size;
+	int taken;       /* of them in the transaction under way */
+	bool none_kept;  /* as of the last look: messages need not look for any */
+	bool all;        /* those of all messages are looked for … */
+	ReportKey after; /* … and this was the last one */
+	ReportKey tried; /* in the transaction under way */
+	bool more;       /* the same: there may be more */
+} Reports;
+
 typedef struct Engine
 {
 	const EngineHost *host;
@@ -223,7 +238,7 @@ typedef struct Engine
 	GatewayQueue *pause_written; /* last */
 	int ntold;                   /* events of the transaction under way */
 	TimestampTz next_expiry;
-	bool reports_for_answers; /* answers were recorded since reports were matched last */
+	Reports reports;
 	ChoreState chores[CHORE_COUNT];
 	Retention retention;
 	Hurry hurry;

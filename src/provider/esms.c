@@ -418,4 +418,5 @@ const Provider esms_provider = {
 	.ordered_params = true,
 	.unicode_option = &esms_options[ESMS_UNICODE],
 	.callback_option = &esms_options[ESMS_CALLBACK_URL],
+	.content_option = &esms_options[ESMS_SMS_CONTENT],
 };

@@ -282,6 +282,7 @@ typedef struct Provider
 	/* Options that mean the same in all providers; or NULL. */
 	const OptionDef *unicode_option;  /* auto, true or false */
 	const OptionDef *callback_option; /* a URL, in which {token} may stand */
+	const OptionDef *content_option;  /* a message's text, where it has no content */
 } Provider;
 
 #endif /* SMS_PROVIDER_H */
