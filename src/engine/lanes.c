@@ -35,6 +35,10 @@
 #define SEARCH_SHARE   50.0 /* of the time, 1/50, if there is something else to claim */
 #define ALL_PRIORITIES (PG_INT16_MAX + 1)
 
+/* A commit stops all sending until the disk has it: so it is to be worth it, by how much of what may wait there is room for. */
+#define WORTH_ROUND 0.875 /* to have a round made for a claim alone … */
+#define WORTH_CLAIM 0.25  /* … to claim in one that is made anyway */
+
 /* ------------------------------------------------------------------------
  * What is due
  * ------------------------------------------------------------------------ */
@@ -315,10 +319,11 @@ lane_discover(Engine *engine, TimestampTz wall)
  * How many messages of a lane there is room for.  What is claimed cannot be canceled
  * and is in doubt after a crash: so no more than about a twentieth of a second's
  * worth waits for a free slot, or a hundredth where the doubt would stay.  What this round
- * has claimed for the gateway already, from lanes that go before, counts too.
+ * has claimed for the gateway already, from lanes that go before, counts too.  While messages wait for a
+ * slot, less than a share of what may wait is not worth it: none.
  */
 static int
-room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now)
+room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now, double worth)
 {
 	double ahead;
 	int ready = queue_ready_from(queue, lane->priority) + queue->taken;
@@ -334,20 +339,20 @@ room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now
 	limit = Min(limit, queue_room(engine, queue) + (int) Max(ahead, 1));
 	if (queue->rate_limit > 0)
 	{
-		int worth = (int) ceil(queue->rate_limit / 10);
+		int tenth = (int) ceil(queue->rate_limit / 10);
 
-		limit = ready > worth / 2 ? 0 : Min(limit, worth - ready);
+		limit = ready > tenth / 2 ? 0 : Min(limit, tenth - ready);
 	}
-	else if (limit < Max(ahead, queue->max_in_flight) / 2 && queue->nready > queue->max_in_flight)
-		return 0; /* not worth a commit yet */
+	else if (limit < Max(ahead, queue->max_in_flight) * worth && queue->nready > queue->max_in_flight)
+		return 0;
 	return Max(limit, 0);
 }
 
 /* How many messages of a lane to claim now: where many of the last ones had only to be put back, more and more. */
 static int
-lane_limit(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now)
+lane_limit(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now, double worth)
 {
-	int limit = room_for(engine, queue, lane, now);
+	int limit = room_for(engine, queue, lane, now, worth);
 
 	return Min(limit > 0 ? limit + 2 * queue->put_back : 0, guc_batch_size);
 }
@@ -432,7 +437,7 @@ lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall)
 	while ((queue = queue_in_turn(engine)) != NULL)
 	{
 		Lane *lane = lane_in_turn(queue);
-		int limit = lane_limit(engine, queue, lane, now);
+		int limit = lane_limit(engine, queue, lane, now, WORTH_CLAIM);
 		List *items;
 
 		if (limit == 0)
@@ -462,7 +467,7 @@ lane_any_due(Engine *engine, double now, TimestampTz wall)
 	{
 		Lane *lane = first_lane(queue);
 
-		if (lane != NULL && lane_limit(engine, queue, lane, now) > 0)
+		if (lane != NULL && lane_limit(engine, queue, lane, now, WORTH_ROUND) > 0)
 			return true;
 		if (queue->search_at <= now && wants_search(queue))
 			return true;
