@@ -60,12 +60,10 @@ COMMENT ON COLUMN sms_gateway_identity.directory IS 'path of its data directory'
 COMMENT ON COLUMN sms_gateway_identity.citus_group IS 'its group in a Citus cluster';
 COMMENT ON COLUMN sms_gateway_identity.held IS 'it was found to be a copy of the files, and is held';
 -- Gateways are found by their wrapper's belonging to the extension, not by its name.
-CREATE FUNCTION sms_gateway_held(OUT why text, OUT since timestamptz)
-    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION sms_gateway_held() IS
-    'internal: why nothing is sent from this database, and since when, if that is known; NULL: it is';
-REVOKE ALL ON FUNCTION sms_gateway_held() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION sms_gateway_held() TO pg_monitor;
+CREATE FUNCTION sms_gateway_checks(OUT name text, OUT problem text, OUT since timestamptz) RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 6;
+COMMENT ON FUNCTION sms_gateway_checks() IS
+    'internal: what sending from this database needs of the server, what is wrong with each, and since when, if that is known';
 DROP VIEW sms_gateways;
 CREATE VIEW sms_gateways AS
 WITH RECURSIVE waiting(name) AS (
@@ -78,7 +76,8 @@ WITH RECURSIVE waiting(name) AS (
              ORDER BY o.gateway LIMIT 1)
       FROM waiting w WHERE w.name IS NOT NULL),
 server AS (
-    SELECT s.srvname AS name, w.fdwname AS provider, s.srvoptions AS options
+    SELECT s.srvname AS name, w.fdwname AS provider, s.srvoptions AS options,
+           EXISTS (SELECT FROM pg_catalog.pg_user_mappings m WHERE m.srvid OPERATOR(pg_catalog.=) s.oid) AS mapped
       FROM pg_catalog.pg_foreign_server s
       JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
      WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d
@@ -89,18 +88,21 @@ server AS (
                       AND d.deptype OPERATOR(pg_catalog.=) 'e'
                       AND e.extname OPERATOR(pg_catalog.=) 'sms_gateway')),
 gateway AS (
-    SELECT s.name, s.provider, s.options FROM server s
+    SELECT s.name, s.provider, s.options, s.mapped FROM server s
     UNION ALL
-    SELECT w.name, NULL, NULL FROM waiting w
+    SELECT w.name, NULL, NULL, true FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
-held AS (SELECT h.why, h.since FROM @extschema@.sms_gateway_held() h)
+held AS (SELECT h.why, h.since FROM (SELECT) AS one
+           LEFT JOIN LATERAL (SELECT k.problem AS why, k.since FROM @extschema@.sms_gateway_checks() k
+                               WHERE k.problem IS NOT NULL AND k.name OPERATOR(pg_catalog.<>) 'launcher' LIMIT 1) h ON true)
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'
-            WHEN h.why IS NOT NULL THEN 'held'
+            WHEN h.why IS NOT NULL OR (p.state IS NULL AND NOT g.mapped) THEN 'held'
             ELSE coalesce(p.state, 'active') END AS state,
        CASE WHEN g.provider IS NULL THEN 'there is no such server'
             WHEN h.why IS NOT NULL THEN h.why
+            WHEN NOT g.mapped THEN pg_catalog.concat_ws('; ', p.reason, 'no role has a user mapping for it')
             WHEN p.reason IS NULL THEN c.refused
             ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END AS reason,
        CASE WHEN g.provider IS NULL THEN NULL
@@ -128,7 +130,7 @@ SELECT g.name,
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';
-COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database) or missing';
+COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database, or nobody has a user mapping for it) or missing';
 COMMENT ON COLUMN sms_gateways.reason IS 'why it is not active; and whose credentials it refuses, five roles at most';
 COMMENT ON COLUMN sms_gateways.since IS 'when this state began, or, if it is held, was noticed last; NULL: active or missing, or nobody knows';
 COMMENT ON COLUMN sms_gateways.next_probe_at IS 'when one message is tried; NULL: not by itself';
@@ -152,6 +154,12 @@ CREATE FUNCTION sms_gateway_update_rows() RETURNS void LANGUAGE sql
 BEGIN ATOMIC
 UPDATE sms_outbox SET next_attempt_at = NULL, ended_at = coalesce(delivered_at, sent_at, created_at)
  WHERE status OPERATOR(pg_catalog.<>) 'queued';
+-- What is in doubt is looked for in what eSMS says that it has sent.
+UPDATE sms_outbox o SET poll_at = pg_catalog.now() FROM pg_catalog.pg_foreign_server s
+  JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+ WHERE o.status OPERATOR(pg_catalog.=) 'uncertain' AND o.kind OPERATOR(pg_catalog.<>) 'otp'
+   AND s.srvname OPERATOR(pg_catalog.=) o.gateway AND w.fdwname OPERATOR(pg_catalog.=) 'esms'
+   AND o.unsure_since OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) '7 days'::pg_catalog.interval);
 -- The worker never found these.
 UPDATE sms_outbox SET next_attempt_at = created_at
  WHERE status OPERATOR(pg_catalog.=) 'queued' AND next_attempt_at OPERATOR(pg_catalog.=) '-infinity';
@@ -164,7 +172,6 @@ CREATE INDEX sms_outbox_next ON sms_outbox (next_attempt_at, gateway, priority)
     WHERE status OPERATOR(pg_catalog.=) 'queued';
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
-GRANT SELECT (ended_at) ON sms_outbox TO pg_monitor;
 COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
 
 -- One-time passwords are counted in sms_gateway_usage now, whoever made them.  What was counted and made goes on; the
@@ -185,6 +192,7 @@ CREATE TABLE sms_gateway_otp (
     hash bytea,
     CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
 CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
+ALTER TABLE sms_gateway_otp ALTER phone SET STATISTICS 0;
 COMMENT ON TABLE sms_gateway_otp IS
     'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone through a gateway is the one that counts there';
 COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
@@ -211,19 +219,37 @@ COMMENT ON COLUMN sms_gateway_usage.window_end IS 'then counting starts anew';
 COMMENT ON COLUMN sms_gateway_usage.code IS 'of checks: the one-time password that tries are counted for';
 COMMENT ON COLUMN sms_gateway_usage.tries IS 'of checks: how often that one was tried';
 COMMENT ON COLUMN sms_gateway_usage.gateway IS 'the foreign server';
-COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone, role or check, with which; or day';
+COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone or check, with a keyed hash of the phone; role, with which; or day';
 
 REVOKE ALL ON sms_gateway_otp, sms_gateway_usage FROM PUBLIC;
+-- Phones are counted under a keyed hash of them.
+CREATE FUNCTION sms_gateway_hidden(phone text) RETURNS text
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT;
 CREATE FUNCTION sms_gateway_update_counters() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash)
 SELECT o.expires_at, o.gateway, o.gateway, o.phone, o.salt, o.hash FROM sms_gateway_otp_0_1 o
  WHERE o.tries OPERATOR(pg_catalog.<) 5 ORDER BY o.id;
-INSERT INTO sms_gateway_usage SELECT u.used, u.window_end, 0, 0, u.gateway, u.subject FROM sms_gateway_usage_0_1 u;
+INSERT INTO sms_gateway_usage SELECT u.used, u.window_end, 0, 0, u.gateway,
+       CASE WHEN u.subject OPERATOR(pg_catalog.~) '^(otp|phone) '
+            THEN pg_catalog.split_part(u.subject, ' ', 1) OPERATOR(pg_catalog.||) ' '
+                 OPERATOR(pg_catalog.||) sms_gateway_hidden(pg_catalog.split_part(u.subject, ' ', 2))
+            ELSE u.subject END
+  FROM sms_gateway_usage_0_1 u;
 END;
 SELECT sms_gateway_update_counters();
 DROP FUNCTION sms_gateway_update_counters();
+DROP FUNCTION sms_gateway_hidden(text);
 DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
+
+-- Who may read or write all data gets no row of what is internal: those are their owner's, as whom the engine runs.
+ALTER TABLE sms_gateway_lease ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_pause ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_refused ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_callback ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_otp ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_usage ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_identity ENABLE ROW LEVEL SECURITY;
 
 -- An operator who says that a gateway is well is believed at once.
 COMMENT ON FUNCTION sms_retry(bigint) IS
@@ -244,6 +270,22 @@ COMMENT ON FUNCTION sms_omni_send(text, text, jsonb, text[], name, jsonb) IS
 COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
     'for a copy (of the files, a restored backup or dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
 
+-- Erasure.
+CREATE FUNCTION sms_forget(phone text) RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_forget(text) IS
+    'erases what is stored of a phone, in whatever spelling: messages (queued ones are not sent then), delivery reports, one-time passwords and counters are deleted, and the number is taken out of reasons of pauses. Returns how many of each. Reads the outbox once, or an index on its column phone. Error 42501 unless you own the outbox, 22023 if it is no number, or could be several, 55006 if a message to it is on its way';
+REVOKE ALL ON FUNCTION sms_forget(text) FROM PUBLIC;
+
+-- The planner's statistics keep samples of values, longer than their rows: none of whom messages are for, and what they say.
+ALTER TABLE sms_outbox ALTER phone SET STATISTICS 0, ALTER content SET STATISTICS 0, ALTER list_param SET STATISTICS 0,
+    ALTER options SET STATISTICS 0, ALTER result_message SET STATISTICS 0, ALTER details SET STATISTICS 0;
+ALTER TABLE sms_gateway_callback ALTER report SET STATISTICS 0;
+DELETE FROM pg_catalog.pg_statistic s USING pg_catalog.pg_attribute a
+ WHERE s.starelid OPERATOR(pg_catalog.=) ANY (ARRAY['@extschema@.sms_outbox'::pg_catalog.regclass, '@extschema@.sms_gateway_callback'::pg_catalog.regclass]::pg_catalog.oid[])
+   AND a.attrelid OPERATOR(pg_catalog.=) s.starelid AND a.attnum OPERATOR(pg_catalog.=) s.staattnum
+   AND a.attstattarget OPERATOR(pg_catalog.=) 0;
+
 -- Texts as the providers of Vietnam count them.
 DROP FUNCTION sms_parts(text, bool);
 CREATE FUNCTION sms_parts(content text, unicode bool = NULL, vietnamese bool = false,
@@ -254,4 +296,279 @@ COMMENT ON FUNCTION sms_parts(text, bool, bool) IS
 COMMENT ON FUNCTION sms_unaccent(text) IS
     'Vietnamese without diacritics, the letter d with stroke included, from any normalisation form, and with the quotation marks, dashes and spaces of ASCII; other characters stay. Error 22021 if it is not valid UTF-8';
 COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS
-    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, 25006 in a read-only transaction';
+    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, or one of more than 16 kB, 25006 in a read-only transaction';
+
+-- What users change is bounded as what they insert.
+CREATE FUNCTION sms_outbox_update() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_outbox_update() IS
+    'trigger: what somebody changes is no longer than what he may insert; 22023 if it is';
+CREATE TRIGGER sms_outbox_update BEFORE UPDATE ON sms_outbox
+    FOR EACH ROW EXECUTE FUNCTION sms_outbox_update();
+COMMENT ON TRIGGER sms_outbox_update ON sms_outbox IS
+    'bounds what users write; the extension''s own changes do not call it';
+REVOKE ALL ON FUNCTION sms_outbox_update() FROM PUBLIC;
+
+-- A report is looked at once; of reports that are larger than any provider's nothing is kept.
+ALTER TABLE sms_gateway_callback ADD looked boolean NOT NULL DEFAULT false;
+DROP INDEX sms_gateway_callback_unknown;
+CREATE INDEX sms_gateway_callback_unknown ON sms_gateway_callback (received_at) WHERE NOT looked;
+CREATE FUNCTION sms_gateway_update_reports() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+DELETE FROM sms_gateway_callback WHERE pg_column_size(report) OPERATOR(pg_catalog.>) 16384;
+UPDATE sms_gateway_callback SET looked = true WHERE message IS NOT NULL;
+END;
+SELECT sms_gateway_update_reports();
+DROP FUNCTION sms_gateway_update_reports();
+COMMENT ON COLUMN sms_gateway_callback.report IS 'what was read of it';
+COMMENT ON COLUMN sms_gateway_callback.looked IS 'its message was looked for; a message that gets its answer later looks for it';
+
+-- Does sending work, and if not, why?
+
+CREATE VIEW sms_health WITH (security_barrier) AS
+WITH caller AS MATERIALIZED (
+    SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE') AS is_monitor),
+server AS (
+    -- Gateways of whom it concerns.
+    SELECT s.oid, s.srvname AS name, s.srvoptions AS options
+      FROM pg_catalog.pg_foreign_server s
+      JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+     CROSS JOIN caller c
+     WHERE (c.is_monitor OR pg_catalog.has_server_privilege(s.oid, 'USAGE'))
+       AND EXISTS (SELECT FROM pg_catalog.pg_depend d
+                     JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
+                    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass
+                      AND d.objid OPERATOR(pg_catalog.=) w.oid
+                      AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+                      AND d.deptype OPERATOR(pg_catalog.=) 'e'
+                      AND e.extname OPERATOR(pg_catalog.=) 'sms_gateway')),
+server_option AS (
+    SELECT s.name AS gateway, o.option_name AS name, o.option_value AS value
+      FROM server s CROSS JOIN LATERAL pg_catalog.pg_options_to_table(s.options) o),
+found(component, name, level, problem, since, remedy) AS (
+    SELECT 'server', k.name,
+           CASE WHEN k.problem IS NULL THEN 'ok'
+                WHEN k.name OPERATOR(pg_catalog.=) 'standby' THEN 'warning' ELSE 'critical' END,
+           k.problem, k.since,
+           CASE k.name
+                WHEN 'version' THEN 'ALTER EXTENSION sms_gateway UPDATE, as its owner; if the library is the older one, install the newer and restart the server'
+                WHEN 'standby' THEN 'look at the primary server, which sends; or promote this one'
+                WHEN 'enabled' THEN 'ALTER SYSTEM SET sms_gateway.enabled = on, and reload the configuration'
+                WHEN 'copy' THEN 'if it takes the place of the original: SELECT sms_adopt_outbox(), as the owner of sms_outbox'
+                WHEN 'launcher' THEN 'it is started again within seconds; if not, the log tells why it ended'
+                WHEN 'worker' THEN 'set what the problem names (shared_preload_libraries and max_worker_processes need a restart); until then CALL sms_drain() sends'
+           END
+      FROM @extschema@.sms_gateway_checks() k
+    UNION ALL
+    SELECT 'gateway', s.name,
+           CASE WHEN p.gateway IS NULL THEN 'ok'
+                WHEN p.by_user OR p.state OPERATOR(pg_catalog.=) 'resting' THEN 'warning' ELSE 'critical' END,
+           pg_catalog.concat_ws(': ', p.state, p.reason), p.since,
+           CASE WHEN p.by_user THEN pg_catalog.format('SELECT sms_resume(%L)', s.name)
+                WHEN p.state OPERATOR(pg_catalog.=) 'resting' THEN 'none: it is sent what it takes; a rate_limit of the server keeps it from saying so'
+                WHEN p.state OPERATOR(pg_catalog.=) 'paused' THEN pg_catalog.format('correct what it refuses (ALTER USER MAPPING, the account); it is tried again by itself, and at once by SELECT sms_resume(%L)', s.name)
+                ELSE pg_catalog.format('see to its address and the network; it is tried again by itself, and at once by SELECT sms_resume(%L)', s.name)
+           END
+      FROM server s
+      LEFT JOIN @extschema@.sms_gateway_pause p
+        ON p.gateway OPERATOR(pg_catalog.=) s.name AND p.state OPERATOR(pg_catalog.<>) 'resumed'
+    UNION ALL
+    SELECT 'gateway', 'none', 'critical', 'there is no gateway that you may use', NULL,
+           CASE WHEN c.is_monitor THEN 'CREATE SERVER ... FOREIGN DATA WRAPPER esms, etelecom or interits' ELSE 'GRANT USAGE ON FOREIGN SERVER ... to you, by its owner' END
+      FROM caller c WHERE NOT EXISTS (SELECT FROM server)
+    UNION ALL
+    SELECT 'credentials', pg_catalog.format('%s of %s', s.name, pg_catalog.pg_get_userbyid(f.role)), 'critical',
+           'refused: ' OPERATOR(pg_catalog.||) f.reason, f.since,
+           pg_catalog.format('ALTER USER MAPPING FOR %I SERVER %I', pg_catalog.pg_get_userbyid(f.role), s.name)
+      FROM server s
+      JOIN @extschema@.sms_gateway_refused f ON f.gateway OPERATOR(pg_catalog.=) s.name
+     CROSS JOIN caller c
+     WHERE c.is_monitor OR pg_catalog.pg_has_role(f.role, 'USAGE')
+    UNION ALL
+    SELECT 'credentials', s.name, 'critical', 'there is no user mapping for PUBLIC or any role', NULL,
+           pg_catalog.format('CREATE USER MAPPING FOR PUBLIC SERVER %I OPTIONS (...)', s.name)
+      FROM server s
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mapping m WHERE m.umserver OPERATOR(pg_catalog.=) s.oid)
+    UNION ALL
+    -- A budget and the limits of roles, of which nine parts in ten are used.
+    SELECT 'limit', pg_catalog.format('%s of %s', l.name, CASE WHEN u.subject OPERATOR(pg_catalog.=) 'day' THEN l.gateway
+               ELSE pg_catalog.format('%s for %s', l.gateway, pg_catalog.substr(u.subject, 6)) END),
+           CASE WHEN u.used OPERATOR(pg_catalog.<) l.most THEN 'warning' ELSE 'critical' END,
+           pg_catalog.format('%s of %s used', u.used, l.most), NULL,
+           pg_catalog.format('ALTER SERVER %I OPTIONS (SET %s ...), or wait until %s', l.gateway, l.name, u.window_end)
+      FROM (SELECT o.gateway, o.name, pg_catalog.split_part(o.value, '/', 1)::numeric AS most
+              FROM server_option o
+             WHERE o.name OPERATOR(pg_catalog.=) ANY (ARRAY['daily_budget', 'per_role'])
+               AND o.value OPERATOR(pg_catalog.~) '^[0-9]+') l
+      JOIN @extschema@.sms_gateway_usage u ON u.gateway OPERATOR(pg_catalog.=) l.gateway
+       AND CASE l.name WHEN 'per_role' THEN u.subject OPERATOR(pg_catalog.^@) 'role ' ELSE u.subject OPERATOR(pg_catalog.=) 'day' END
+     CROSS JOIN caller c
+     WHERE u.window_end OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+       AND u.used OPERATOR(pg_catalog.>=) (0.9 OPERATOR(pg_catalog.*) l.most)
+       AND (c.is_monitor OR u.subject OPERATOR(pg_catalog.=) ('role ' OPERATOR(pg_catalog.||) CURRENT_USER))
+    UNION ALL
+    SELECT m.component, m.name, m.level, m.problem, m.since, m.remedy
+      FROM caller c CROSS JOIN LATERAL (
+        (SELECT 'queue' AS component, q.gateway AS name,
+               CASE WHEN q.late OPERATOR(pg_catalog.<) '1 minute' THEN 'ok'
+                    WHEN q.late OPERATOR(pg_catalog.<) '10 minutes' THEN 'warning' ELSE 'critical' END AS level,
+               pg_catalog.format('a message is due for %s', pg_catalog.date_trunc('second', q.late)) AS problem,
+               q.next_attempt_at AS since,
+               'see the other problems; if there are none, the gateway gets more than it takes (rate_limit, max_in_flight)' AS remedy
+          FROM (SELECT o.gateway, o.next_attempt_at, pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) o.next_attempt_at AS late
+                  FROM @extschema@.sms_outbox o WHERE o.status OPERATOR(pg_catalog.=) 'queued'
+                 ORDER BY o.next_attempt_at LIMIT 1) q)
+        UNION ALL
+        SELECT 'gateway', w.name, 'critical', 'messages wait for it, and there is no such server', NULL,
+               pg_catalog.format('CREATE SERVER %I FOREIGN DATA WRAPPER ..., or cancel them', w.name)
+          FROM @extschema@.sms_gateways w WHERE w.state OPERATOR(pg_catalog.=) 'missing'
+        UNION ALL
+        SELECT 'messages', 'in doubt', CASE d.n WHEN 0 THEN 'ok' ELSE 'warning' END,
+               pg_catalog.format('%s%s may or may not have gone', CASE d.n WHEN 1001 THEN 'more than ' ELSE '' END, least(d.n, 1000)),
+               d.since, 'ask the provider, then sms_resolve or sms_retry'
+          FROM (SELECT pg_catalog.count(*) AS n, pg_catalog.min(u.ended_at) AS since
+                  FROM (SELECT o.ended_at FROM @extschema@.sms_outbox o
+                         WHERE o.status OPERATOR(pg_catalog.=) 'uncertain' LIMIT 1001) u) d
+        UNION ALL
+        SELECT 'reports', 'unmatched', CASE WHEN r.n OPERATOR(pg_catalog.<) 1000 THEN 'ok' ELSE 'warning' END,
+               '1000 or more delivery reports belong to no message', NULL,
+               'see whether the provider reports to the database that sent, and whether others can reach that address'
+          FROM (SELECT pg_catalog.count(*) AS n
+                  FROM (SELECT FROM @extschema@.sms_gateway_callback b WHERE b.message IS NULL LIMIT 1000) k) r
+        UNION ALL
+        SELECT 'retention', 'sms_gateway.retention',
+               CASE WHEN t.keep OPERATOR(pg_catalog.=) '0' THEN CASE WHEN t.rows OPERATOR(pg_catalog.<) 10000000 THEN 'ok' ELSE 'warning' END
+                    WHEN t.since OPERATOR(pg_catalog.+) '1 hour' OPERATOR(pg_catalog.<) pg_catalog.clock_timestamp() THEN 'warning' ELSE 'ok' END,
+               CASE WHEN t.keep OPERATOR(pg_catalog.=) '0' THEN pg_catalog.format('it is off, and the outbox has about %s rows', t.rows)
+                    ELSE 'messages that are to be deleted are still there' END,
+               CASE WHEN t.keep OPERATOR(pg_catalog.<>) '0' THEN t.since END,
+               CASE WHEN t.keep OPERATOR(pg_catalog.=) '0' THEN 'set sms_gateway.retention'
+                    ELSE 'the log tells what keeps the worker from deleting them: a lock, a trigger, a foreign key' END
+          FROM (SELECT pg_catalog.current_setting('sms_gateway.retention') AS keep,
+                       (SELECT greatest(k.reltuples, 0)::bigint FROM pg_catalog.pg_class k
+                         WHERE k.oid OPERATOR(pg_catalog.=) '@extschema@.sms_outbox'::pg_catalog.regclass) AS rows,
+                       (SELECT o.ended_at FROM @extschema@.sms_outbox o
+                         WHERE o.ended_at IS NOT NULL AND o.status OPERATOR(pg_catalog.<>) 'uncertain' ORDER BY o.ended_at, o.id LIMIT 1)
+                       OPERATOR(pg_catalog.+) pg_catalog.current_setting('sms_gateway.retention')::interval AS since) t
+        UNION ALL
+        SELECT 'server', 'notify', CASE WHEN n.used OPERATOR(pg_catalog.<) 0.5 THEN 'ok' WHEN n.used OPERATOR(pg_catalog.<) 0.9 THEN 'warning' ELSE 'critical' END,
+               pg_catalog.format('the queue of NOTIFY is full to %s %%', pg_catalog.round((n.used OPERATOR(pg_catalog.*) 100)::numeric)), NULL,
+               'end the transaction of the listener that the log names: events are held up'
+          FROM (SELECT pg_catalog.pg_notification_queue_usage() AS used) n
+        UNION ALL
+        SELECT 'server', 'processes', CASE WHEN p.free OPERATOR(pg_catalog.>) 0 THEN 'ok' ELSE 'warning' END,
+               'all of max_worker_processes are in use', NULL,
+               'raise max_worker_processes, and restart the server: databases take turns'
+          FROM (SELECT pg_catalog.current_setting('max_worker_processes')::bigint OPERATOR(pg_catalog.-) pg_catalog.count(*) AS free
+                  FROM pg_catalog.pg_stat_get_activity(NULL) a
+                 WHERE a.backend_type IS NOT NULL AND a.backend_type OPERATOR(pg_catalog.<>) ALL (ARRAY['client backend', 'autovacuum launcher',
+                       'autovacuum worker', 'background writer', 'checkpointer', 'walwriter', 'archiver', 'startup', 'walreceiver',
+                       'walsender', 'walsummarizer', 'slotsync worker', 'io worker', 'standalone backend', 'logger'])) p
+      ) m WHERE c.is_monitor)
+SELECT f.component, f.name::text AS name, f.level,
+       CASE WHEN f.level OPERATOR(pg_catalog.<>) 'ok' THEN f.problem END AS problem,
+       CASE WHEN f.level OPERATOR(pg_catalog.<>) 'ok' THEN f.since END AS since,
+       CASE WHEN f.level OPERATOR(pg_catalog.<>) 'ok' THEN f.remedy END AS remedy
+  FROM found f;
+COMMENT ON VIEW sms_health IS
+    'does sending work? A row a check; where no row has a problem, messages flow. pg_monitor sees all, others what concerns the gateways that they may use';
+COMMENT ON COLUMN sms_health.component IS 'what was looked at: server, gateway, credentials, limit, queue, messages, reports, retention';
+COMMENT ON COLUMN sms_health.name IS 'which of them';
+COMMENT ON COLUMN sms_health.level IS 'ok; warning: somebody should look; critical: messages are held up';
+COMMENT ON COLUMN sms_health.problem IS 'what is wrong; NULL: nothing';
+COMMENT ON COLUMN sms_health.since IS 'since when, if that is known';
+COMMENT ON COLUMN sms_health.remedy IS 'what to do about it';
+GRANT SELECT ON sms_health TO PUBLIC;
+-- Monitors read a view of fixed columns; a policy could be made to show rows to whom they are not for.
+DROP POLICY monitors ON sms_outbox;
+REVOKE SELECT ON sms_outbox FROM pg_monitor;
+CREATE VIEW sms_outbox_monitor WITH (security_barrier) AS
+-- By way of WITH, so that nobody (pg_write_all_data) can write through it.
+WITH message AS (
+    SELECT o.id, o.gateway, o.kind, o.template_code, o.routerule, o.priority, o.send_after, o.expires_at,
+           CASE WHEN o.request_id OPERATOR(pg_catalog.^@) 'sgw-' THEN o.request_id END AS request_id,
+           o.created_by, o.created_at, o.status, o.attempts, o.next_attempt_at, o.smsid, o.id_omni_mess, o.referent_id,
+           o.result_code, o.http_status, o.sent_at, o.delivered_at, o.price, o.parts, o.unsure_since, o.origin,
+           o.poll_at, o.ended_at
+      FROM @extschema@.sms_outbox o)
+SELECT * FROM message;
+COMMENT ON VIEW sms_outbox_monitor IS
+    'all messages, for pg_monitor: columns of sms_outbox without phone, text, variables, options and the provider''s words';
+COMMENT ON COLUMN sms_outbox_monitor.id IS 'as sms_outbox.id';
+COMMENT ON COLUMN sms_outbox_monitor.gateway IS 'as sms_outbox.gateway';
+COMMENT ON COLUMN sms_outbox_monitor.kind IS 'as sms_outbox.kind';
+COMMENT ON COLUMN sms_outbox_monitor.template_code IS 'as sms_outbox.template_code';
+COMMENT ON COLUMN sms_outbox_monitor.routerule IS 'as sms_outbox.routerule';
+COMMENT ON COLUMN sms_outbox_monitor.priority IS 'as sms_outbox.priority';
+COMMENT ON COLUMN sms_outbox_monitor.send_after IS 'as sms_outbox.send_after';
+COMMENT ON COLUMN sms_outbox_monitor.expires_at IS 'as sms_outbox.expires_at';
+COMMENT ON COLUMN sms_outbox_monitor.created_by IS 'as sms_outbox.created_by';
+COMMENT ON COLUMN sms_outbox_monitor.created_at IS 'as sms_outbox.created_at';
+COMMENT ON COLUMN sms_outbox_monitor.status IS 'as sms_outbox.status';
+COMMENT ON COLUMN sms_outbox_monitor.attempts IS 'as sms_outbox.attempts';
+COMMENT ON COLUMN sms_outbox_monitor.next_attempt_at IS 'as sms_outbox.next_attempt_at';
+COMMENT ON COLUMN sms_outbox_monitor.smsid IS 'as sms_outbox.smsid';
+COMMENT ON COLUMN sms_outbox_monitor.id_omni_mess IS 'as sms_outbox.id_omni_mess';
+COMMENT ON COLUMN sms_outbox_monitor.referent_id IS 'as sms_outbox.referent_id';
+COMMENT ON COLUMN sms_outbox_monitor.result_code IS 'as sms_outbox.result_code';
+COMMENT ON COLUMN sms_outbox_monitor.http_status IS 'as sms_outbox.http_status';
+COMMENT ON COLUMN sms_outbox_monitor.sent_at IS 'as sms_outbox.sent_at';
+COMMENT ON COLUMN sms_outbox_monitor.delivered_at IS 'as sms_outbox.delivered_at';
+COMMENT ON COLUMN sms_outbox_monitor.price IS 'as sms_outbox.price';
+COMMENT ON COLUMN sms_outbox_monitor.parts IS 'as sms_outbox.parts';
+COMMENT ON COLUMN sms_outbox_monitor.unsure_since IS 'as sms_outbox.unsure_since';
+COMMENT ON COLUMN sms_outbox_monitor.origin IS 'as sms_outbox.origin';
+COMMENT ON COLUMN sms_outbox_monitor.poll_at IS 'as sms_outbox.poll_at';
+COMMENT ON COLUMN sms_outbox_monitor.ended_at IS 'as sms_outbox.ended_at';
+COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
+REVOKE ALL ON sms_outbox_monitor FROM PUBLIC;
+GRANT SELECT ON sms_outbox_monitor TO pg_monitor;
+-- What is reported of one leg, or of the message by an id that names none, is merged into the legs of "details".  A leg's end
+-- stays, like a message's.  A message is delivered when one of its legs is, and undelivered when all have failed.
+CREATE FUNCTION sms_gateway_legs(details jsonb, report jsonb) RETURNS jsonb
+    LANGUAGE sql VOLATILE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+WITH leg AS (
+    SELECT n, l,
+           CASE WHEN l ->> 'request_id' = report ->> 'request_id' THEN 1
+                WHEN l ->> 'channel' = report ->> 'channel' THEN 2
+                WHEN l ->> 'smsid' = report ->> 'smsid' THEN 3
+                -- The same leg of an earlier attempt: see sms_request_id() in esms_build.c.
+                WHEN (l ->> 'request_id' ~ '\.[a-j]$') = (report ->> 'request_id' ~ '\.[a-j]$') THEN 4
+                -- An SMSID alone: presumably the first leg's of which none is known.
+                WHEN NOT report ? 'request_id' AND NOT l ? 'smsid' THEN 5 END AS how
+      FROM jsonb_array_elements(details -> 'legs') WITH ORDINALITY AS e(l, n)),
+meant AS (
+    SELECT n, how FROM leg WHERE how IS NOT NULL ORDER BY how, l ->> 'status' <> 'sent', n LIMIT 1),
+merged AS (
+    SELECT leg.n,
+           CASE WHEN leg.n = meant.n THEN
+                    (l - 'presumed') || jsonb_strip_nulls(jsonb_build_object(
+                        'smsid', CASE WHEN meant.how < 3 THEN coalesce(report ->> 'smsid', l ->> 'smsid')
+                                      ELSE coalesce(l ->> 'smsid', report ->> 'smsid') END,
+                        'presumed', CASE WHEN meant.how = 5 OR (meant.how = 3 AND l ? 'presumed') THEN true END,
+                        'price', coalesce(report ->> 'price', l ->> 'price')::numeric))
+                    || CASE WHEN l ->> 'status' = 'sent' THEN jsonb_strip_nulls(jsonb_build_object(
+                        'status', report -> 'status', 'code', report -> 'code', 'message', report -> 'message',
+                        'at', clock_timestamp())) ELSE '{}' END
+                -- That SMSID is another leg's, then.
+                WHEN l ? 'presumed' AND l ->> 'smsid' = report ->> 'smsid' THEN
+                    jsonb_build_object('channel', l -> 'channel', 'request_id', l -> 'request_id', 'status', 'sent')
+                WHEN leg.n = meant.n + 1 AND NOT l ? 'smsid' AND report ->> 'next' <> coalesce(report ->> 'smsid', '') THEN
+                    l || jsonb_build_object('smsid', report -> 'next', 'presumed', true)
+                ELSE l END AS l
+      FROM leg LEFT JOIN meant ON true)
+SELECT jsonb_build_object('legs', jsonb_agg(l ORDER BY n), 'price', sum((l ->> 'price')::numeric),
+           'status', CASE WHEN bool_or(l ->> 'status' = 'delivered') THEN 'delivered'
+                          WHEN bool_or(l ->> 'status' = 'sent') THEN 'sent' ELSE 'undelivered' END)
+  FROM merged HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION sms_gateway_legs(jsonb, jsonb) IS
+    'internal: the legs of a message''s details after a report of one of them; and what the message is, and costs, by them';
+REVOKE ALL ON FUNCTION sms_gateway_legs(jsonb, jsonb) FROM PUBLIC;
+COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
+COMMENT ON FUNCTION sms_send_otp(text, text, name, interval, int, bool, jsonb) IS
+    'sends a one-time password now, in the place of {OTP} in content (eTelecom: in the template''s variable that the server option otp_param names). ttl: how long it is good (eSMS: whole minutes, 2 to 10); length: characters, 4 to 10. The code itself is not returned; sms_check_otp knows it. Errors as sms_send';
+
+-- Messages in doubt that are looked for in what their provider's account has sent.
+CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status OPERATOR(pg_catalog.=) 'uncertain' AND poll_at IS NOT NULL;
+COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered or, of an uncertain message, whether it has it; NULL: it does not';

@@ -69,7 +69,10 @@ INSERT INTO sms_outbox (gateway, kind, phone, content)
 INSERT INTO sms_outbox (gateway, kind, phone, template_code, list_param)
   VALUES ('omni', 'omni', '0905555555', 'TPL_PAID', '{"amount": "250000"}');
 INSERT INTO sms_outbox (gateway, phone, content) VALUES ('cpaas', '0906666666', 'We open at nine');
--- What could never be sent is refused at once:
+\set ECHO none
+\echo
+\echo '--- What could never be sent is refused at once: the next error is meant'
+\set ECHO queries
 INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0907', 'not a phone number');
 SELECT sms_wait('10s') AS "all sent?";
 \set ECHO none

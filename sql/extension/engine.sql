@@ -50,6 +50,11 @@ CREATE FUNCTION sms_gateway_redacts(gateway name, kind text) RETURNS boolean
 COMMENT ON FUNCTION sms_gateway_redacts(name, text) IS
     'internal: is the text of such a message blanked when it has ended?';
 
+-- What is internal has row-level security and no policy, here as in the other files: no row of it is seen or changed by
+-- members of pg_read_all_data and pg_write_all_data.  Its owner, as whom the engine runs, is not subject to that.
+ALTER TABLE sms_gateway_lease ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_pause ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_refused ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON sms_gateway_lease, sms_gateway_pause, sms_gateway_refused FROM PUBLIC;
 REVOKE ALL ON FUNCTION sms_gateway_claimed(bigint), sms_gateway_redacts(name, text) FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('sms_gateway_pause', '');

@@ -11,6 +11,7 @@ CREATE TABLE sms_gateway_otp (
     hash bytea,
     CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
 CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
+ALTER TABLE sms_gateway_otp ALTER phone SET STATISTICS 0;
 COMMENT ON TABLE sms_gateway_otp IS
     'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone through a gateway is the one that counts there';
 COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
@@ -37,6 +38,8 @@ COMMENT ON COLUMN sms_gateway_usage.window_end IS 'then counting starts anew';
 COMMENT ON COLUMN sms_gateway_usage.code IS 'of checks: the one-time password that tries are counted for';
 COMMENT ON COLUMN sms_gateway_usage.tries IS 'of checks: how often that one was tried';
 COMMENT ON COLUMN sms_gateway_usage.gateway IS 'the foreign server';
-COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone, role or check, with which; or day';
+COMMENT ON COLUMN sms_gateway_usage.subject IS 'what is counted: otp, phone or check, with a keyed hash of the phone; role, with which; or day';
 
+ALTER TABLE sms_gateway_otp ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_usage ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON sms_gateway_otp, sms_gateway_usage FROM PUBLIC;

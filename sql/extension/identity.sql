@@ -32,5 +32,6 @@ COMMENT ON COLUMN sms_gateway_identity.directory IS 'path of its data directory'
 COMMENT ON COLUMN sms_gateway_identity.citus_group IS 'its group in a Citus cluster';
 COMMENT ON COLUMN sms_gateway_identity.held IS 'it was found to be a copy of the files, and is held';
 
+ALTER TABLE sms_gateway_identity ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON sms_gateway_identity FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('sms_gateway_identity', '');

@@ -29,11 +29,15 @@ CREATE FUNCTION sms_adopt_outbox(states sms_status[] = '{queued,sent,uncertain}'
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
     'for a copy (of the files, a restored backup or dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
+CREATE FUNCTION sms_forget(phone text) RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_forget(text) IS
+    'erases what is stored of a phone, in whatever spelling: messages (queued ones are not sent then), delivery reports, one-time passwords and counters are deleted, and the number is taken out of reasons of pauses. Returns how many of each. Reads the outbox once, or an index on its column phone. Error 42501 unless you own the outbox, 22023 if it is no number, or could be several, 55006 if a message to it is on its way';
 CREATE PROCEDURE sms_drain()
     AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON PROCEDURE sms_drain() IS
     'sends what is due in this session, without a background worker, and returns when nothing is due or on its way; where a worker runs, waits for it. Error 2D000 inside a transaction block';
 
 REVOKE ALL ON FUNCTION sms_resolve(bigint, sms_status), sms_pause(name, text), sms_resume(name),
-    sms_adopt_outbox(sms_status[]) FROM PUBLIC;
+    sms_adopt_outbox(sms_status[]), sms_forget(text) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE sms_drain() FROM PUBLIC;

@@ -54,6 +54,8 @@ CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id)
 
 -- Whose delivery the worker asks about, and when.
 CREATE INDEX sms_outbox_poll ON sms_outbox (gateway, poll_at, id) WHERE poll_at IS NOT NULL;
+-- Messages in doubt that are looked for in what their provider's account has sent.
+CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status = 'uncertain' AND poll_at IS NOT NULL;
 -- What retention deletes, and what ended when.  It grows at its end only: an entry is no random write.
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 -- By the provider's id, for a callback that brings no request_id.  Texts, which have one,
@@ -61,6 +63,10 @@ CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT
 CREATE INDEX sms_outbox_reference ON sms_outbox ((coalesce(id_omni_mess, smsid, referent_id)))
     WHERE coalesce(id_omni_mess, smsid, referent_id) IS NOT NULL
       AND (status IN ('sent', 'uncertain') OR kind <> 'text');
+
+-- The planner's statistics keep samples of values, longer than their rows: none of whom messages are for, and what they say.
+ALTER TABLE sms_outbox ALTER phone SET STATISTICS 0, ALTER content SET STATISTICS 0, ALTER list_param SET STATISTICS 0,
+    ALTER options SET STATISTICS 0, ALTER result_message SET STATISTICS 0, ALTER details SET STATISTICS 0;
 
 COMMENT ON TABLE sms_outbox IS
     'messages to send with the transaction that inserts them; what became of each is on its row';
@@ -92,10 +98,10 @@ COMMENT ON COLUMN sms_outbox.sent_at IS 'when the provider accepted it';
 COMMENT ON COLUMN sms_outbox.delivered_at IS 'when we learnt that the phone has it';
 COMMENT ON COLUMN sms_outbox.price IS 'what the provider charged, in its currency (VND)';
 COMMENT ON COLUMN sms_outbox.parts IS 'messages that the text takes, by GSM 03.38';
-COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery)';
+COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
 COMMENT ON COLUMN sms_outbox.unsure_since IS 'first attempt that the provider may have accepted without our knowing';
 COMMENT ON COLUMN sms_outbox.origin IS 'database that the row belongs to; elsewhere it is not sent';
-COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered; NULL: it does not';
+COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered or, of an uncertain message, whether it has it; NULL: it does not';
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
 
 CREATE FUNCTION sms_outbox_insert() RETURNS trigger
@@ -106,6 +112,14 @@ CREATE TRIGGER sms_outbox_insert BEFORE INSERT ON sms_outbox
     FOR EACH ROW EXECUTE FUNCTION sms_outbox_insert();
 COMMENT ON TRIGGER sms_outbox_insert ON sms_outbox IS
     'checks and completes a new message, and wakes the worker at commit';
+CREATE FUNCTION sms_outbox_update() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_outbox_update() IS
+    'trigger: what somebody changes is no longer than what he may insert; 22023 if it is';
+CREATE TRIGGER sms_outbox_update BEFORE UPDATE ON sms_outbox
+    FOR EACH ROW EXECUTE FUNCTION sms_outbox_update();
+COMMENT ON TRIGGER sms_outbox_update ON sms_outbox IS
+    'bounds what users write; the extension''s own changes do not call it';
 
 ALTER TABLE sms_outbox ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_messages ON sms_outbox
@@ -113,17 +127,51 @@ CREATE POLICY own_messages ON sms_outbox
     WITH CHECK (created_by OPERATOR(pg_catalog.=) CURRENT_USER);
 COMMENT ON POLICY own_messages ON sms_outbox IS 'a role sees the messages that it queued';
 
--- Monitors see all rows, but neither phone nor text.  Who may read texts, of his own messages, does not
--- see others' by being a monitor as well.
-CREATE POLICY monitors ON sms_outbox FOR SELECT TO pg_monitor
-    USING (NOT pg_catalog.has_column_privilege(CURRENT_USER, '@extschema@.sms_outbox'::pg_catalog.regclass, 'content', 'SELECT'));
-COMMENT ON POLICY monitors ON sms_outbox IS 'members of pg_monitor see all messages, without phone and text';
+-- What monitors see of all messages: never what was sent, nor to whom, nor words that users or providers chose.  Not by
+-- a policy: whose rows a policy shows is decided when a cursor is fetched, maybe as another role than the one whose
+-- columns were checked.
+CREATE VIEW sms_outbox_monitor WITH (security_barrier) AS
+-- By way of WITH, so that nobody (pg_write_all_data) can write through it.
+WITH message AS (
+    SELECT o.id, o.gateway, o.kind, o.template_code, o.routerule, o.priority, o.send_after, o.expires_at,
+           CASE WHEN o.request_id OPERATOR(pg_catalog.^@) 'sgw-' THEN o.request_id END AS request_id,
+           o.created_by, o.created_at, o.status, o.attempts, o.next_attempt_at, o.smsid, o.id_omni_mess, o.referent_id,
+           o.result_code, o.http_status, o.sent_at, o.delivered_at, o.price, o.parts, o.unsure_since, o.origin,
+           o.poll_at, o.ended_at
+      FROM @extschema@.sms_outbox o)
+SELECT * FROM message;
+COMMENT ON VIEW sms_outbox_monitor IS
+    'all messages, for pg_monitor: columns of sms_outbox without phone, text, variables, options and the provider''s words';
+COMMENT ON COLUMN sms_outbox_monitor.id IS 'as sms_outbox.id';
+COMMENT ON COLUMN sms_outbox_monitor.gateway IS 'as sms_outbox.gateway';
+COMMENT ON COLUMN sms_outbox_monitor.kind IS 'as sms_outbox.kind';
+COMMENT ON COLUMN sms_outbox_monitor.template_code IS 'as sms_outbox.template_code';
+COMMENT ON COLUMN sms_outbox_monitor.routerule IS 'as sms_outbox.routerule';
+COMMENT ON COLUMN sms_outbox_monitor.priority IS 'as sms_outbox.priority';
+COMMENT ON COLUMN sms_outbox_monitor.send_after IS 'as sms_outbox.send_after';
+COMMENT ON COLUMN sms_outbox_monitor.expires_at IS 'as sms_outbox.expires_at';
+COMMENT ON COLUMN sms_outbox_monitor.created_by IS 'as sms_outbox.created_by';
+COMMENT ON COLUMN sms_outbox_monitor.created_at IS 'as sms_outbox.created_at';
+COMMENT ON COLUMN sms_outbox_monitor.status IS 'as sms_outbox.status';
+COMMENT ON COLUMN sms_outbox_monitor.attempts IS 'as sms_outbox.attempts';
+COMMENT ON COLUMN sms_outbox_monitor.next_attempt_at IS 'as sms_outbox.next_attempt_at';
+COMMENT ON COLUMN sms_outbox_monitor.smsid IS 'as sms_outbox.smsid';
+COMMENT ON COLUMN sms_outbox_monitor.id_omni_mess IS 'as sms_outbox.id_omni_mess';
+COMMENT ON COLUMN sms_outbox_monitor.referent_id IS 'as sms_outbox.referent_id';
+COMMENT ON COLUMN sms_outbox_monitor.result_code IS 'as sms_outbox.result_code';
+COMMENT ON COLUMN sms_outbox_monitor.http_status IS 'as sms_outbox.http_status';
+COMMENT ON COLUMN sms_outbox_monitor.sent_at IS 'as sms_outbox.sent_at';
+COMMENT ON COLUMN sms_outbox_monitor.delivered_at IS 'as sms_outbox.delivered_at';
+COMMENT ON COLUMN sms_outbox_monitor.price IS 'as sms_outbox.price';
+COMMENT ON COLUMN sms_outbox_monitor.parts IS 'as sms_outbox.parts';
+COMMENT ON COLUMN sms_outbox_monitor.unsure_since IS 'as sms_outbox.unsure_since';
+COMMENT ON COLUMN sms_outbox_monitor.origin IS 'as sms_outbox.origin';
+COMMENT ON COLUMN sms_outbox_monitor.poll_at IS 'as sms_outbox.poll_at';
+COMMENT ON COLUMN sms_outbox_monitor.ended_at IS 'as sms_outbox.ended_at';
+COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
 
-
-REVOKE ALL ON sms_outbox FROM PUBLIC;
-REVOKE ALL ON FUNCTION sms_outbox_insert() FROM PUBLIC;
-GRANT SELECT (id, gateway, kind, template_code, routerule, priority, send_after, expires_at, request_id, created_by, created_at,
-    status, attempts, next_attempt_at, smsid, id_omni_mess, referent_id, result_code, http_status, sent_at,
-    delivered_at, price, parts, unsure_since, origin, poll_at, ended_at) ON sms_outbox TO pg_monitor;
+REVOKE ALL ON sms_outbox, sms_outbox_monitor FROM PUBLIC;
+REVOKE ALL ON FUNCTION sms_outbox_insert(), sms_outbox_update() FROM PUBLIC;
+GRANT SELECT ON sms_outbox_monitor TO pg_monitor;
 SELECT pg_catalog.pg_extension_config_dump('sms_outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('sms_outbox_id_seq', '');

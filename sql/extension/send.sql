@@ -17,7 +17,7 @@ CREATE FUNCTION sms_send_otp(phone text, content text = '{OTP}', gateway name = 
                              digits_only bool = true, options jsonb = NULL) RETURNS sms_result
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_send_otp(text, text, name, interval, int, bool, jsonb) IS
-    'sends a one-time password now, in the place of {OTP} in content (eTelecom: in the template''s variable that the server option otp_param names). ttl: how long it is good (eSMS: whole minutes, 2 to 15); length: characters, 4 to 10. The code itself is not returned; sms_check_otp knows it. Errors as sms_send';
+    'sends a one-time password now, in the place of {OTP} in content (eTelecom: in the template''s variable that the server option otp_param names). ttl: how long it is good (eSMS: whole minutes, 2 to 10); length: characters, 4 to 10. The code itself is not returned; sms_check_otp knows it. Errors as sms_send';
 
 CREATE FUNCTION sms_omni_send(phone text, template_code text, list_param jsonb = '{}',
                               routerule text[] = NULL, gateway name = NULL,

@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "outbox/follow.h"
 #include "outbox/report.h"
+#include "outbox/request_id.h"
 #include "provider/answer.h"
 #include "wake/wake.h"
 #include "utils/builtins.h"
@@ -46,21 +47,19 @@ check_token(const char *gateway, const Report *report)
 	return id;
 }
 
-/* Writes onto a message what was learnt of it. */
+/* What was learnt of a message cannot be written onto it. */
 static void
-record(FollowUp *followup)
+refuse_locked(int64 id)
 {
-	if (!follow_record_one(followup))
-		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-						errmsg("message %lld could not be updated", (long long) followup->row.id)));
+	ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					errmsg("message %lld could not be updated", (long long) id)));
 }
 
 /* Records a report; returns the message's id, 0 if it is of none that is known to be sent. */
 static int64
-take_report(const char *gateway, const Report *report, const char *json, int64 by_token)
+take_report(const char *gateway, const Report *report, int64 by_token)
 {
 	Reported reported = report_find_message(gateway, report, by_token);
-	FollowUp followup = {.row = {.id = reported.id, .role = reported.role}, .report = report};
 
 	if (reported.id == 0 && by_token != 0)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -68,16 +67,16 @@ take_report(const char *gateway, const Report *report, const char *json, int64 b
 							   gateway)));
 	if (reported.id == 0 || reported.status == STATUS_QUEUED)
 	{
+		/* Of a message of sms_send() nobody will ever know more. */
+		if (reported.id == 0 && request_id_is_of_call(report->request_id))
+			return 0;
 		/* Its answer may be on the way yet. */
-		report_keep(gateway, report, json, 0);
+		report_keep(gateway, report);
 		wake_at_commit(WAKE_ONLY);
 		return 0;
 	}
-	record(&followup);
-
-	/* So that it is known again once the message has left the index of those awaited. */
-	if (reported.by_id_only)
-		report_keep(gateway, report, json, reported.id);
+	if (!report_record(gateway, report, &reported))
+		refuse_locked(reported.id);
 	return reported.id;
 }
 
@@ -105,7 +104,7 @@ sms_delivery_report(PG_FUNCTION_ARGS)
 		gateway_refuse_name(gateway, GetUserId(), &refusal);
 		refusal_raise(&refusal);
 	}
-	given = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
+	given = json_arg(fcinfo, 1, BOUND_REPORT, "a delivery report");
 	if (given == NULL || !JB_ROOT_IS_OBJECT(given))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a delivery report is a JSON object")));
@@ -116,15 +115,8 @@ sms_delivery_report(PG_FUNCTION_ARGS)
 	if (!provider->report(utf8, strlen(utf8), &report))
 		PG_RETURN_NULL();
 	by_token = check_token(gateway, &report);
-	if (report.token[0])
-	{
-		/* The token is a secret: what is kept goes without. */
-		given = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(given),
-												   PointerGetDatum(cstring_to_text("token"))));
-		json = JsonbToCString(NULL, &given->root, VARSIZE(given));
-	}
 	scope_enter(&scope);
-	id = take_report(gateway, &report, json, by_token);
+	id = take_report(gateway, &report, by_token);
 	scope_leave(&scope);
 	if (id == 0)
 		PG_RETURN_NULL();
@@ -233,8 +225,12 @@ sms_check_status(PG_FUNCTION_ARGS)
 
 	/* No lock was held while the network was awaited. */
 	followup.row.role = follow->role;
+	followup.legs = follow->legs;
+	if (follow->legs)
+		strlcpy(report.smsid, to_utf8(follow->reference, "id"), sizeof(report.smsid));
 	scope_enter(&scope);
-	record(&followup);
+	if (!follow_record_one(&followup))
+		refuse_locked(id);
 	scope_leave(&scope);
 	return status_datum(fcinfo, read_message(id)->status);
 }

@@ -9,7 +9,9 @@
 #include "db/scope.h"
 #include "fmgr.h"
 #include "gateway/gateway.h"
+#include "guard/mac.h"
 #include "miscadmin.h"
+#include "outbox/forget.h"
 #include "outbox/identity.h"
 #include "outbox/manage.h"
 #include "outbox/pause.h"
@@ -22,6 +24,8 @@ PG_FUNCTION_INFO_V1(sms_resolve);
 PG_FUNCTION_INFO_V1(sms_pause);
 PG_FUNCTION_INFO_V1(sms_resume);
 PG_FUNCTION_INFO_V1(sms_adopt_outbox);
+PG_FUNCTION_INFO_V1(sms_forget);
+PG_FUNCTION_INFO_V1(sms_gateway_hidden);
 PG_FUNCTION_INFO_V1(sms_gateway_created);
 
 Datum
@@ -83,7 +87,7 @@ Datum
 sms_pause(PG_FUNCTION_ARGS)
 {
 	const char *gateway = name_arg(fcinfo, 0);
-	const char *reason = text_arg(fcinfo, 1);
+	const char *reason = text_arg(fcinfo, 1, BOUND_REASON, "reason");
 	OwnerScope scope;
 
 	require_gateway(gateway);
@@ -120,6 +124,30 @@ sms_adopt_outbox(PG_FUNCTION_ARGS)
 	scope_leave(&scope);
 	wake_start_at_commit();
 	PG_RETURN_INT64(adopted);
+}
+
+Datum
+sms_forget(PG_FUNCTION_ARGS)
+{
+	char *phone = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	MemoryContext context = CurrentMemoryContext;
+	OwnerScope scope;
+	char *counts;
+
+	scope_enter(&scope);
+	counts = MemoryContextStrdup(context, forget_phone(phone, scope.user));
+	scope_leave(&scope);
+	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(counts)));
+}
+
+/* What stands for a phone in counters: called by the update from 0.1.0. */
+Datum
+sms_gateway_hidden(PG_FUNCTION_ARGS)
+{
+	char hidden[HIDDEN_PHONE_SIZE];
+
+	mac_hide_phone(text_to_cstring(PG_GETARG_TEXT_PP(0)), hidden);
+	PG_RETURN_TEXT_P(cstring_to_text(hidden));
 }
 
 /* Called once by CREATE EXTENSION. */

@@ -137,8 +137,8 @@ settings_define(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"sms_gateway.retention", "Time after which ended messages are deleted; 0 keeps them.",
-		"At least an hour. Queued and uncertain messages are never deleted.", &guc_retention, 0, 0, INT_MAX,
-		PGC_SIGHUP, GUC_UNIT_S, check_retention, NULL, NULL);
+		"At least an hour. Uncertain messages stay for 30 days at least; queued ones are never deleted.",
+		&guc_retention, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S, check_retention, NULL, NULL);
 	DefineCustomBoolVariable("sms_gateway.log_http",
 							 "Writes to the server's log what libcurl tells of each request.",
 							 "Connections, TLS and headers; without credentials, queries and bodies.",

@@ -40,15 +40,16 @@ static struct
 {
 	HomeState state;
 	bool settled;
+	bool stale; /* the table has changed since; it may do so while it is read */
 	Oid table;  /* sms_gateway_identity */
 	Oid schema; /* of the extension */
 	int64 origin;
-	uint8 secret[HOME_SECRET_SIZE];
-	HomeState own;  /* what the row of this database alone says */
-	bool unwritten; /* ours, and the row does not say where we are */
-	bool marked;    /* the row says that it is held */
-	char why[256];  /* it is elsewhere */
-	bool watching;  /* the callback is registered, for this process's life */
+	uint8 secret[HOME_SECRET_SIZE]; /* the original's, in a copy that has none of its own */
+	HomeState own;                  /* what the row of this database alone says */
+	bool unwritten;                 /* ours, and the row does not say where we are */
+	bool marked;                    /* the row says that it is held */
+	char why[256];                  /* it is elsewhere */
+	bool watching;                  /* the callback is registered, for this process's life */
 } home;
 
 /*
@@ -89,7 +90,7 @@ on_identity_change(Datum arg, Oid relation)
 {
 	(void) arg;
 	if (relation == InvalidOid || relation == home.table)
-		home.state = HOME_UNKNOWN;
+		home.stale = true;
 }
 
 /* A column of an identity row, by its name; false if it is NULL, or the table is one of 0.1.0 and has none. */
@@ -115,21 +116,25 @@ identity_column(Relation table, HeapTuple tuple, const char *name)
 	return value;
 }
 
-/* Does an identity row name this cluster and database?  If so, takes its origin and secret over. */
+/*
+ * Does an identity row name this cluster and database?  If so, takes its origin and secret over.  Another row's secret
+ * is taken as long as there is none of our own.
+ */
 static bool
 take_identity(Relation table, HeapTuple tuple)
 {
-	bytea *secret;
+	bytea *secret = DatumGetByteaPP(identity_column(table, tuple, "secret"));
+	bool ours =
+		DatumGetInt64(identity_column(table, tuple, "system_identifier")) == (int64) GetSystemIdentifier() &&
+		DatumGetObjectId(identity_column(table, tuple, "database_oid")) == MyDatabaseId;
 
-	if (DatumGetInt64(identity_column(table, tuple, "system_identifier")) != (int64) GetSystemIdentifier() ||
-		DatumGetObjectId(identity_column(table, tuple, "database_oid")) != MyDatabaseId)
-		return false;
-	home.origin = DatumGetInt64(identity_column(table, tuple, "instance"));
-	secret = DatumGetByteaPP(identity_column(table, tuple, "secret"));
 	if (VARSIZE_ANY_EXHDR(secret) != HOME_SECRET_SIZE)
 		return false;
-	memcpy(home.secret, VARDATA_ANY(secret), HOME_SECRET_SIZE);
-	return true;
+	if (ours || home.own == HOME_UNKNOWN)
+		memcpy(home.secret, VARDATA_ANY(secret), HOME_SECRET_SIZE);
+	if (ours)
+		home.origin = DatumGetInt64(identity_column(table, tuple, "instance"));
+	return ours;
 }
 
 /* The place that an identity row names. */
@@ -249,11 +254,12 @@ home_is_ours(void)
 		CacheRegisterRelcacheCallback(on_identity_change, (Datum) 0);
 		home.watching = true;
 	}
-	if (home.state == HOME_UNKNOWN || !home.settled || home.state != HOME_OURS)
+	if (home.stale || !home.settled || home.state != HOME_OURS)
 	{
 		HomeState found;
 
 		home.state = HOME_UNKNOWN;
+		home.stale = false;
 		home.settled = !RecoveryInProgress();
 
 		home.table = home_find_extension(&extension, &schema, NULL)
@@ -272,7 +278,7 @@ home_is_ours(void)
 void
 home_forget(void)
 {
-	home.state = HOME_UNKNOWN;
+	home.stale = true;
 }
 
 /* Did home_is_ours() find that the row of this database, which is at home, does not say yet where?  Reads nothing. */
@@ -309,8 +315,7 @@ copy_hint(void)
 {
 	if (home.state == HOME_ELSEWHERE)
 		return "If this database takes the place of the original, call sms_adopt_outbox(). If it is the "
-			   "original, "
-			   "and its place moves, see sms_gateway.place.";
+			   "original, and its place moves, see sms_gateway.place.";
 	return "If this database takes the place of the original, call sms_adopt_outbox().";
 }
 
@@ -326,19 +331,16 @@ home_complain(int elevel)
 			 errdetail_internal("%s", copy_detail()), errhint("%s", copy_hint())));
 }
 
-/* Why nothing is sent from this database, in words for a view; NULL if nothing holds it. */
+/* Whose copy this database is, in words for a view, with the signs of that if "told"; NULL if it is none. */
 const char *
-home_held(void)
+home_copied(bool told)
 {
-	if (RecoveryInProgress())
-		return "a standby sends no messages";
-	if (!guc_enabled)
-		return "sms_gateway.enabled is off";
 	if (home_is_ours())
 		return NULL;
 	if (home.state == HOME_UNKNOWN || home.state == HOME_COPY)
 		return "this database is a copy; see sms_adopt_outbox";
-	return psprintf("this server is a copy; see sms_adopt_outbox. %s", copy_detail());
+	return told ? psprintf("this server is a copy; see sms_adopt_outbox. %s", copy_detail())
+				: "this server is a copy; see sms_adopt_outbox";
 }
 
 /* The origin of rows that are made here; 0 where no identity names this database. */
@@ -375,6 +377,17 @@ home_secret(void)
 {
 	if (!home_is_ours())
 		home_require();
+	return home.secret;
+}
+
+/*
+ * The key under which numbers are hidden in this database, HOME_SECRET_SIZE bytes: home_secret(), and in a copy, which
+ * takes messages too, whatever secret it has.
+ */
+const uint8 *
+home_hiding_key(void)
+{
+	home_is_ours();
 	return home.secret;
 }
 

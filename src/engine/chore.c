@@ -21,17 +21,17 @@
 #include "engine/credentials.h"
 #include "engine/hurry.h"
 #include "engine/lanes.h"
-#include "engine/locked.h"
 #include "engine/orphans.h"
 #include "engine/pauses.h"
 #include "engine/poll.h"
-#include "engine/sole.h"
 #include "engine/queue.h"
+#include "engine/reports.h"
+#include "engine/settle.h"
+#include "engine/transact.h"
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
 #include "outbox/event.h"
 #include "outbox/identity.h"
-#include "outbox/report.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -97,7 +97,8 @@ settled(Engine *engine, ChoreState *state)
 		ereport(LOG, (errmsg_plural("%d message was being sent when the last worker stopped",
 									"%d messages were being sent when the last worker stopped",
 									(unsigned long) orphans->nsettled, orphans->nsettled)));
-		lane_look_back(engine, DT_NOBEGIN); /* some of them are due again */
+		lane_look_back(engine, DT_NOBEGIN); /* some of them are due again … */
+		reports_look_for_all(engine);       /* … and others may have been reported */
 	}
 	if (orphans->nfound == 0)
 	{
@@ -187,22 +188,6 @@ expire(Engine *engine, ChoreState *state)
 	cleanup_expire(wall, &engine->next_expiry);
 	if (engine->next_expiry <= wall)
 		go_on(engine, state, began);
-}
-
-static void
-match_reports(Engine *engine, ChoreState *state)
-{
-	if (report_match(engine->reports_for_answers))
-		state->wanted = true;
-	else
-		engine->reports_for_answers = false;
-}
-
-static void
-match_reports_again(Engine *engine, ChoreState *state)
-{
-	engine->reports_for_answers = true;
-	state->wanted = true;
 }
 
 /* All is looked through: what was passed over is looked for again, but less and less often. */
@@ -297,11 +282,12 @@ static const Chore chores[CHORE_COUNT] = {
 						   credentials_write, credentials_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, 0, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, 0, poll, polled, poll_failed},
+	[CHORE_SETTLE] = {"settle messages in doubt", HUGE_VAL, 0, false, 0, settle_work, settle_committed, NULL},
 	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, 0, hurry_work,
 					 hurry_committed, NULL},
 	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, 0, expire, NULL, NULL},
-	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, 0, match_reports, NULL,
-					   match_reports_again},
+	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, 0, reports_match, reports_matched,
+					   reports_not_matched},
 	[CHORE_RETENTION] = {"delete old messages", 10000, 0, false, DELETE_TIME, delete_old, NULL, delete_fewer},
 	[CHORE_OLD_REPORTS] = {"delete old delivery reports", 60000, 0, false, 0, delete_old_reports, NULL, NULL},
 	[CHORE_OLD_CODES] = {"delete old one-time passwords", 60000, 0, false, 0, delete_old_codes, NULL, NULL},
@@ -318,7 +304,6 @@ typedef struct Run
 	Engine *engine;
 	const Chore *chore;
 	ChoreState *state;
-	bool done;
 	char database[NAMEDATALEN];
 } Run;
 
@@ -383,75 +368,32 @@ work_inside(Run *run)
 }
 
 /* What is done in a chore's transaction. */
-static void
-run_inside(void *arg)
+static bool
+run_inside(Engine *engine, void *run)
 {
-	Run *run = arg;
-	Engine *engine = run->engine;
+	bool done = false;
 
-	locked_check(engine);
 	if (scope_enter_worker(engine->host->held_level) == OUTBOX_READY)
 	{
 		MemoryContextSwitchTo(engine->scratch);
-		run->done = work_inside(run);
+		done = work_inside(run);
 		scope_leave_worker();
 	}
 	else
 		engine->look = true; /* the next round takes note of it */
+	return done;
 }
 
 /* The commit failed, as it does when the queue of NOTIFY is full: that is the chore's trouble as well. */
 static void
-take_commit_error(Run *run)
+take_commit_error(Engine *engine, void *run)
 {
-	MemoryContext context = MemoryContextSwitchTo(run->engine->scratch);
+	MemoryContext context = MemoryContextSwitchTo(engine->scratch);
 	ErrorData *error = CopyErrorData();
 
-	run->engine->host->commit_failed();
+	engine->host->commit_failed();
 	MemoryContextSwitchTo(context);
 	warn(run, error);
-}
-
-/* Runs a chore in a transaction of the host's; false if it failed. */
-static bool
-transact_chore(Run *run)
-{
-	Engine *engine = run->engine;
-	const EngineHost *host = engine->host;
-	volatile bool committing = false;
-	volatile bool ok = false;
-	Oid user;
-	int security;
-
-	GetUserIdAndSecContext(&user, &security);
-	host->begin();
-	PG_TRY();
-	{
-		bool done;
-
-		engine_lock_in_transaction();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		done = locked_try(engine, run_inside, run) && run->done;
-		PopActiveSnapshot();
-		committing = true;
-		engine_lock_again();
-		host->commit(user, security);
-		ok = done;
-		event_settle(done);
-	}
-	PG_CATCH();
-	{
-		event_settle(false);
-		if (committing)
-			take_commit_error(run);
-		else
-			locked_take_error(engine);
-	}
-	PG_END_TRY();
-	engine_lock_again();
-	MemoryContextSwitchTo(engine->scratch);
-	host->ended();
-	return ok;
 }
 
 static void
@@ -465,7 +407,7 @@ run_chore(Engine *engine, int id)
 	state->wanted = false;
 	state->began = now;
 	state->ran = true;
-	if (transact_chore(&run))
+	if (transact(engine, run_inside, take_commit_error, &run))
 	{
 		state->wait = 0;
 		if (run.chore->committed != NULL)
@@ -494,6 +436,10 @@ is_called_for(const Engine *engine, int id)
 			return event_count() > 0;
 		case CHORE_HURRY:
 			return hurry_called_for(engine);
+		case CHORE_REPORTS:
+			if (reports_wanted(engine))
+				return true;
+			return engine->chores[id].wanted || !engine->chores[id].ran;
 		default:
 			return engine->chores[id].wanted || !engine->chores[id].ran;
 	}
@@ -511,6 +457,8 @@ is_due(const Engine *engine, int id, double now, TimestampTz wall)
 	if (id == CHORE_EXPIRY && wall >= engine->next_expiry)
 		return true;
 	if (id == CHORE_POLLS && poll_round_needed(engine, now, wall))
+		return true;
+	if (id == CHORE_SETTLE && settle_needed(engine, now, wall))
 		return true;
 	return is_called_for(engine, id) || now >= state->began + chore->period;
 }
@@ -540,9 +488,7 @@ chore_run_due(Engine *engine)
 void
 chore_want_after_round(Engine *engine)
 {
-	if (engine->noutcomes > 0)
-		engine->reports_for_answers = true;
-	if (engine->noutcomes > 0 || engine->look)
+	if (engine->look)
 		engine->chores[CHORE_REPORTS].wanted = true;
 	if (engine->look)
 		engine->chores[CHORE_EXPIRY].wanted = true;
@@ -568,6 +514,8 @@ chore_time_to_wait(const Engine *engine, double now, TimestampTz wall)
 			wait = Min(wait, due);
 		else if (id == CHORE_POLLS)
 			wait = Min(wait, Max(due, poll_time_to_wait(engine, now, wall)));
+		else if (id == CHORE_SETTLE)
+			wait = Min(wait, Max(due, settle_time_to_wait(engine, now, wall)));
 		else if (id == CHORE_EXPIRY)
 			wait = Min(wait, Max(due, ms_until(engine->next_expiry, wall)));
 	}

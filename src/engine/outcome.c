@@ -15,6 +15,7 @@
 #include "engine/outcome.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
+#include "engine/settle.h"
 #include "outbox/starts.h"
 #include "text/details.h"
 #include "text/text.h"
@@ -54,10 +55,55 @@ become(OutboxItem *item, Status status, TimestampTz next_attempt_at)
 	item->next_attempt_at = next_attempt_at;
 }
 
+/* Takes over new details (from malloc); false if there are none. */
+static bool
+set_details(OutboxItem *item, char *details)
+{
+	if (details == NULL)
+		return false;
+	item->new_details = MemoryContextStrdup(item->context, details);
+	free(details);
+	return true;
+}
+
+/* Notes the legs of a message that may have gone, each of which will have a report of its own; or that it has none now. */
+static void
+note_legs(OutboxItem *item)
+{
+	const char *details = item->new_details != NULL ? item->new_details : item->details;
+	const Provider *provider = item->gateway != NULL ? item->gateway->provider : NULL;
+	const char *channels[MAX_ROUTES];
+	const char *request_ids[MAX_ROUTES];
+	Leg legs[MAX_ROUTES];
+	int n = 0;
+
+	if (item->new_status != STATUS_SENT && item->new_status != STATUS_UNCERTAIN && item->unsure_since == 0)
+		return;
+	if (provider != NULL && provider->legs != NULL)
+		n = provider->legs(item->prepared.settings, &item->prepared.message, legs);
+	for (int i = 0; i < n; i++)
+	{
+		channels[i] = legs[i].channel;
+		request_ids[i] = legs[i].request_id;
+	}
+	if (n > 0 || (provider != NULL && details != NULL && strstr(details, "\"legs\"") != NULL))
+		set_details(item, details_with_legs(details, channels, request_ids, n));
+}
+
+/* A message's outcome is decided: notes by what it will be known what became of it, and when that is asked. */
+void
+outcome_will_be_followed(Engine *engine, OutboxItem *item)
+{
+	note_legs(item);
+	if (item->new_status == STATUS_UNCERTAIN)
+		item->poll_at = settle_expect(engine, item);
+}
+
 /* Puts a message among those whose outcome is to be recorded. */
 static void
 add(Engine *engine, OutboxItem *item)
 {
+	outcome_will_be_followed(engine, item);
 	item->row.recorded = false;
 	dlist_push_tail(&engine->outcomes, &item->row.node);
 	if (engine->noutcomes++ == 0)
@@ -101,17 +147,6 @@ back_off(int attempts)
 	/* Jitter keeps messages that failed together from coming back together. */
 	wait *= 0.75 + 0.5 * pg_prng_double(&pg_global_prng_state);
 	return GetCurrentTimestamp() + (TimestampTz) (wait * 1000);
-}
-
-/* Takes over new details (from malloc); false if there are none. */
-static bool
-set_details(OutboxItem *item, char *details)
-{
-	if (details == NULL)
-		return false;
-	item->new_details = MemoryContextStrdup(item->context, details);
-	free(details);
-	return true;
 }
 
 /*

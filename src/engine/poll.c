@@ -206,13 +206,15 @@ add_poll(Poller *poller, PollLane *lane, const Follow *follow)
 		return;
 	if (gateway == NULL || follow->reference == NULL || !gateway->poll_delivery || !sent)
 	{
-		put_off(follow, gateway == NULL && sent);
+		/* Of a leg that is open no id may be known yet. */
+		put_off(follow, sent && (gateway == NULL || (follow->legs && gateway->poll_delivery)));
 		return;
 	}
 	lane->slots = Max(2, gateway->max_in_flight / 8);
 	question = question_new(poller, lane, gateway, CALL_STATUS);
 	question->reference = MemoryContextStrdup(question->context, to_utf8(follow->reference, "id"));
 	question->sent_at = follow->sent_at;
+	question->followup.legs = follow->legs;
 	question->followup.row.id = follow->id;
 	question->followup.row.role = follow->role;
 	entry = hash_search(poller->questions, &follow->id, HASH_ENTER, NULL);

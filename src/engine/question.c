@@ -103,9 +103,10 @@ question_ended(Poller *poller, Question *question, const Report *report, Timesta
 bool
 question_start(Poller *poller, Question *question)
 {
+	Message message = {.call = question->call, .reference = question->reference};
 	HttpRequest request;
 
-	if (!gateway_query(question->gateway, question->call, question->reference, &request))
+	if (!gateway_query(question->gateway, &message, &request))
 		return false;
 	question->transfer =
 		http_start(&question->gateway->endpoint, &request, true, &poller->finished, question);
@@ -162,6 +163,8 @@ read_status(Poller *poller, Question *question, const HttpAnswer *http)
 
 	if (question->answer.verdict == VERDICT_ACCEPTED)
 		told = provider->report(http->body, http->len, &question->report);
+	if (question->followup.legs)
+		strlcpy(question->report.smsid, question->reference, sizeof(question->report.smsid));
 	if (question->call == CALL_STATUS_DETAIL)
 		question_ended(poller, question, &question->report, 0);
 	else if (!told || question->report.delivery == DELIVERY_PENDING)

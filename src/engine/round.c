@@ -15,14 +15,14 @@
 #include "db/sql.h"
 #include "engine/chore.h"
 #include "engine/lanes.h"
-#include "engine/locked.h"
 #include "engine/orphans.h"
 #include "engine/outcome.h"
 #include "engine/pauses.h"
 #include "engine/queue.h"
+#include "engine/reports.h"
 #include "engine/round.h"
 #include "engine/send.h"
-#include "engine/sole.h"
+#include "engine/transact.h"
 #include "miscadmin.h"
 #include "outbox/event.h"
 #include "outbox/identity.h"
@@ -214,6 +214,7 @@ forget_items(Engine *engine)
 		if (item->new_status == STATUS_QUEUED)
 			lane_expect_due(engine, item->new_gateway ? item->new_gateway : item->gateway_name,
 							item->priority, item->next_attempt_at);
+		reports_note_answer(engine, item);
 		dlist_delete(iter.cur);
 		engine->noutcomes--;
 		hash_search(engine->items, &item->row.id, HASH_REMOVE, NULL);
@@ -300,80 +301,40 @@ adopt_claimed(Engine *engine, const Claimed *claimed)
  * The transaction
  * ------------------------------------------------------------------------ */
 
-/* A round that is being run. */
-typedef struct Round
-{
-	Engine *engine;
-	Claimed *claimed;
-} Round;
-
 /* What a round does in its transaction. */
-static void
-work(void *arg)
+static bool
+work(Engine *engine, void *claimed)
 {
-	Round *round = arg;
-	Engine *engine = round->engine;
-
-	locked_check(engine);
 	engine->state = scope_enter_worker(engine->host->held_level);
 	if (engine->state == OUTBOX_READY)
 	{
 		/* What is held is set aside, so there is no point in waiting. */
 		sql_set("lock_timeout", LOCK_WAIT, GUC_ACTION_LOCAL);
 		MemoryContextSwitchTo(engine->scratch);
-		do_round(engine, round->claimed);
+		do_round(engine, claimed);
 		scope_leave_worker();
 	}
 	else if (home_is_moved(true))
 		identity_mark_held();
+	return true;
 }
 
-/*
- * Runs the work of a round in one transaction of the host's.  Returns false if that met an
- * error and the host goes on: then nothing has changed, in the database and here.
- */
-static bool
-transact(Engine *engine, Claimed *claimed)
+/* The round's commit has met an error. */
+static void
+take_commit_error(Engine *engine, void *claimed)
 {
-	const EngineHost *host = engine->host;
-	Round round = {.engine = engine, .claimed = claimed};
-	volatile bool committing = false;
-	volatile bool committed = false;
-	Oid user;
-	int security;
+	MemoryContext context = MemoryContextSwitchTo(engine->scratch);
+	ErrorData *error = CopyErrorData();
 
-	GetUserIdAndSecContext(&user, &security);
-	host->begin();
-	PG_TRY();
+	(void) claimed;
+	if (engine->host->keep == NULL || error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		transact_take_error(engine);
+	else
 	{
-		bool done;
-
-		engine_lock_in_transaction();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		done = locked_try(engine, work, &round);
-		PopActiveSnapshot();
-		committing = true;
-		engine_lock_again();
-		host->commit(user, security);
-		committed = done;
+		engine->host->commit_failed();
+		engine->host->keep(error);
 	}
-	PG_CATCH();
-	{
-		if (committing)
-			locked_take_commit_error(engine);
-		else
-			locked_take_error(engine);
-	}
-	PG_END_TRY();
-	engine_lock_again();
-	MemoryContextSwitchTo(engine->scratch);
-	if (!committed)
-	{
-		unmark_recorded(engine);
-		event_settle(false);
-	}
-	host->ended();
-	return committed;
+	MemoryContextSwitchTo(context);
 }
 
 /* After a round that failed: nothing is claimed, and it is tried again after a while, longer each time. */
@@ -382,6 +343,7 @@ round_failed(Engine *engine, const Claimed *claimed)
 {
 	ListCell *lc;
 
+	unmark_recorded(engine);
 	foreach (lc, claimed->items)
 		starts_release(engine->starts, lfirst(lc));
 	/* Whoever has locked a table lets go of it some time: that is looked for more often. */
@@ -399,7 +361,6 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 
 	engine->error_wait = 0;
 	engine->locked = false;
-	event_settle(true);
 	if (claimed->items != NIL)
 	{
 		engine->look_wait = SAFETY_POLL;
@@ -419,6 +380,8 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 	first = !engine->started;
 	if (first)
 		orphans_found(engine);
+	if (first && !engine->host->ends_when_done)
+		reports_look_for_all(engine); /* of what the last worker recorded */
 	engine->started = true;
 	chore_want_after_round(engine);
 	engine->look = first || (guc_enabled && !engine->pauses_known);
@@ -441,7 +404,7 @@ round_run(Engine *engine)
 
 	take_back_held(engine, began);
 	claimed.context = AllocSetContextCreate(engine->context, "sms_gateway claim", ALLOCSET_SMALL_SIZES);
-	if (transact(engine, &claimed))
+	if (transact(engine, work, take_commit_error, &claimed))
 		round_committed(engine, &claimed, began);
 	else
 		round_failed(engine, &claimed);

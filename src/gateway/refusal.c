@@ -32,6 +32,7 @@ refusal_fill(Refusal *refusal, int sqlstate, const char *hint, const char *forma
 
 	refusal->sqlstate = sqlstate;
 	refusal->detail[0] = '\0';
+	refusal->detail_log[0] = '\0';
 	strlcpy(refusal->hint, hint != NULL ? hint : "", sizeof(refusal->hint));
 	cut_at_character(refusal->hint, sizeof(refusal->hint));
 	va_start(args, format);
@@ -50,11 +51,22 @@ refusal_detail(Refusal *refusal, const char *detail)
 	return false;
 }
 
+/* The same, where the detail names a phone: that is for the caller, and the server's log has another one. */
+bool
+refusal_details(Refusal *refusal, const char *detail, const char *for_log)
+{
+	refusal_detail(refusal, detail);
+	strlcpy(refusal->detail_log, for_log, sizeof(refusal->detail_log));
+	cut_at_character(refusal->detail_log, sizeof(refusal->detail_log));
+	return false;
+}
+
 /* Raises a refusal as an ERROR, of the SQLSTATE that it was filled with. */
 void
 refusal_raise(const Refusal *refusal)
 {
 	ereport(ERROR, (errcode(refusal->sqlstate), errmsg("%s", refusal->message),
 					refusal->detail[0] ? errdetail("%s", refusal->detail) : 0,
+					refusal->detail_log[0] ? errdetail_log("%s", refusal->detail_log) : 0,
 					refusal->hint[0] ? errhint("%s", refusal->hint) : 0));
 }

@@ -16,12 +16,14 @@ typedef struct Refusal
 	int sqlstate;
 	char message[512];
 	char detail[256];
+	char detail_log[256]; /* in its place in the log */
 	char hint[512];
 } Refusal;
 
 extern bool refusal_fill(Refusal *refusal, int sqlstate, const char *hint, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 extern bool refusal_detail(Refusal *refusal, const char *detail);
+extern bool refusal_details(Refusal *refusal, const char *detail, const char *for_log);
 pg_noreturn extern void refusal_raise(const Refusal *refusal);
 
 #endif /* SMS_REFUSAL_H */

@@ -9,6 +9,7 @@
 
 #include "base/compat.h"
 #include "guard/limits.h"
+#include "guard/mac.h"
 #include "guard/taking.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -40,7 +41,7 @@ typedef struct Buyer
 typedef struct Limit
 {
 	const char *option;
-	const char *subject; /* with "by_phone" or "by_role" that is appended */
+	const char *subject; /* with "by_phone", hidden, or "by_role" that is appended */
 	Rate rate;           /* seconds: 0: there is no such limit; TAKING_A_DAY */
 	int n;               /* messages that it takes, of each subject */
 	bool by_phone;
@@ -73,12 +74,17 @@ refuse(Refusal *refusal, const Gateway *gateway, const Reached *reached)
 {
 	const Limit *limit = reached->limit;
 	char detail[sizeof(refusal->detail)];
+	char for_log[sizeof(refusal->detail_log)] = "";
 	char hint[sizeof(refusal->hint)];
 
 	snprintf(hint, sizeof(hint), "Try again after %s.", timestamptz_to_str(reached->again));
 	if (limit->by_phone)
+	{
 		snprintf(detail, sizeof(detail), "It allows %d messages to one phone, as %s, in %d seconds.",
 				 limit->rate.messages, reached->which, limit->rate.seconds);
+		snprintf(for_log, sizeof(for_log), "It allows %d messages to one phone in %d seconds.",
+				 limit->rate.messages, limit->rate.seconds);
+	}
 	else if (limit->by_role)
 		snprintf(detail, sizeof(detail), "It allows a role %d messages in %d seconds.", limit->rate.messages,
 				 limit->rate.seconds);
@@ -86,7 +92,7 @@ refuse(Refusal *refusal, const Gateway *gateway, const Reached *reached)
 		snprintf(detail, sizeof(detail), "It allows %d messages a day.", limit->rate.messages);
 	refusal_fill(refusal, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, hint,
 				 "the limit %s of gateway \"%s\" is reached", limit->option, gateway->name);
-	return refusal_detail(refusal, detail);
+	return refusal_details(refusal, detail, for_log);
 }
 
 /* Takes from a limit for one subject: "which" is a phone, a role, or "".  False if it refuses. */
@@ -95,13 +101,16 @@ take_for(const Buyer *buyer, const Limit *limit, const char *which, Bill *bill, 
 {
 	TakingKey key;
 	Taking *taking;
+	char hidden[HIDDEN_PHONE_SIZE];
 
+	if (limit->by_phone)
+		mac_hide_phone(which, hidden);
 	memset(&key, 0, sizeof(key));
 	namestrcpy(&key.gateway, buyer->gateway->name);
 	key.direct = buyer->direct;
 	/* For each row that is queued: no snprintf. */
 	strlcpy(key.subject, limit->subject, sizeof(key.subject));
-	strlcat(key.subject, which, sizeof(key.subject));
+	strlcat(key.subject, limit->by_phone ? hidden : which, sizeof(key.subject));
 	reached->limit = limit;
 	reached->which = which;
 	taking = taking_take(&key, limit->rate.messages, limit->rate.seconds, limit->n, &reached->again);

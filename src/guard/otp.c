@@ -236,7 +236,10 @@ uncount_try(Counter *counter, void *arg)
 static void
 change_tries(const Gateway *gateway, const char *phone, CounterChange change, void *arg)
 {
-	counter_change(gateway->name, psprintf("check %s", phone), change, arg);
+	char hidden[HIDDEN_PHONE_SIZE];
+
+	mac_hide_phone(phone, hidden);
+	counter_change(gateway->name, psprintf("check %s", hidden), change, arg);
 	counter_flush();
 }
 

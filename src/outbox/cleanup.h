@@ -16,6 +16,15 @@ typedef struct PurgePlace
 	int64 id;
 } PurgePlace;
 
+/* A message that is to be deleted. */
+typedef struct Old
+{
+	int64 id;
+	Oid creator;
+	bool taken; /* cleanup_delete()'s */
+} Old;
+
+extern bool cleanup_delete(Old *olds, int n);
 extern void cleanup_expire(TimestampTz now, TimestampTz *next);
 extern bool cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried);
 extern bool cleanup_purge_reports(void);

@@ -86,6 +86,14 @@ enum
 	LAST_ON_ITS_WAY
 };
 
+/* Its subquery is planned on its own, as above. */
+static Statement lease_find_to = {
+	.sql = "SELECT o.id FROM @sms_gateway_lease l, unnest(l.ids) AS u(id), "
+		   "LATERAL (SELECT x.id FROM @sms_outbox x WHERE x.id = u.id AND x.next_attempt_at <= l.claimed_at "
+		   "AND x.phone = ANY ($1) OFFSET 0) o",
+	.args = {TEXTARRAYOID},
+};
+
 /* Notes that these messages, OutboxItems, are on their way from now on.  Returns the lease's id. */
 int64
 lease_add(const List *items, TimestampTz now)
@@ -202,4 +210,18 @@ lease_last(int64 id, bool *on_its_way)
 	}
 	sql_done();
 	return claimed_at;
+}
+
+/*
+ * How many messages to some phones, a text[], are on their way, as of now; *first is one of them.  Those of an engine
+ * that is gone count, too, until another one has settled them.
+ */
+int
+lease_count_to(Datum phones, int64 *first)
+{
+	int n = (int) sql_read_latest(&lease_find_to, &phones);
+
+	*first = n > 0 ? sql_int64(0, LEASE_ID) : 0;
+	sql_done();
+	return n;
 }

@@ -26,6 +26,7 @@ extern int64 lease_newest(void);
 extern bool lease_any(void);
 extern List *lease_orphans(int64 up_to, MemoryContext parent);
 extern int lease_doubtful(int64 up_to, Doubt **doubts);
+extern int lease_count_to(Datum phones, int64 *first);
 extern TimestampTz lease_last(int64 id, bool *on_its_way);
 
 #endif /* SMS_LEASE_H */

@@ -160,8 +160,9 @@ esms_check(Settings settings, const Message *message, Complaint *complaint)
 	switch (message->call)
 	{
 		case CALL_OTP:
-			if (message->ttl < 120 || message->ttl > 900 || message->ttl % 60 != 0)
-				return complain(complaint, "eSMS takes whole minutes from 2 to 15.",
+			if (message->ttl < 120 || message->ttl > 600 || message->ttl % 60 != 0)
+				return complain(complaint,
+								"eSMS takes whole minutes from 2 to 10 (up to 15 until March 2025).",
 								"a one-time password of %d seconds cannot be sent", message->ttl);
 			if (setting_is_true(settings[ESMS_SANDBOX]))
 				return complain(complaint,
@@ -279,6 +280,20 @@ read_receivers(struct json_object *body, Report *report)
 	return true;
 }
 
+/* Which leg of Zalo, then SMS, a callback is about, by its TypeId; empty if that does not say. */
+static void
+read_channel(struct json_object *body, Report *report)
+{
+	char type[8];
+
+	if (!json_text(body, "TypeId", type, sizeof(type)))
+		return;
+	if (strcmp(type, "2") == 0)
+		snprintf(report->channel, sizeof(report->channel), ESMS_CHANNEL_SMS);
+	else if (strlen(type) == 2 && type[0] == '2' && type[1] >= '4' && type[1] <= '7')
+		snprintf(report->channel, sizeof(report->channel), ESMS_CHANNEL_ZALO);
+}
+
 static bool
 esms_report(const char *json, size_t len, Report *report)
 {
@@ -292,12 +307,74 @@ esms_report(const char *json, size_t len, Report *report)
 		json_text(body, "token", report->token, sizeof(report->token));
 		json_text(body, "TotalPrice", report->price, sizeof(report->price));
 		json_text(body, "error_info", report->message, sizeof(report->message));
+		json_text(body, "switchsmsid", report->next_smsid, sizeof(report->next_smsid));
+		read_channel(body, report);
 		read_telco(body, report);
 		told = json_text(body, "SendStatus", report->code, sizeof(report->code));
 		report->delivery = told ? esms_delivery(body, report->code) : DELIVERY_PENDING;
 	}
 	json_object_put(body);
 	return told;
+}
+
+/*
+ * In which list a message would be: those of Zalo are not documented, and one-time passwords carry no RequestId.  Of Zalo, then
+ * SMS, the SMS is looked for.
+ */
+static const char *
+esms_sent_list(Settings settings, const Message *message)
+{
+	if (message->request_id == NULL)
+		return NULL;
+	switch (esms_request_of(settings, message))
+	{
+		case ESMS_TEXT:
+		case ESMS_FIXED:
+		case ESMS_VIBER:
+			return settings[ESMS_SMS_TYPE];
+		case ESMS_ZALO_THEN_SMS:
+			return "2";
+		default:
+			return NULL;
+	}
+}
+
+/* Only SendResult 1 is an end that the documentation tells; 4 says that it was refused.  All else is asked about. */
+static void
+read_sent_entry(struct json_object *item, SentEntry *entry)
+{
+	Report *report = &entry->report;
+	char result[8];
+
+	memset(entry, 0, sizeof(*entry));
+	json_text(item, "ReferenceId", entry->request_id, sizeof(entry->request_id));
+	json_text(item, "Phone", entry->phone, sizeof(entry->phone));
+	json_text(item, "SmsId", report->smsid, sizeof(report->smsid));
+	json_text(item, "SellPrice", report->price, sizeof(report->price));
+	json_text(item, "SendStatus", report->code, sizeof(report->code));
+	json_text(item, "SendResult", result, sizeof(result));
+	entry->refused = strcmp(report->code, "4") == 0;
+	report->delivery = entry->refused             ? DELIVERY_UNDELIVERED
+					   : strcmp(result, "1") == 0 ? DELIVERY_DELIVERED
+												  : DELIVERY_PENDING;
+}
+
+static int
+esms_read_sent(const HttpAnswer *http, SentEntry *entries)
+{
+	struct json_object *body = json_read_object(http->body, http->len);
+	struct json_object *items = json_field(body, "SentData");
+	int n = -1;
+
+	if (json_object_is_type(items, json_type_array))
+	{
+		n = (int) json_object_array_length(items);
+		n = n < SENT_PAGE_SIZE ? n : SENT_PAGE_SIZE;
+		for (int i = 0; i < n; i++)
+			read_sent_entry(json_object_array_get_idx(items, (size_t) i), &entries[i]);
+	}
+	json_object_put(body);
+	return n;
 }
 
 static bool
@@ -320,7 +397,7 @@ const Provider esms_provider = {
 	.base_url = "https://rest.esms.vn",
 	.calls = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_CHECK_OTP) | CALL_BIT(CALL_OMNI) |
 			 CALL_BIT(CALL_BULK) | CALL_BIT(CALL_STATUS) | CALL_BIT(CALL_STATUS_DETAIL) |
-			 CALL_BIT(CALL_BALANCE),
+			 CALL_BIT(CALL_BALANCE) | CALL_BIT(CALL_SENT_LIST),
 	.identified = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_BULK),
 	.max_phones = MAX_ADVERTISED,
 	.options = esms_options,
@@ -331,6 +408,9 @@ const Provider esms_provider = {
 	.build = esms_build,
 	.read = esms_read,
 	.repeat_safe = esms_repeat_safe,
+	.legs = esms_legs,
+	.sent_list = esms_sent_list,
+	.read_sent = esms_read_sent,
 	.repeat_window = 24 * 3600,
 	.report = esms_report,
 	.balance = esms_balance,
@@ -338,4 +418,5 @@ const Provider esms_provider = {
 	.ordered_params = true,
 	.unicode_option = &esms_options[ESMS_UNICODE],
 	.callback_option = &esms_options[ESMS_CALLBACK_URL],
+	.content_option = &esms_options[ESMS_SMS_CONTENT],
 };

@@ -11,6 +11,9 @@
 #define SMS_TYPE_FIXED "8"
 #define SMS_TYPE_VIBER "23"
 
+#define ESMS_CHANNEL_ZALO "zalo"
+#define ESMS_CHANNEL_SMS  "sms"
+
 enum
 {
 	ESMS_API_KEY,
@@ -46,6 +49,7 @@ extern EsmsRequest esms_request_of(Settings settings, const Message *message);
 extern bool esms_is_viber(Settings settings);
 extern const char *esms_route_of(Settings settings, const Message *message);
 extern const char *esms_sms_content(Settings settings, const Message *message);
+extern int esms_legs(Settings settings, const Message *message, Leg *legs);
 extern bool esms_build(Settings settings, const Message *message, HttpRequest *request);
 
 #endif /* SMS_ESMS_H */

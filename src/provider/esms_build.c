@@ -116,6 +116,15 @@ esms_viber(Settings settings, const Message *message)
 	return body;
 }
 
+/* Of messages from a fixed number the documentation spells it in two ways. */
+static void
+put_unicode(struct json_object *body, const char *unicode, const char *sms_type)
+{
+	json_put_text(body, "IsUnicode", unicode);
+	if (strcmp(sms_type, SMS_TYPE_FIXED) == 0)
+		json_put_text(body, "Unicode", unicode);
+}
+
 /* A text to one receiver, or an advertisement to many. */
 static struct json_object *
 esms_text(Settings settings, const Message *message)
@@ -132,7 +141,7 @@ esms_text(Settings settings, const Message *message)
 	json_put_text(body, "SmsType", sms_type);
 	if (strcmp(sms_type, SMS_TYPE_FIXED) != 0)
 		json_put_text(body, "Brandname", settings[ESMS_BRANDNAME]);
-	json_put_text(body, "IsUnicode", goes_as_unicode(settings[ESMS_UNICODE], &message->shape) ? "1" : "0");
+	put_unicode(body, goes_as_unicode(settings[ESMS_UNICODE], &message->shape) ? "1" : "0", sms_type);
 	put_sandbox(body, "Sandbox", settings);
 	json_put_text(body, "campaignid", settings[ESMS_CAMPAIGN_ID]);
 	json_put_text(body, "RequestId", message->request_id);
@@ -237,29 +246,61 @@ sms_channel(Settings settings, const Message *message)
 	return channel;
 }
 
-/* Zalo, and an SMS where that does not arrive; or the other way round. */
+/*
+ * The RequestId of the SMS behind a Zalo message, from that of the message: the count of refusals behind its dot is a letter,
+ * and "a" is 0.  At most REQUEST_ID_MAX characters, like that.
+ */
+static void
+sms_request_id(const char *request_id, char *own)
+{
+	const char *dot = strrchr(request_id, '.');
+	bool counted = dot != NULL && dot[1] >= '0' && dot[1] <= '9' && dot[2] == '\0';
+	int length = counted ? (int) (dot - request_id) : (int) strlen(request_id);
+
+	snprintf(own, REQUEST_ID_MAX + 1, "%.*s.%c", length < REQUEST_ID_MAX - 2 ? length : REQUEST_ID_MAX - 2,
+			 request_id, counted ? 'a' + dot[1] - '0' : 'a');
+}
+
+/*
+ * Zalo, then SMS: eSMS wants all of its channels, in its order.  The Zalo leg has the message's RequestId, and the SMS one of
+ * its own: eSMS takes each once in 24 hours.
+ */
+int
+esms_legs(Settings settings, const Message *message, Leg *legs)
+{
+	if (esms_request_of(settings, message) != ESMS_ZALO_THEN_SMS || message->request_id == NULL)
+		return 0;
+	legs[0].channel = ESMS_CHANNEL_ZALO;
+	snprintf(legs[0].request_id, sizeof(legs[0].request_id), "%s", message->request_id);
+	legs[1].channel = ESMS_CHANNEL_SMS;
+	sms_request_id(message->request_id, legs[1].request_id);
+	return 2;
+}
+
+/* Zalo, and an SMS where that does not arrive. */
 static struct json_object *
 esms_multi_channel(Settings settings, const Message *message)
 {
 	struct json_object *body = json_object_new_object();
 	struct json_object *channels = json_object_new_array();
 	struct json_object *data = json_object_new_array();
+	Leg legs[MAX_ROUTES];
+	int nlegs = esms_legs(settings, message, legs);
 
 	put_credentials(body, settings);
 	json_put_text(body, "Phone", message->phones[0]);
-	for (const char *p = esms_route_of(settings, message); *p; p++)
+	for (int i = 0; i < 2; i++)
 	{
-		bool zalo = *p == '1';
-		struct json_object *channel;
+		struct json_object *channel =
+			i == 0 ? zalo_channel(settings, message) : sms_channel(settings, message);
 
-		if (!zalo && *p != '3')
-			continue;
-		channel = zalo ? zalo_channel(settings, message) : sms_channel(settings, message);
 		put_sandbox(channel, "Sandbox", settings);
-		json_put_text(channel, "RequestId", message->request_id);
+		if (nlegs > 0)
+			json_put_text(channel, "RequestId", legs[i].request_id);
 		put_callback(channel, settings, message);
 		json_object_array_add(data, channel);
-		json_object_array_add(channels, json_object_new_string(zalo ? "zalo" : "sms"));
+		json_object_array_add(channels,
+							  json_object_new_string(i == 0 ? ESMS_CHANNEL_ZALO : ESMS_CHANNEL_SMS));
 	}
 	json_object_object_add(body, "Channels", channels);
 	json_object_object_add(body, "Data", data);
@@ -296,6 +337,24 @@ esms_build_balance(Settings settings, HttpRequest *request)
 
 	put_credentials(body, settings);
 	return request_body(request, "/MainService.svc/json/GetBalance_json", body);
+}
+
+/* A page of what the account has sent; times are Vietnam's. */
+static bool
+esms_build_sent(Settings settings, const SentPage *page, HttpRequest *request)
+{
+	struct json_object *body = json_object_new_object();
+	char time[32];
+
+	put_credentials(body, settings);
+	json_put_text(body, "SmsType", page->list);
+	date_write(page->from, VIETNAM_OFFSET, "%Y-%m-%d %H:%M:%S", time, sizeof(time));
+	json_put_text(body, "From", time);
+	date_write(page->to, VIETNAM_OFFSET, "%Y-%m-%d %H:%M:%S", time, sizeof(time));
+	json_put_text(body, "To", time);
+	json_object_object_add(body, "Page", json_object_new_int(page->number));
+	json_object_object_add(body, "PageSize", json_object_new_int(SENT_PAGE_SIZE));
+	return request_body(request, "/MainService.svc/json/GetSmsSentData_V2", body);
 }
 
 /* The credentials are in the query string: this URL is a secret. */
@@ -354,6 +413,8 @@ esms_build(Settings settings, const Message *message, HttpRequest *request)
 			return esms_build_status(settings, message, request);
 		case CALL_BALANCE:
 			return esms_build_balance(settings, request);
+		case CALL_SENT_LIST:
+			return esms_build_sent(settings, message->sent, request);
 		default:
 			return esms_build_post(settings, message, request);
 	}

@@ -24,6 +24,7 @@ typedef enum Call
 	CALL_STATUS,        /* what became of a message */
 	CALL_STATUS_DETAIL, /* what CALL_STATUS leaves out: the operator */
 	CALL_BALANCE,
+	CALL_SENT_LIST, /* what the account has sent in a period */
 	CALL_COUNT
 } Call;
 
@@ -81,6 +82,17 @@ typedef const char *const *Settings;
 #define OTP_PLACE            "{OTP}"
 #define TOKEN_PLACE          "{token}"
 
+/* A page of the list of what an account has sent: times in milliseconds of the epoch. */
+typedef struct SentPage
+{
+	const char *list; /* which of its lists */
+	long long from;
+	long long to;
+	int number; /* from 1 */
+} SentPage;
+
+#define SENT_PAGE_SIZE 200 /* messages of a page: with the longest of texts they fit into an answer */
+
 typedef struct Message
 {
 	Call call;
@@ -98,6 +110,7 @@ typedef struct Message
 	const char *code;      /* an OTP to check; or the one to send, if it is made here */
 	const char *token;     /* stands in the place of {token} in a callback URL */
 	const char *reference; /* the provider's id of the message to ask about */
+	const SentPage *sent;  /* what CALL_SENT_LIST asks for */
 	bool unsure;           /* an earlier request of this message may have been accepted */
 } Message;
 
@@ -132,6 +145,13 @@ typedef struct Answer
 	char token[256];
 } Answer;
 
+/* A channel of a message that goes over several in turn, each with a report of its own. */
+typedef struct Leg
+{
+	const char *channel; /* a constant */
+	char request_id[REQUEST_ID_MAX + 1];
+} Leg;
+
 typedef enum Delivery
 {
 	DELIVERY_PENDING,
@@ -156,7 +176,18 @@ typedef struct Report
 	char price[32]; /* a decimal number */
 	int parts;      /* billed; 0: not told */
 	char telco[48];
+	char channel[8];      /* of the leg that it is about */
+	char next_smsid[104]; /* of the leg that took over */
 } Report;
+
+/* One message of such a page. */
+typedef struct SentEntry
+{
+	char request_id[104];
+	char phone[24];
+	Report report;
+	bool refused; /* the provider took it, and then refused it */
+} SentEntry;
 
 /* What is wrong with a message, for the user: see complain() in support.c. */
 typedef struct Complaint
@@ -206,6 +237,21 @@ typedef struct Provider
 	/* Is a second request for the same message harmless? */
 	bool (*repeat_safe)(Settings settings, const Message *message);
 
+	/*
+	 * The legs of a message, in their order, up to MAX_ROUTES; returns how many.  0, or NULL: what is reported is about
+	 * the message as a whole.
+	 */
+	int (*legs)(Settings settings, const Message *message, Leg *legs);
+
+	/*
+	 * In which of the lists that CALL_SENT_LIST asks for would a message be, with its request_id or one of its legs'?  NULL: in
+	 * none.  The function, like the next, may be left out where there is no such call.
+	 */
+	const char *(*sent_list)(Settings settings, const Message *message);
+
+	/* Reads a page of such a list, at most SENT_PAGE_SIZE entries; returns how many, -1 if it is none. */
+	int (*read_sent)(const HttpAnswer *http, SentEntry *entries);
+
 	/* How long the provider remembers a request_id, in seconds; 0: for good. */
 	int repeat_window;
 
@@ -236,6 +282,7 @@ typedef struct Provider
 	/* Options that mean the same in all providers; or NULL. */
 	const OptionDef *unicode_option;  /* auto, true or false */
 	const OptionDef *callback_option; /* a URL, in which {token} may stand */
+	const OptionDef *content_option;  /* a message's text, where it has no content */
 } Provider;
 
 #endif /* SMS_PROVIDER_H */

@@ -51,6 +51,47 @@ details_resent(const char *details)
 }
 
 /*
+ * Takes details, and the channels that a message has gone over, in their order, each with its request_id; returns the details
+ * with these as "legs", of which nothing is known yet; without any if n is 0.
+ */
+char *
+details_with_legs(const char *details, const char *const *channels, const char *const *request_ids, int n)
+{
+	struct json_object *object = read_details(details);
+	struct json_object *legs;
+
+	json_object_object_del(object, "legs");
+	if (n == 0)
+		return json_write(object);
+	legs = json_object_new_array();
+	for (int i = 0; i < n; i++)
+	{
+		struct json_object *leg = json_object_new_object();
+
+		json_put_text(leg, "channel", channels[i]);
+		json_put_text(leg, "request_id", request_ids[i]);
+		json_put_text(leg, "status", "sent");
+		json_object_array_add(legs, leg);
+	}
+	json_object_object_add(object, "legs", legs);
+	return json_write(object);
+}
+
+/* Takes names and values, of which those that are empty are left out; returns what a report says of a leg. */
+char *
+details_leg(const char *const *names, const char *const *values, int n)
+{
+	struct json_object *object = json_object_new_object();
+
+	for (int i = 0; i < n; i++)
+	{
+		if (values[i][0] != '\0')
+			json_put_text(object, names[i], values[i]);
+	}
+	return json_write(object);
+}
+
+/*
  * Takes details, the gateway that failed with its answer, and the fallback that is to take
  * over; returns the details with this failure among those of "failed_over".  Returns NULL
  * if the fallback has failed for this message before.

@@ -19,6 +19,10 @@ extern char *details_with_failure(const char *details, const char *gateway, cons
 extern char *details_with_resent(const char *details, int resent);
 extern int details_resent(const char *details);
 
+extern char *details_with_legs(const char *details, const char *const *channels,
+							   const char *const *request_ids, int n);
+extern char *details_leg(const char *const *names, const char *const *values, int n);
+
 extern bool details_first_gateway(const char *details, char *gateway, size_t size);
 extern char *details_of_report(const char *telco, const char *code, const char *message);
 extern char *gateway_text(const char *gateway, const char *state, const char *reason);

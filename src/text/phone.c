@@ -91,6 +91,24 @@ phone_convert_old(char msisdn[MSISDN_SIZE])
 	memmove(msisdn + 4, msisdn + 5, strlen(msisdn + 5) + 1);
 }
 
+/* Writes how an MSISDN of today was written until 2018, if it has changed then; false if not. */
+bool
+phone_old_form(const char *msisdn, char old[MSISDN_SIZE])
+{
+	if (!is_vietnamese(msisdn) || strlen(msisdn) != 11)
+		return false;
+	for (size_t i = 0; i < sizeof(conversions) / sizeof(conversions[0]); i++)
+	{
+		if (strncmp(msisdn + 2, conversions[i].now, 2) != 0)
+			continue;
+		memcpy(old, VIETNAM, 2);
+		memcpy(old + 2, conversions[i].old, 3);
+		memcpy(old + 5, msisdn + 4, strlen(msisdn + 4) + 1);
+		return true;
+	}
+	return false;
+}
+
 /*
  * Reads what a user wrote into "digits" (of MSISDN_SIZE + 2): its digits, ended by NUL.
  * *plus: there is a + in front of them.

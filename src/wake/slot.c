@@ -277,6 +277,8 @@ slot_attach(void)
 		pg_atomic_write_u64(&slot->next_due, (uint64) DT_NOEND);
 		pg_atomic_write_u32(&slot->worker, compat_my_proc_number() + 1);
 	}
+	else if (pg_atomic_read_u32(&slot->worker) == 0)
+		pg_atomic_write_u32(&slot->end, SLOT_END_TOLD); /* to make way is no failure */
 	LWLockRelease(slot_table->lock);
 	slot_set_latch(pg_atomic_read_u32(&slot_table->launcher)); /* it may start another */
 	return ours;

@@ -101,9 +101,13 @@ count_failure(const Pass *pass, Start *start)
 		start->failures = start->pause_ms = 0;
 	start->pause_ms = Min(Max(start->pause_ms * 2, RESTART_MIN), RESTART_MAX);
 	if (++start->failures == FAILURES_TOLD)
-		ereport(WARNING, (errmsg("the outbox of database %s has no worker: it ended %d times in a row",
-								 roster_names(&start->database, 1), start->failures),
+	{
+		char *name = roster_names(&start->database, 1);
+
+		ereport(WARNING, (errmsg("the outbox of database %s has no worker: it ended %d times in a row", name,
+								 start->failures),
 						  errhint("The log tells above why. It is started again each minute at least.")));
+	}
 }
 
 /* A worker that yielded while sending was switched off has not looked for messages. */
@@ -355,6 +359,7 @@ make_way(Pass *pass, int first)
 	static TimestampTz told = 0;
 	int long_waiting = 0;
 	int too_long = 0;
+	char *name;
 
 	for (int k = first; k < pass->nwaiting; k++)
 	{
@@ -368,9 +373,9 @@ make_way(Pass *pass, int first)
 	if (too_long == 0 || (told != 0 && !is_over(pass, told, TELL_AGAIN)))
 		return;
 	told = pass->now;
+	name = roster_names(&starts[pass->waiting[first]].database, 1);
 	ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					  errmsg("no background worker is free for the outbox of database %s",
-							 roster_names(&starts[pass->waiting[first]].database, 1)),
+					  errmsg("no background worker is free for the outbox of database %s", name),
 					  errdetail("%d databases wait for one of %d workers; they take turns.",
 								pass->nwaiting - first, pass->nrunning),
 					  errhint("Raise max_worker_processes.")));
@@ -410,6 +415,7 @@ care_for_beyond(Pass *pass, int unseen)
 	static TimestampTz since = 0; /* there are more */
 	Oid *databases = palloc(sizeof(Oid) * Max(pass->beyond, 1));
 	int n = find_beyond(pass, databases);
+	char *names;
 
 	if (n + unseen <= told)
 	{
@@ -425,14 +431,14 @@ care_for_beyond(Pass *pass, int unseen)
 		pass->nap = Min(pass->nap, TELL_AFTER);
 		return;
 	}
+	names = roster_names(databases, n);
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg_plural("%d database has an outbox that is not drained: sms_gateway.max_databases is %d",
 						   "%d databases have an outbox that is not drained: sms_gateway.max_databases is %d",
 						   n, n, guc_max_databases),
-			 unseen > 0 ? errdetail("Without a worker: %s; %d more have not been looked at.",
-									roster_names(databases, n), unseen)
-						: errdetail("Without a worker: %s.", roster_names(databases, n)),
+			 unseen > 0 ? errdetail("Without a worker: %s; %d more have not been looked at.", names, unseen)
+						: errdetail("Without a worker: %s.", names),
 			 errhint("Raise sms_gateway.max_databases, and restart the server.")));
 	told = n + unseen;
 	since = 0;

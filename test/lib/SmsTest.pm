@@ -10,6 +10,7 @@ package SmsTest;
 
 use strict;
 use warnings;
+use Digest::SHA qw(hmac_sha256);
 use Exporter 'import';
 use File::Basename qw(dirname);
 use HTTP::Tiny;
@@ -22,7 +23,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
-	server ask ask_on as_role error_of worker_pid finish
+	server ask ask_on as_role error_of worker_pid finish hidden
 	gateways queue_text status_of in_flight median_ms
 	simulator fault hang no_faults forget stats requests times_received
 	becomes stays wait_until took patience slowness memory
@@ -100,6 +101,14 @@ sub finish
 	my ($node, $seconds, $database) = @_;
 	$seconds *= patience();
 	return ask_on($node, "SELECT sms_wait(interval '$seconds s')", $database) eq 't';
+}
+
+# Takes a phone, returns what stands for it in the counters of the current node's database 'postgres'.
+sub hidden
+{
+	my ($phone) = @_;
+	my $secret = ask("SELECT encode(secret, 'hex') FROM sms_gateway_identity");
+	return substr(unpack('H*', hmac_sha256("phone\0$phone\0", pack('H*', $secret))), 0, 32);
 }
 
 #

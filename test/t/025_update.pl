@@ -21,7 +21,14 @@ ask("INSERT INTO sms_outbox (gateway, kind, phone, content, send_after, request_
 	SELECT 'shop', 'text', '84901234567', 'of 0.1.0: ' || s, now(), 'old-' || s, current_user,
 		now() - interval '1 day', s, 1, CASE WHEN s = 'queued' THEN now() END, instance
 	FROM unnest(enum_range(NULL::sms_status)) s, sms_gateway_identity WHERE s <> 'sending';
-	INSERT INTO sms_gateway_state VALUES ('cpaas', 'tired', true)");
+	INSERT INTO sms_gateway_state VALUES ('cpaas', 'tired', true);
+	INSERT INTO sms_gateway_usage VALUES (3, now() + interval '1 day', 'shop', 'phone 84901234567'),
+		(4, now() + interval '1 day', 'shop', 'role app')");
+
+# The planner remembers whose messages they were.
+ask('ANALYZE sms_outbox');
+my $samples = "SELECT count(*) FROM pg_stats WHERE tablename = 'sms_outbox' AND attname IN ('phone', 'content')";
+is(ask($samples), '2', 'the planner has samples of phones and texts');
 
 subtest 'a library that is newer than the tables says so' => sub {
 	like(error_of($_), qr{55000: sms_gateway 0.1.0 in this database is not served}, $_)
@@ -40,12 +47,17 @@ subtest 'objects that somebody put in front are not called' => sub {
 };
 
 subtest 'everything goes on' => sub {
+	is(ask("ANALYZE sms_outbox; $samples"), '0', 'the planner has no samples of phones and texts any more');
 	worker_pid($node);
 	becomes(sub { status_of('of 0.1.0: queued') }, 'sent', 'what was queued is sent');
 	is(ask("SELECT count(*) FROM sms_outbox WHERE (status = 'queued') <> (ended_at IS NULL)"), '0',
 		'the others have ended');
 	is(ask('SELECT name, state, reason FROM sms_gateways WHERE reason IS NOT NULL'), 'cpaas|paused|tired',
 		'pauses are kept');
+	is(ask('SELECT used FROM sms_gateway_usage WHERE subject = \'phone ' . hidden('84901234567') . "'"), '3',
+		'a phone is counted on, under its hash');
+	is(ask("SELECT count(*) FROM sms_gateway_usage WHERE subject ~ '^phone [0-9]{11}\$|^role app\$'"), '1',
+		'... which is no name, and roles keep theirs');
 };
 
 # What the extension has in a database, in words.
@@ -53,7 +65,7 @@ my $members = q{
 	SELECT pg_describe_object(classid, objid, 0), obj_description(objid, classid::regclass::name)
 		FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' ORDER BY 1;
 	SELECT c.relname, a.attnum, a.attname, format_type(atttypid, atttypmod), attnotnull, attacl::text, relacl::text,
-			relrowsecurity, reloptions, pg_get_expr(adbin, adrelid), col_description(c.oid, attnum)
+			relrowsecurity, reloptions, pg_get_expr(adbin, adrelid), col_description(c.oid, attnum), attstattarget
 		FROM pg_class c JOIN pg_attribute a ON attrelid = c.oid AND attnum > 0 LEFT JOIN pg_attrdef d ON adrelid = c.oid
 			AND adnum = attnum WHERE c.relname LIKE 'sms%' ORDER BY 1, 2;
 	SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint

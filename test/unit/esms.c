@@ -30,10 +30,11 @@ test_esms_text(void **state)
 	message.content = "x";
 	message.shape.ucs2 = true;
 	message.request_id = NULL;
-	assert_body(&esms_provider, settings, &message, "/MainService.svc/json/SendMultipleMessage_V4_post_json/",
-				"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"Phone\":\"84901234567\",\"Content\":\"x\","
-				"\"SmsType\":\"8\",\"IsUnicode\":\"1\",\"Sandbox\":\"1\",\"campaignid\":\"tet\","
-				"\"CallbackUrl\":\"https://x/y?z=1\",\"SendDate\":\"2027-01-01 01:30:00\"}");
+	assert_body(
+		&esms_provider, settings, &message, "/MainService.svc/json/SendMultipleMessage_V4_post_json/",
+		"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"Phone\":\"84901234567\",\"Content\":\"x\","
+		"\"SmsType\":\"8\",\"IsUnicode\":\"1\",\"Unicode\":\"1\",\"Sandbox\":\"1\",\"campaignid\":\"tet\","
+		"\"CallbackUrl\":\"https://x/y?z=1\",\"SendDate\":\"2027-01-01 01:30:00\"}");
 
 	/* Without an offset a date is Vietnam's. */
 	fill(&esms_provider, settings, "brandname", "SHOP", "send_date", "2026-12-31 08:00", NULL);
@@ -86,7 +87,7 @@ test_esms_otp(void **state)
 
 	message.ttl = 60;
 	assert_false(esms_provider.check(settings, &message, &complaint));
-	message.ttl = 901;
+	message.ttl = 660;
 	assert_false(esms_provider.check(settings, &message, &complaint));
 	message.ttl = 150;
 	assert_false(esms_provider.check(settings, &message, &complaint));
@@ -230,6 +231,7 @@ test_esms_other_calls(void **state)
 					.request_id = "r"};
 	HttpRequest request = {0};
 	Complaint complaint;
+	Leg legs[MAX_ROUTES];
 
 	(void) state;
 	for (int i = 0; i < 30; i++)
@@ -267,7 +269,21 @@ test_esms_other_calls(void **state)
 		"{\"TempID\":\"T1\",\"Params\":[\"1\",\"2\"],\"OAID\":\"O\",\"SendingMode\":\"1\",\"RequestId\":"
 		"\"r\"},"
 		"{\"Content\":\"Ch\xC3\xA0o \xE1\xBA\xA1\",\"IsUnicode\":\"1\",\"SmsType\":\"2\",\"Brandname\":\"B\","
-		"\"RequestId\":\"r\"}]}");
+		"\"RequestId\":\"r.a\"}]}");
+	assert_int_equal(esms_provider.legs(settings, &omni, legs), 2);
+	omni.request_id = "sgw-0123456789abc0123456789a-9223372036854775807.9";
+	assert_int_equal(esms_provider.legs(settings, &omni, legs), 2);
+	assert_string_equal(legs[0].request_id, omni.request_id);
+	assert_string_equal(legs[1].request_id, "sgw-0123456789abc0123456789a-9223372036854775807.j");
+	assert_int_equal(strlen(legs[1].request_id), REQUEST_ID_MAX);
+	omni.request_id = "01234567890123456789012345678901234567890123456789";
+	esms_provider.legs(settings, &omni, legs);
+	assert_string_equal(legs[1].request_id, "012345678901234567890123456789012345678901234567.a");
+	omni.request_id = NULL;
+	assert_int_equal(esms_provider.legs(settings, &omni, legs), 0);
+	omni.routerule = "1";
+	omni.request_id = "r";
+	assert_int_equal(esms_provider.legs(settings, &omni, legs), 0);
 	omni.routerule = "2";
 	assert_false(esms_provider.check(settings, &omni, &complaint));
 
@@ -343,6 +359,55 @@ test_esms_complaints(void **state)
 	assert_null(complaint.missing);
 }
 
+/* What the account has sent: the question, in Vietnam's time, and the answer of the documentation. */
+static void
+test_esms_sent(void **state)
+{
+	static const char answer[] =
+		"{\"CodeResult\":\"100\",\"CountTotal\":4,\"SentData\":[{\"Campaign\":\"\",\"Content\":\"x\","
+		"\"Phone\":"
+		"\"84901234567\",\"ReferenceId\":\"r\",\"SellPrice\":850,\"SendResult\":1,\"SendStatus\":5,"
+		"\"SentTime\":"
+		"\"/Date(1705484048995+0700)/\",\"SmsId\":\"abc\",\"SmsType\":2},{\"SendResult\":0,\"SendStatus\":5},"
+		"{\"SendStatus\":\"4\"},null]}";
+	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
+	SentPage page = {.list = "2", .from = 1705484048995LL, .to = 1705487999000LL, .number = 2};
+	Message question = {.call = CALL_SENT_LIST, .sent = &page};
+	Message message = {
+		.call = CALL_TEXT, .phones = one_phone, .nphones = 1, .content = "x", .request_id = "r"};
+	HttpAnswer http = {.status = 200, .body = answer, .len = sizeof(answer) - 1};
+	static SentEntry entries[SENT_PAGE_SIZE];
+
+	(void) state;
+	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "B", "oaid", "O", NULL);
+	assert_body(&esms_provider, settings, &question, "/MainService.svc/json/GetSmsSentData_V2",
+				"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"SmsType\":\"2\",\"From\":\"2024-01-17 16:34:08\","
+				"\"To\":\"2024-01-17 17:39:59\",\"Page\":2,\"PageSize\":200}");
+	assert_int_equal(esms_provider.read_sent(&http, entries), 4);
+	assert_string_equal(entries[0].request_id, "r");
+	assert_string_equal(entries[0].phone, "84901234567");
+	assert_string_equal(entries[0].report.smsid, "abc");
+	assert_string_equal(entries[0].report.price, "850");
+	assert_int_equal(entries[0].report.delivery, DELIVERY_DELIVERED);
+	assert_int_equal(entries[1].report.delivery, DELIVERY_PENDING);
+	assert_true(entries[2].refused && !entries[1].refused && !entries[3].refused);
+	http.body = "{\"CodeResult\":\"100\"}";
+	http.len = strlen(http.body);
+	assert_int_equal(esms_provider.read_sent(&http, entries), -1);
+
+	assert_string_equal(esms_provider.sent_list(settings, &message), "2");
+	message.request_id = NULL;
+	assert_null(esms_provider.sent_list(settings, &message));
+	message.request_id = "r";
+	message.call = CALL_OTP;
+	assert_null(esms_provider.sent_list(settings, &message));
+	message.call = CALL_OMNI;
+	message.content = NULL;
+	assert_null(esms_provider.sent_list(settings, &message)); /* Zalo alone */
+	message.content = "x";
+	assert_string_equal(esms_provider.sent_list(settings, &message), "2");
+}
+
 int
 run_esms_tests(void)
 {
@@ -351,6 +416,7 @@ run_esms_tests(void)
 		cmocka_unit_test(test_esms_answers), cmocka_unit_test(test_esms_duplicate),
 		cmocka_unit_test(test_esms_carries), cmocka_unit_test(test_esms_other_calls),
 		cmocka_unit_test(test_esms_reports), cmocka_unit_test(test_esms_complaints),
+		cmocka_unit_test(test_esms_sent),
 	};
 
 	return cmocka_run_group_tests_name("esms", tests, NULL, NULL);

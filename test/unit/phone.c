@@ -91,7 +91,13 @@ test_kinds(void **state)
 		snprintf(expected, sizeof(expected), "84%s7654321", old[i][1]);
 		assert_string_equal(msisdn, expected);
 		assert_int_equal(phone_kind(msisdn), PHONE_MOBILE);
+		assert_true(phone_old_form(msisdn, expected));
+		phone_convert_old(expected);
+		assert_string_equal(expected, msisdn);
 	}
+	assert_false(phone_old_form("84901234567", expected));
+	assert_false(phone_old_form("842438251234", expected));
+	assert_false(phone_old_form("33612345678", expected));
 }
 
 int

@@ -4,24 +4,23 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xlog.h"
 #include "base/extension.h"
 #include "base/settings.h"
+#include "catalog/pg_authid_d.h"
 #include "commands/dbcommands.h"
 #include "db/home.h"
-#include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
+#include "outbox/held.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 #include "wake/slot.h"
 
-PG_FUNCTION_INFO_V1(sms_gateway_held);
-
 #define DRAIN_SENDS "; CALL sms_drain() sends"
-#define START_TAKES 2000 /* ms for which nobody is told that a worker is being started */
+#define START_TAKES 2000  /* ms for which nobody is told that a worker is being started */
+#define LOOK_AGAIN  60000 /* ms between looks of a session that inserts */
 
 /* Is a database on the list of sms_gateway.databases?  An empty list has all. */
 static bool
@@ -40,13 +39,6 @@ list_has(const char *name)
 	}
 	return names == NIL;
 }
-
-/* Why nothing is sent, in words for a view; NULL: it is.  And since when; 0: nobody knows. */
-typedef struct Held
-{
-	const char *why;
-	TimestampTz since;
-} Held;
 
 /* Why a database that has a slot has no worker. */
 static Held
@@ -95,45 +87,77 @@ no_worker(void)
 				  0};
 }
 
-/* Why what is in this database is not sent by anybody; none: it may be. */
+/* Does another version of the extension stand in this database than this library serves? */
 static Held
-not_to_be_sent(void)
+other_version(void)
 {
 	Oid extension;
 	Oid schema;
 	char *version;
-	Held held;
 
-	if (home_find_extension(&extension, &schema, &version) && strcmp(version, SMS_GATEWAY_VERSION) != 0)
-		return (Held){psprintf("the library of version %s does not serve version %s; "
-							   "see ALTER EXTENSION sms_gateway UPDATE",
-							   SMS_GATEWAY_VERSION, version),
-					  0};
-	home_forget(); /* a dump that was loaded has invalidated nothing */
-	held = (Held){home_held(), 0};
-	if (RecoveryInProgress())
-		held.since = PgStartTime;
-	else if (!guc_enabled)
-		held.since = PgReloadTime; /* or before that, which nobody knows */
-	return held;
+	if (!home_find_extension(&extension, &schema, &version) || strcmp(version, SMS_GATEWAY_VERSION) == 0)
+		return (Held){NULL, 0};
+	return (Held){psprintf("the library of version %s does not serve version %s; "
+						   "see ALTER EXTENSION sms_gateway UPDATE",
+						   SMS_GATEWAY_VERSION, version),
+				  0};
 }
 
-/* Internal SQL function: why nothing is sent from this database, and since when; NULL: it is. */
-Datum
-sms_gateway_held(PG_FUNCTION_ARGS)
+static Held
+standby(void)
 {
-	Held held = not_to_be_sent();
-	TupleDesc desc;
-	Datum values[2];
-	bool nulls[2];
+	return RecoveryInProgress() ? (Held){"a standby sends no messages", PgStartTime} : (Held){NULL, 0};
+}
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	if (held.why == NULL)
-		held = no_worker();
-	nulls[0] = held.why == NULL;
-	nulls[1] = held.why == NULL || held.since == 0;
-	values[0] = nulls[0] ? (Datum) 0 : CStringGetTextDatum(held.why);
-	values[1] = TimestampTzGetDatum(held.since);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+/* It was at the last reload, or before that, which nobody knows. */
+static Held
+switched_off(void)
+{
+	return guc_enabled ? (Held){NULL, 0} : (Held){"sms_gateway.enabled is off", PgReloadTime};
+}
+
+/* A standby is where it likes.  Where the data directory was is for monitors. */
+static Held
+copied(void)
+{
+	if (RecoveryInProgress())
+		return (Held){NULL, 0};
+	home_forget(); /* a dump that was loaded has invalidated nothing */
+	return (Held){home_copied(has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)), 0};
+}
+
+static Held
+no_launcher(void)
+{
+	return slot_table != NULL && !RecoveryInProgress() && pg_atomic_read_u32(&slot_table->launcher) == 0
+			   ? (Held){"the launcher does not run", 0}
+			   : (Held){NULL, 0};
+}
+
+const HeldCheck held_checks[HELD_CHECKS] = {
+	{"version", other_version, true}, {"standby", standby, true},       {"enabled", switched_off, true},
+	{"copy", copied, true},           {"launcher", no_launcher, false}, {"worker", no_worker, true},
+};
+
+/* Tells a session that queues messages, once, that nothing will send them; looks for that once a minute. */
+void
+held_tell_once(void)
+{
+	static bool told = false;
+	static TimestampTz looked = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (told || (looked != 0 && !TimestampDifferenceExceeds(looked, now, LOOK_AGAIN)))
+		return;
+	looked = now;
+	for (int i = 0; i < HELD_CHECKS && !told; i++)
+	{
+		Held found = held_checks[i].holds ? held_checks[i].look() : (Held){NULL, 0};
+
+		if (found.why == NULL)
+			continue;
+		told = true;
+		ereport(NOTICE, (errmsg("the message waits: %s", found.why),
+						 errhint("The view sms_health tells what to do about it.")));
+	}
 }
