@@ -13,7 +13,7 @@ OUR_HEADERS = $(wildcard src/*/*.h)
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
 # The extension's script is joined from its parts, a file a subject; older versions stand as they were shipped.
-SQL_PARTS = types providers identity outbox engine guard send follow texts manage gateways health created
+SQL_PARTS = types providers identity outbox engine guard send follow account texts manage gateways health created
 SCRIPT = sql/$(EXTENSION)--$(EXTENSION_VERSION).sql
 DATA_built = $(SCRIPT)
 DATA = $(filter-out $(SCRIPT),$(wildcard sql/sms_gateway--*.sql))

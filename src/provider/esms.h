@@ -30,6 +30,7 @@ enum
 	ESMS_VIBER_IMAGE,
 	ESMS_VIBER_LABEL,
 	ESMS_VIBER_URL,
+	ESMS_CHECK_TEMPLATES,
 };
 
 /* The requests that eSMS has, by what they carry. */
