@@ -76,7 +76,8 @@ WITH RECURSIVE waiting(name) AS (
              ORDER BY o.gateway LIMIT 1)
       FROM waiting w WHERE w.name IS NOT NULL),
 server AS (
-    SELECT s.srvname AS name, w.fdwname AS provider, s.srvoptions AS options
+    SELECT s.srvname AS name, w.fdwname AS provider, s.srvoptions AS options,
+           EXISTS (SELECT FROM pg_catalog.pg_user_mappings m WHERE m.srvid OPERATOR(pg_catalog.=) s.oid) AS mapped
       FROM pg_catalog.pg_foreign_server s
       JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
      WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d
@@ -87,9 +88,9 @@ server AS (
                       AND d.deptype OPERATOR(pg_catalog.=) 'e'
                       AND e.extname OPERATOR(pg_catalog.=) 'sms_gateway')),
 gateway AS (
-    SELECT s.name, s.provider, s.options FROM server s
+    SELECT s.name, s.provider, s.options, s.mapped FROM server s
     UNION ALL
-    SELECT w.name, NULL, NULL FROM waiting w
+    SELECT w.name, NULL, NULL, true FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
 held AS (SELECT h.why, h.since FROM (SELECT) AS one
            LEFT JOIN LATERAL (SELECT k.problem AS why, k.since FROM @extschema@.sms_gateway_checks() k
@@ -97,10 +98,11 @@ held AS (SELECT h.why, h.since FROM (SELECT) AS one
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'
-            WHEN h.why IS NOT NULL THEN 'held'
+            WHEN h.why IS NOT NULL OR (p.state IS NULL AND NOT g.mapped) THEN 'held'
             ELSE coalesce(p.state, 'active') END AS state,
        CASE WHEN g.provider IS NULL THEN 'there is no such server'
             WHEN h.why IS NOT NULL THEN h.why
+            WHEN NOT g.mapped THEN pg_catalog.concat_ws('; ', p.reason, 'no role has a user mapping for it')
             WHEN p.reason IS NULL THEN c.refused
             ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END AS reason,
        CASE WHEN g.provider IS NULL THEN NULL
@@ -128,7 +130,7 @@ SELECT g.name,
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';
-COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database) or missing';
+COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database, or nobody has a user mapping for it) or missing';
 COMMENT ON COLUMN sms_gateways.reason IS 'why it is not active; and whose credentials it refuses, five roles at most';
 COMMENT ON COLUMN sms_gateways.since IS 'when this state began, or, if it is held, was noticed last; NULL: active or missing, or nobody knows';
 COMMENT ON COLUMN sms_gateways.next_probe_at IS 'when one message is tried; NULL: not by itself';
@@ -152,6 +154,12 @@ CREATE FUNCTION sms_gateway_update_rows() RETURNS void LANGUAGE sql
 BEGIN ATOMIC
 UPDATE sms_outbox SET next_attempt_at = NULL, ended_at = coalesce(delivered_at, sent_at, created_at)
  WHERE status OPERATOR(pg_catalog.<>) 'queued';
+-- What is in doubt is looked for in what eSMS says that it has sent.
+UPDATE sms_outbox o SET poll_at = pg_catalog.now() FROM pg_catalog.pg_foreign_server s
+  JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+ WHERE o.status OPERATOR(pg_catalog.=) 'uncertain' AND o.kind OPERATOR(pg_catalog.<>) 'otp'
+   AND s.srvname OPERATOR(pg_catalog.=) o.gateway AND w.fdwname OPERATOR(pg_catalog.=) 'esms'
+   AND o.unsure_since OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) '7 days'::pg_catalog.interval);
 -- The worker never found these.
 UPDATE sms_outbox SET next_attempt_at = created_at
  WHERE status OPERATOR(pg_catalog.=) 'queued' AND next_attempt_at OPERATOR(pg_catalog.=) '-infinity';
@@ -288,7 +296,32 @@ COMMENT ON FUNCTION sms_parts(text, bool, bool) IS
 COMMENT ON FUNCTION sms_unaccent(text) IS
     'Vietnamese without diacritics, the letter d with stroke included, from any normalisation form, and with the quotation marks, dashes and spaces of ASCII; other characters stay. Error 22021 if it is not valid UTF-8';
 COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS
-    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, 25006 in a read-only transaction';
+    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, or one of more than 16 kB, 25006 in a read-only transaction';
+
+-- What users change is bounded as what they insert.
+CREATE FUNCTION sms_outbox_update() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_outbox_update() IS
+    'trigger: what somebody changes is no longer than what he may insert; 22023 if it is';
+CREATE TRIGGER sms_outbox_update BEFORE UPDATE ON sms_outbox
+    FOR EACH ROW EXECUTE FUNCTION sms_outbox_update();
+COMMENT ON TRIGGER sms_outbox_update ON sms_outbox IS
+    'bounds what users write; the extension''s own changes do not call it';
+REVOKE ALL ON FUNCTION sms_outbox_update() FROM PUBLIC;
+
+-- A report is looked at once; of reports that are larger than any provider's nothing is kept.
+ALTER TABLE sms_gateway_callback ADD looked boolean NOT NULL DEFAULT false;
+DROP INDEX sms_gateway_callback_unknown;
+CREATE INDEX sms_gateway_callback_unknown ON sms_gateway_callback (received_at) WHERE NOT looked;
+CREATE FUNCTION sms_gateway_update_reports() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+DELETE FROM sms_gateway_callback WHERE pg_column_size(report) OPERATOR(pg_catalog.>) 16384;
+UPDATE sms_gateway_callback SET looked = true WHERE message IS NOT NULL;
+END;
+SELECT sms_gateway_update_reports();
+DROP FUNCTION sms_gateway_update_reports();
+COMMENT ON COLUMN sms_gateway_callback.report IS 'what was read of it';
+COMMENT ON COLUMN sms_gateway_callback.looked IS 'its message was looked for; a message that gets its answer later looks for it';
 
 -- Does sending work, and if not, why?
 
@@ -586,3 +619,6 @@ COMMENT ON FUNCTION sms_price(text, text, name) IS
 
 ALTER TABLE sms_gateway_templates ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON sms_gateway_templates FROM PUBLIC;
+-- Messages in doubt that are looked for in what their provider's account has sent.
+CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status OPERATOR(pg_catalog.=) 'uncertain' AND poll_at IS NOT NULL;
+COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered or, of an uncertain message, whether it has it; NULL: it does not';

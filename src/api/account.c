@@ -86,7 +86,7 @@ sms_gateway_ask_templates(PG_FUNCTION_ARGS)
 {
 	Gateway *gateway = gateway_to_ask_for(name_arg(fcinfo, 0), CALL_TEMPLATES);
 	const Provider *provider = gateway->provider;
-	const char *brandname = to_utf8(text_arg(fcinfo, 1), "brandname");
+	const char *brandname = to_utf8(text_arg(fcinfo, 1, BOUND_PHONE, "brandname"), "brandname");
 	bool refresh = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	char *list;
 
@@ -114,7 +114,9 @@ Datum
 sms_price(PG_FUNCTION_ARGS)
 {
 	Gateway *gateway = gateway_to_ask_for(name_arg(fcinfo, 2), CALL_PRICE);
-	Draft draft = {.call = CALL_PRICE, .phone = text_arg(fcinfo, 0), .content = text_arg(fcinfo, 1)};
+	Draft draft = {.call = CALL_PRICE,
+				   .phone = text_arg(fcinfo, 0, BOUND_PHONE, "phone"),
+				   .content = text_arg(fcinfo, 1, BOUND_CONTENT, "content")};
 	Exchange exchange = {.gateway = gateway};
 	Prepared prepared;
 	Refusal refusal;

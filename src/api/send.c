@@ -54,8 +54,7 @@ prepare_now(Gateway *gateway, Draft *draft, Prepared *prepared)
 	Refusal refusal;
 
 	if (draft->request_id == NULL && (gateway->provider->identified & CALL_BIT(draft->call)))
-		draft->request_id =
-			request_id_make(home_origin(), random_int64() & 0xFFFFFFFF, GetCurrentTimestamp());
+		draft->request_id = request_id_make_for_call(home_origin());
 	else if (draft->request_id != NULL)
 		check_request_id(gateway, draft->request_id);
 	if (!gateway_prepare(gateway, draft, prepared, &refusal))
@@ -172,10 +171,10 @@ sms_send(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_TEXT,
-		.phone = text_arg(fcinfo, 0),
-		.content = text_arg(fcinfo, 1),
-		.request_id = text_arg(fcinfo, 3),
-		.options = json_arg(fcinfo, 4),
+		.phone = text_arg(fcinfo, 0, BOUND_PHONE, "phone"),
+		.content = text_arg(fcinfo, 1, BOUND_CONTENT, "content"),
+		.request_id = text_arg(fcinfo, 3, BOUND_REQUEST_ID, "request_id"),
+		.options = json_arg(fcinfo, 4, BOUND_OPTIONS, "options"),
 	};
 
 	return send_now(fcinfo, &draft, name_arg(fcinfo, 2));
@@ -186,9 +185,9 @@ sms_send_bulk(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_BULK,
-		.content = text_arg(fcinfo, 1),
-		.request_id = text_arg(fcinfo, 3),
-		.options = json_arg(fcinfo, 4),
+		.content = text_arg(fcinfo, 1, BOUND_CONTENT, "content"),
+		.request_id = text_arg(fcinfo, 3, BOUND_REQUEST_ID, "request_id"),
+		.options = json_arg(fcinfo, 4, BOUND_OPTIONS, "options"),
 	};
 
 	if (!PG_ARGISNULL(0))
@@ -197,6 +196,7 @@ sms_send_bulk(PG_FUNCTION_ARGS)
 		bool *nulls;
 		const char **phones;
 
+		bound_check(PG_GETARG_DATUM(0), BOUND_PHONES, "phones");
 		deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls,
 						  &draft.nphones);
 		phones = palloc0(sizeof(char *) * Max(draft.nphones, 1));
@@ -212,12 +212,12 @@ sms_send_otp(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_OTP,
-		.phone = text_arg(fcinfo, 0),
-		.content = text_arg(fcinfo, 1),
+		.phone = text_arg(fcinfo, 0, BOUND_PHONE, "phone"),
+		.content = text_arg(fcinfo, 1, BOUND_CONTENT, "content"),
 		.ttl = PG_ARGISNULL(3) ? 0 : seconds_arg(fcinfo, 3),
 		.length = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4),
 		.digits_only = PG_ARGISNULL(5) || PG_GETARG_BOOL(5),
-		.options = json_arg(fcinfo, 6),
+		.options = json_arg(fcinfo, 6, BOUND_OPTIONS, "options"),
 	};
 
 	/* 0 is refused, not taken for the default. */
@@ -233,14 +233,17 @@ sms_omni_send(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_OMNI,
-		.phone = text_arg(fcinfo, 0),
-		.template_code = text_arg(fcinfo, 1),
-		.list_param = json_arg(fcinfo, 2),
-		.options = json_arg(fcinfo, 5),
+		.phone = text_arg(fcinfo, 0, BOUND_PHONE, "phone"),
+		.template_code = text_arg(fcinfo, 1, BOUND_TEMPLATE_CODE, "template_code"),
+		.list_param = json_arg(fcinfo, 2, BOUND_LIST_PARAM, "list_param"),
+		.options = json_arg(fcinfo, 5, BOUND_OPTIONS, "options"),
 	};
 
 	if (!PG_ARGISNULL(3))
+	{
+		bound_check(PG_GETARG_DATUM(3), BOUND_ROUTERULE, "routerule");
 		draft.routerule = item_join_routerule(PG_GETARG_ARRAYTYPE_P(3));
+	}
 	return send_now(fcinfo, &draft, name_arg(fcinfo, 4));
 }
 
@@ -272,8 +275,8 @@ sms_check_otp(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_CHECK_OTP,
-		.phone = text_arg(fcinfo, 0),
-		.code = text_arg(fcinfo, 1),
+		.phone = text_arg(fcinfo, 0, BOUND_PHONE, "phone"),
+		.code = text_arg(fcinfo, 1, BOUND_CODE, "code"),
 	};
 	Prepared prepared;
 	Gateway *gateway;

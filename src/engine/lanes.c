@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "engine/credentials.h"
 #include "engine/lanes.h"
 #include "engine/queue.h"
 #include "utils/builtins.h"
@@ -43,11 +44,19 @@
 static void
 lower_bound_of(Lane *lane, TimestampTz due)
 {
+	TimestampTz before = due > DT_NOBEGIN ? due - 1 : DT_NOBEGIN;
+
 	lane->drained = false;
-	if (lane->after_due < due)
-		return;
-	lane->after_due = due > DT_NOBEGIN ? due - 1 : DT_NOBEGIN;
-	lane->after_id = PG_INT64_MAX;
+	if (lane->after_due >= due)
+	{
+		lane->after_due = before;
+		lane->after_id = PG_INT64_MAX;
+	}
+	if (lane->passed_due >= due)
+	{
+		lane->passed_due = before;
+		lane->passed_id = PG_INT64_MAX;
+	}
 }
 
 /* Has the next round look at messages due from a time on; DT_NOEND: as far as was looked already. */
@@ -98,7 +107,7 @@ expect(GatewayQueue *queue, int priority, TimestampTz due)
 		return;
 	for (i = queue->nlanes; i > 0 && queue->lanes[i - 1].priority < priority; i--)
 		queue->lanes[i] = queue->lanes[i - 1];
-	queue->lanes[i] = (Lane){.priority = priority, .after_due = DT_NOEND};
+	queue->lanes[i] = (Lane){.priority = priority, .after_due = DT_NOEND, .passed_due = DT_NOEND};
 	lower_bound_of(&queue->lanes[i], due);
 	queue->nlanes++;
 }
@@ -343,14 +352,13 @@ room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now
 	return Max(limit, 0);
 }
 
-/* How many messages of a lane to claim now: where many of the last ones had only to be put back, more and more. */
-static int
-lane_limit(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now)
+/* A claim of a round. */
+typedef struct Claim
 {
-	int limit = room_for(engine, queue, lane, now);
-
-	return Min(limit > 0 ? limit + 2 * queue->put_back : 0, guc_batch_size);
-}
+	MemoryContext parent; /* of the messages' contexts */
+	TimestampTz wall;
+	double now;
+} Claim;
 
 /* Is there a server of this name?  If there is not, the log says so once. */
 static bool
@@ -368,10 +376,51 @@ check_server(GatewayQueue *queue)
 	return !missing;
 }
 
-/* Claims up to "limit" messages of one lane, and moves its bound behind them. */
-static List *
-claim_from(GatewayQueue *queue, Lane *lane, int limit, MemoryContext parent, TimestampTz wall)
+/* Moves a lane's bound behind messages that were claimed in order, up to "limit" of them. */
+static void
+move_behind(Lane *lane, const List *items, int limit)
 {
+	if (items != NIL)
+	{
+		const OutboxItem *last = llast(items);
+
+		lane->after_due = last->due;
+		lane->after_id = last->row.id;
+	}
+	lane->drained = list_length(items) < limit;
+}
+
+/*
+ * Claims messages of a lane of which those of some roles, maybe a hundred thousand, have only to be put back, as their
+ * credentials are refused: others go before, and when those are claimed, some of these are put back.
+ */
+static List *
+claim_others_first(const GatewayQueue *queue, Lane *lane, int room, const List *roles, const Claim *claim)
+{
+	List *others = claim_due_of(&queue->name, lane, roles, true, room, claim->wall, claim->parent);
+	int limit = Min(room + 2 * queue->put_back, guc_batch_size);
+	List *items;
+
+	if (list_length(others) == room)
+	{
+		const OutboxItem *last = llast(others);
+
+		lane->passed_due = last->due;
+		lane->passed_id = last->row.id;
+		return others;
+	}
+	lane->passed_due = claim->wall;
+	lane->passed_id = PG_INT64_MAX;
+	items = claim_due_of(&queue->name, lane, roles, false, limit, claim->wall, claim->parent);
+	move_behind(lane, items, limit);
+	return list_concat(others, items);
+}
+
+/* Claims messages of one lane that there is room for, and moves its bound behind them. */
+static List *
+claim_from(Engine *engine, GatewayQueue *queue, Lane *lane, int room, const Claim *claim)
+{
+	const List *roles = credentials_roles(engine, queue, true, claim->now);
 	List *items;
 
 	if (!check_server(queue))
@@ -380,15 +429,11 @@ claim_from(GatewayQueue *queue, Lane *lane, int limit, MemoryContext parent, Tim
 		lane->drained = true;
 		return NIL;
 	}
-	items = claim_due(&queue->name, lane, limit, wall, parent);
-	if (items != NIL)
-	{
-		OutboxItem *last = llast(items);
-
-		lane->after_due = last->due;
-		lane->after_id = last->row.id;
-	}
-	lane->drained = list_length(items) < limit;
+	if (roles != NIL)
+		return claim_others_first(queue, lane, room, roles, claim);
+	items = claim_due(&queue->name, lane, room, claim->wall, claim->parent);
+	move_behind(lane, items, room);
+	lane->passed_due = DT_NOBEGIN;
 	return items;
 }
 
@@ -424,7 +469,7 @@ queue_in_turn(Engine *engine)
 List *
 lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall)
 {
-	double now = now_ms();
+	Claim claim = {.parent = parent, .wall = wall, .now = now_ms()};
 	List *claimed = NIL;
 	GatewayQueue *queue;
 
@@ -432,15 +477,15 @@ lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall)
 	while ((queue = queue_in_turn(engine)) != NULL)
 	{
 		Lane *lane = lane_in_turn(queue);
-		int limit = lane_limit(engine, queue, lane, now);
+		int room = Min(room_for(engine, queue, lane, claim.now), guc_batch_size);
 		List *items;
 
-		if (limit == 0)
+		if (room == 0)
 		{
 			queue->turn = queue->nlanes; /* nor is there room for those below */
 			continue;
 		}
-		items = claim_from(queue, lane, limit, parent, wall);
+		items = claim_from(engine, queue, lane, room, &claim);
 		queue->turn++;
 		queue->taken += list_length(items);
 		engine->taken += list_length(items);
@@ -462,7 +507,7 @@ lane_any_due(Engine *engine, double now, TimestampTz wall)
 	{
 		Lane *lane = first_lane(queue);
 
-		if (lane != NULL && lane_limit(engine, queue, lane, now) > 0)
+		if (lane != NULL && room_for(engine, queue, lane, now) > 0)
 			return true;
 		if (queue->search_at <= now && wants_search(queue))
 			return true;

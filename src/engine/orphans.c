@@ -165,7 +165,7 @@ settle_orphan(Engine *engine, OutboxItem *item)
 
 	if (!settle_answered(engine, item))
 		settle_doubt(item, now);
-	outcome_note_legs(item);
+	outcome_will_be_followed(engine, item);
 	/* That it is due later than its lease was taken says that it is settled: whatever the clock does. */
 	if (item->new_status == STATUS_QUEUED)
 		item->next_attempt_at = Max(Max(item->next_attempt_at, now), item->claimed_at + 1);

@@ -15,6 +15,7 @@
 #include "engine/outcome.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
+#include "engine/settle.h"
 #include "outbox/starts.h"
 #include "text/details.h"
 #include "text/text.h"
@@ -66,8 +67,8 @@ set_details(OutboxItem *item, char *details)
 }
 
 /* Notes the legs of a message that may have gone, each of which will have a report of its own; or that it has none now. */
-void
-outcome_note_legs(OutboxItem *item)
+static void
+note_legs(OutboxItem *item)
 {
 	const char *details = item->new_details != NULL ? item->new_details : item->details;
 	const Provider *provider = item->gateway != NULL ? item->gateway->provider : NULL;
@@ -89,11 +90,20 @@ outcome_note_legs(OutboxItem *item)
 		set_details(item, details_with_legs(details, channels, request_ids, n));
 }
 
+/* A message's outcome is decided: notes by what it will be known what became of it, and when that is asked. */
+void
+outcome_will_be_followed(Engine *engine, OutboxItem *item)
+{
+	note_legs(item);
+	if (item->new_status == STATUS_UNCERTAIN)
+		item->poll_at = settle_expect(engine, item);
+}
+
 /* Puts a message among those whose outcome is to be recorded. */
 static void
 add(Engine *engine, OutboxItem *item)
 {
-	outcome_note_legs(item);
+	outcome_will_be_followed(engine, item);
 	item->row.recorded = false;
 	dlist_push_tail(&engine->outcomes, &item->row.node);
 	if (engine->noutcomes++ == 0)

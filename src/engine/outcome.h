@@ -9,7 +9,7 @@
 
 extern Answer *outcome_new_answer(OutboxItem *item);
 extern void outcome_explain(OutboxItem *item, const char *code, const char *message);
-extern void outcome_note_legs(OutboxItem *item);
+extern void outcome_will_be_followed(Engine *engine, OutboxItem *item);
 extern void outcome_add(Engine *engine, OutboxItem *item, Status status, TimestampTz next_attempt_at);
 extern double outcome_record_time(const Engine *engine);
 extern bool outcome_may_repeat(const OutboxItem *item, TimestampTz at);

@@ -9,6 +9,33 @@
 
 #include "net/url.h"
 
+#define USER_REFUSED                                                                                         \
+	"It holds a user name; credentials belong into the user mapping (for a proxy: proxy_user and "           \
+	"proxy_password)."
+
+/*
+ * Is a text, before it is taken apart, what a path can be put behind?  Returns NULL if so, else what is wrong with it, as a
+ * DETAIL: a literal.  What a parser takes for no part at all, such as an empty fragment, would swallow the path.
+ */
+const char *
+url_text_refusal(const char *text)
+{
+	for (const char *c = text; *c != '\0'; c++)
+	{
+		if ((unsigned char) *c <= ' ' || *c == '\x7f')
+			return "It holds a blank or a control character.";
+		if (*c == '\\')
+			return "It holds a backslash.";
+	}
+	if (strchr(text, '#') != NULL)
+		return "It holds a fragment.";
+	if (strchr(text, '?') != NULL)
+		return "It holds a query.";
+	if (strchr(text, '@') != NULL)
+		return USER_REFUSED;
+	return NULL;
+}
+
 /* May requests go to such a URL?  Returns NULL if so, else what is wrong with it, as a DETAIL: a literal. */
 const char *
 url_refusal(const UrlParts *parts)
@@ -16,12 +43,7 @@ url_refusal(const UrlParts *parts)
 	if (strcmp(parts->scheme, "http") != 0 && strcmp(parts->scheme, "https") != 0)
 		return "It starts neither with https:// nor with http://.";
 	if (parts->has_user)
-		return "It holds a user name; credentials belong into the user mapping (for a proxy: proxy_user and "
-			   "proxy_password).";
-	if (parts->has_query)
-		return "It holds a query.";
-	if (parts->has_fragment)
-		return "It holds a fragment.";
+		return USER_REFUSED;
 	return NULL;
 }
 

@@ -40,11 +40,12 @@ enum
 	LATE_CREATED_BY,
 };
 
-static const SqlColumn late_columns[] = {{"id", INT8OID}};
+static const SqlColumn late_columns[] = {{"id", INT8OID}, {"poll_at", TIMESTAMPTZOID}};
 
 /* clang-format off */
 static Statement cleanup_update_late = {
 	.sql = "UPDATE @sms_outbox o SET next_attempt_at = NULL, ended_at = pg_catalog.now(), "
+		   "poll_at = CASE WHEN o.kind OPERATOR(pg_catalog.<>) 'otp' THEN r.poll_at END, "
 		   "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, "
 		   BLANK("o.unsure_since IS NULL AND " REDACTED) " "
 		   "FROM late r WHERE o.id OPERATOR(pg_catalog.=) r.id AND " IS_QUEUED,
@@ -126,9 +127,14 @@ typedef struct Late
 static void
 put_late(const RowWrite *row, Oid status_type, Datum *values, bool *nulls)
 {
+	const Late *late = (const Late *) row; /* its first member */
+	const Provider *provider = gateway_provider(NameStr(late->gateway));
+
 	(void) status_type;
-	(void) nulls;
 	values[0] = Int64GetDatum(row->id);
+	/* One in doubt is looked for: see engine/settle.c. */
+	nulls[1] = late->status != STATUS_UNCERTAIN || provider == NULL || provider->sent_list == NULL;
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 }
 
 /* Locks and reads messages whose time has passed into rows; returns how many they are. */

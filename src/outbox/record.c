@@ -15,6 +15,7 @@
 #include "outbox/item.h"
 #include "outbox/record.h"
 #include "outbox/write.h"
+#include "provider/table.h"
 #include "utils/timestamp.h"
 
 static const SqlColumn outcome_columns[] = {
@@ -131,17 +132,21 @@ end_here(RowWrite *row)
 	end_where_it_is((OutboxItem *) row /* its first member */, "which has a message with this request_id");
 }
 
-/* Takes a message that moves to a fallback from the limits of that, or ends it. */
+/* Takes a message that moves to a fallback from the limits of that, or ends it: one that cannot send it is none. */
 static void
 take_from_fallback(void *arg)
 {
 	OutboxItem *item = arg;
 	Refusal refusal;
 	const Gateway *gateway = gateway_get(item->new_gateway, item->row.role, &refusal);
+	Call call = item->prepared.message.call;
 
-	/* One that cannot send it says so when the message is claimed. */
-	if (gateway != NULL && !limits_grant(gateway, &item->prepared.message, item->row.role, &refusal))
-		end_where_it_is(item, to_utf8(refusal.message, "message"));
+	if (gateway != NULL && !(gateway->provider->calls & CALL_BIT(call)))
+		refusal_fill(&refusal, ERRCODE_FEATURE_NOT_SUPPORTED, NULL, "which sends no messages of kind \"%s\"",
+					 kind_name(call));
+	else if (gateway != NULL && limits_grant(gateway, &item->prepared.message, item->row.role, &refusal))
+		return;
+	end_where_it_is(item, to_utf8(refusal.message, "message"));
 }
 
 /* Takes all messages that move from the limits of where they move to, each once. */

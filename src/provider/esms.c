@@ -319,6 +319,66 @@ esms_report(const char *json, size_t len, Report *report)
 	return told;
 }
 
+/*
+ * In which list a message would be: those of Zalo are not documented, and one-time passwords carry no RequestId.  Of Zalo, then
+ * SMS, the SMS is looked for.
+ */
+static const char *
+esms_sent_list(Settings settings, const Message *message)
+{
+	if (message->request_id == NULL)
+		return NULL;
+	switch (esms_request_of(settings, message))
+	{
+		case ESMS_TEXT:
+		case ESMS_FIXED:
+		case ESMS_VIBER:
+			return settings[ESMS_SMS_TYPE];
+		case ESMS_ZALO_THEN_SMS:
+			return "2";
+		default:
+			return NULL;
+	}
+}
+
+/* Only SendResult 1 is an end that the documentation tells; 4 says that it was refused.  All else is asked about. */
+static void
+read_sent_entry(struct json_object *item, SentEntry *entry)
+{
+	Report *report = &entry->report;
+	char result[8];
+
+	memset(entry, 0, sizeof(*entry));
+	json_text(item, "ReferenceId", entry->request_id, sizeof(entry->request_id));
+	json_text(item, "Phone", entry->phone, sizeof(entry->phone));
+	json_text(item, "SmsId", report->smsid, sizeof(report->smsid));
+	json_text(item, "SellPrice", report->price, sizeof(report->price));
+	json_text(item, "SendStatus", report->code, sizeof(report->code));
+	json_text(item, "SendResult", result, sizeof(result));
+	entry->refused = strcmp(report->code, "4") == 0;
+	report->delivery = entry->refused             ? DELIVERY_UNDELIVERED
+					   : strcmp(result, "1") == 0 ? DELIVERY_DELIVERED
+												  : DELIVERY_PENDING;
+}
+
+static int
+esms_read_sent(const HttpAnswer *http, SentEntry *entries)
+{
+	struct json_object *body = json_read_object(http->body, http->len);
+	struct json_object *items = json_field(body, "SentData");
+	int n = -1;
+
+	if (json_object_is_type(items, json_type_array))
+	{
+		n = (int) json_object_array_length(items);
+		n = n < SENT_PAGE_SIZE ? n : SENT_PAGE_SIZE;
+		for (int i = 0; i < n; i++)
+			read_sent_entry(json_object_array_get_idx(items, (size_t) i), &entries[i]);
+	}
+	json_object_put(body);
+	return n;
+}
+
 static bool
 esms_balance(const HttpAnswer *http, char *amount, size_t size)
 {
@@ -402,7 +462,7 @@ const Provider esms_provider = {
 	.calls = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_CHECK_OTP) | CALL_BIT(CALL_OMNI) |
 			 CALL_BIT(CALL_BULK) | CALL_BIT(CALL_STATUS) | CALL_BIT(CALL_STATUS_DETAIL) |
 			 CALL_BIT(CALL_BALANCE) | CALL_BIT(CALL_BRANDNAMES) | CALL_BIT(CALL_TEMPLATES) |
-			 CALL_BIT(CALL_PRICE),
+			 CALL_BIT(CALL_PRICE) | CALL_BIT(CALL_SENT_LIST),
 	.identified = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_BULK),
 	.max_phones = MAX_ADVERTISED,
 	.options = esms_options,
@@ -414,6 +474,8 @@ const Provider esms_provider = {
 	.read = esms_read,
 	.repeat_safe = esms_repeat_safe,
 	.legs = esms_legs,
+	.sent_list = esms_sent_list,
+	.read_sent = esms_read_sent,
 	.repeat_window = 24 * 3600,
 	.report = esms_report,
 	.balance = esms_balance,
@@ -425,4 +487,5 @@ const Provider esms_provider = {
 	.callback_option = &esms_options[ESMS_CALLBACK_URL],
 	.brandname_option = &esms_options[ESMS_BRANDNAME],
 	.templates_option = &esms_options[ESMS_CHECK_TEMPLATES],
+	.content_option = &esms_options[ESMS_SMS_CONTENT],
 };

@@ -339,6 +339,24 @@ esms_build_balance(Settings settings, HttpRequest *request)
 	return request_body(request, "/MainService.svc/json/GetBalance_json", body);
 }
 
+/* A page of what the account has sent; times are Vietnam's. */
+static bool
+esms_build_sent(Settings settings, const SentPage *page, HttpRequest *request)
+{
+	struct json_object *body = json_object_new_object();
+	char time[32];
+
+	put_credentials(body, settings);
+	json_put_text(body, "SmsType", page->list);
+	date_write(page->from, VIETNAM_OFFSET, "%Y-%m-%d %H:%M:%S", time, sizeof(time));
+	json_put_text(body, "From", time);
+	date_write(page->to, VIETNAM_OFFSET, "%Y-%m-%d %H:%M:%S", time, sizeof(time));
+	json_put_text(body, "To", time);
+	json_object_object_add(body, "Page", json_object_new_int(page->number));
+	json_object_object_add(body, "PageSize", json_object_new_int(SENT_PAGE_SIZE));
+	return request_body(request, "/MainService.svc/json/GetSmsSentData_V2", body);
+}
+
 /* The credentials are in the query string: this URL is a secret. */
 static bool
 esms_build_otp(Settings settings, const Message *message, HttpRequest *request)
@@ -439,6 +457,8 @@ esms_build(Settings settings, const Message *message, HttpRequest *request)
 			return esms_build_templates(settings, message, request);
 		case CALL_PRICE:
 			return esms_build_price(settings, message, request);
+		case CALL_SENT_LIST:
+			return esms_build_sent(settings, message->sent, request);
 		default:
 			return esms_build_post(settings, message, request);
 	}

@@ -27,6 +27,7 @@ typedef enum Call
 	CALL_BRANDNAMES, /* under which the account may send */
 	CALL_TEMPLATES,  /* that texts under a brandname have to fit */
 	CALL_PRICE,      /* of a text, before it is sent */
+	CALL_SENT_LIST,  /* what the account has sent in a period */
 	CALL_COUNT
 } Call;
 
@@ -84,6 +85,17 @@ typedef const char *const *Settings;
 #define OTP_PLACE            "{OTP}"
 #define TOKEN_PLACE          "{token}"
 
+/* A page of the list of what an account has sent: times in milliseconds of the epoch. */
+typedef struct SentPage
+{
+	const char *list; /* which of its lists */
+	long long from;
+	long long to;
+	int number; /* from 1 */
+} SentPage;
+
+#define SENT_PAGE_SIZE 200 /* messages of a page: with the longest of texts they fit into an answer */
+
 typedef struct Message
 {
 	Call call;
@@ -101,8 +113,9 @@ typedef struct Message
 	const char *code;  /* an OTP to check; or the one to send, if it is made here */
 	const char *token; /* stands in the place of {token} in a callback URL */
 	const char
-		*reference; /* the provider's id of the message to ask about; of CALL_TEMPLATES the brandname */
-	bool unsure;    /* an earlier request of this message may have been accepted */
+		*reference;       /* the provider's id of the message to ask about; of CALL_TEMPLATES the brandname */
+	const SentPage *sent; /* what CALL_SENT_LIST asks for */
+	bool unsure;          /* an earlier request of this message may have been accepted */
 } Message;
 
 /*
@@ -171,6 +184,15 @@ typedef struct Report
 	char next_smsid[104]; /* of the leg that took over */
 } Report;
 
+/* One message of such a page. */
+typedef struct SentEntry
+{
+	char request_id[104];
+	char phone[24];
+	Report report;
+	bool refused; /* the provider took it, and then refused it */
+} SentEntry;
+
 /* What is wrong with a message, for the user: see complain() in support.c. */
 typedef struct Complaint
 {
@@ -225,6 +247,15 @@ typedef struct Provider
 	 */
 	int (*legs)(Settings settings, const Message *message, Leg *legs);
 
+	/*
+	 * In which of the lists that CALL_SENT_LIST asks for would a message be, with its request_id or one of its legs'?  NULL: in
+	 * none.  The function, like the next, may be left out where there is no such call.
+	 */
+	const char *(*sent_list)(Settings settings, const Message *message);
+
+	/* Reads a page of such a list, at most SENT_PAGE_SIZE entries; returns how many, -1 if it is none. */
+	int (*read_sent)(const HttpAnswer *http, SentEntry *entries);
+
 	/* How long the provider remembers a request_id, in seconds; 0: for good. */
 	int repeat_window;
 
@@ -266,6 +297,7 @@ typedef struct Provider
 	const OptionDef *callback_option; /* a URL, in which {token} may stand */
 	const OptionDef *brandname_option;
 	const OptionDef *templates_option; /* off, warn or refuse */
+	const OptionDef *content_option;   /* a message's text, where it has no content */
 } Provider;
 
 #endif /* SMS_PROVIDER_H */

@@ -39,6 +39,8 @@ kind_name(Call call)
 			return "bulk";
 		case CALL_BALANCE:
 			return "balance";
+		case CALL_SENT_LIST:
+			return "sent";
 		case CALL_STATUS:
 		case CALL_STATUS_DETAIL:
 			return "status";

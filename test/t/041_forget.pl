@@ -176,7 +176,8 @@ subtest 'what has a phone ends by itself' => sub {
 		'uncertain 3', 'messages after the retention, uncertain ones after 30 days');
 	is(ask('SELECT count(*) FROM sms_outbox'), '8', '… and none before');
 	becomes("SELECT (SELECT count(*) FROM sms_gateway_callback WHERE reference = 'unknown')
-		+ (SELECT count(*) FROM sms_gateway_otp) + (SELECT count(*) FROM sms_gateway_usage)", '0', 'reports, codes and counters after their time');
+		+ (SELECT count(*) FROM sms_gateway_otp) + (SELECT count(*) FROM sms_gateway_usage)", '0',
+		'reports, codes and counters after their time');
 };
 
 subtest 'the planner keeps no phone, and no text' => sub {
