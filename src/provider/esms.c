@@ -296,6 +296,59 @@ read_channel(struct json_object *body, Report *report)
 		snprintf(report->channel, sizeof(report->channel), ESMS_CHANNEL_ZALO);
 }
 
+/* What a hexadecimal digit stands for; -1: it is none. */
+static int
+hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/*
+ * Takes the wrapping off "error_info", in place: newer callbacks have it as JSON, percent-encoded a second time, at times in
+ * quotes, at times with "____" and a date behind it.
+ */
+static void
+unwrap_error_info(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from != '\0'; from++)
+	{
+		if (from[0] == '%' && hex_value(from[1]) >= 0 && hex_value(from[2]) >= 0)
+		{
+			*to++ = (char) (hex_value(from[1]) * 16 + hex_value(from[2]));
+			from += 2;
+		}
+		else
+			*to++ = *from;
+	}
+	*to = '\0';
+	to = strstr(text, "____");
+	if (to != NULL)
+		*to = '\0';
+	to = text + strlen(text);
+	if (to - text >= 2 && text[0] == '"' && to[-1] == '"')
+	{
+		to[-1] = '\0';
+		memmove(text, text + 1, strlen(text));
+	}
+}
+
+/* The provider's words for a failure over Zalo. */
+static void
+read_error_info(struct json_object *body, Report *report)
+{
+	char text[4 * sizeof(report->message)];
+
+	if (!json_text(body, "error_info", text, sizeof(text)))
+		return;
+	unwrap_error_info(text);
+	utf8_copy(report->message, sizeof(report->message), text, strlen(text));
+}
+
 static bool
 esms_report(const char *json, size_t len, Report *report)
 {
@@ -308,7 +361,7 @@ esms_report(const char *json, size_t len, Report *report)
 		json_text(body, "RequestId", report->request_id, sizeof(report->request_id));
 		json_text(body, "token", report->token, sizeof(report->token));
 		json_text(body, "TotalPrice", report->price, sizeof(report->price));
-		json_text(body, "error_info", report->message, sizeof(report->message));
+		read_error_info(body, report);
 		json_text(body, "switchsmsid", report->next_smsid, sizeof(report->next_smsid));
 		read_channel(body, report);
 		read_telco(body, report);
