@@ -103,7 +103,7 @@ characters_before(const char *text, size_t at)
 
 /*
  * Exactly these bytes.  Returns the number of them that the text has at the position where it has most of them, which
- * is *at then; the positions reached are those behind all of them.
+ * (the last such one) is *at then; the positions reached are those behind all of them.
  */
 static size_t
 pass_literal(Reached *reached, const char *text, size_t n, const char *literal, size_t len, size_t *at)
@@ -112,7 +112,7 @@ pass_literal(Reached *reached, const char *text, size_t n, const char *literal, 
 	size_t first = n + 1;
 	size_t last = 0;
 
-	*at = reached->first;
+	*at = reached->last;
 	/* From behind, as what is reached is marked where it has been looked at. */
 	for (size_t i = reached->last + 1; i-- > reached->first;)
 	{
@@ -123,7 +123,7 @@ pass_literal(Reached *reached, const char *text, size_t n, const char *literal, 
 		reached->here[i] = 0;
 		while (same < len && i + same < n && text[i + same] == literal[same])
 			same++;
-		if (same >= best)
+		if (same > best)
 		{
 			best = same;
 			*at = i;
