@@ -163,21 +163,10 @@ settle_destroy(Engine *engine)
  * Searching
  * ------------------------------------------------------------------------ */
 
-/* Is this phone of a list that of the message?  Providers write 84… or 0…. */
-static bool
-is_phone_of(const char *listed, const char *msisdn)
-{
-	size_t length = strlen(msisdn);
-	size_t listed_length = strlen(listed);
-	size_t n = Min(length, 9);
-
-	return listed_length >= n && strcmp(listed + listed_length - n, msisdn + length - n) == 0;
-}
-
 static bool
 is_entry_of(const SentEntry *entry, const Sought *doubt)
 {
-	if (!is_phone_of(entry->phone, doubt->phone))
+	if (!phone_ends_alike(entry->phone, doubt->phone))
 		return false;
 	for (int i = 0; i < doubt->nids; i++)
 	{
@@ -309,23 +298,6 @@ settle_turn(Engine *engine, bool busy)
  * Beginning and recording, in transactions
  * ------------------------------------------------------------------------ */
 
-/* Do two gateways, of the same server, have the same credentials? */
-static bool
-is_same_account(const Gateway *a, const Gateway *b)
-{
-	const OptionDef *options = a->provider->options;
-
-	for (int i = 0; a != b && options[i].name != NULL; i++)
-	{
-		const char *one = a->settings[i] != NULL ? a->settings[i] : "";
-		const char *other = b->settings[i] != NULL ? b->settings[i] : "";
-
-		if ((options[i].where & OPTION_USER) && strcmp(one, other) != 0)
-			return false;
-	}
-	return true;
-}
-
 /* Adds an id by which the list may have a message; NULL: nothing. */
 static void
 add_id(Sought *doubt, const char *id)
@@ -387,8 +359,8 @@ add_doubt(Settling *settling, const Doubtful *doubtful)
 		strlcpy(settling->list, list, sizeof(settling->list));
 	}
 	else if (list != NULL &&
-			 (!is_same_account(settling->gateway, item->gateway) || strcmp(settling->page.list, list) != 0 ||
-			  Abs(doubtful->since - settling->since) > SPREAD))
+			 (!gateway_same_account(settling->gateway, item->gateway) ||
+			  strcmp(settling->page.list, list) != 0 || Abs(doubtful->since - settling->since) > SPREAD))
 		return;
 	if (list != NULL)
 	{
