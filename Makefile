@@ -109,6 +109,10 @@ bench-compare:
 	@test/bench/compare
 
 # Many databases, few processes, idle ones.
+# What limits cost an INSERT.
+bench-limits:
+	@test/bench/limits
+
 bench-databases:
 	@test/setup demo
 	@test/bench/databases
@@ -118,4 +122,4 @@ soak:
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
 		SMS_LONG_REST=1 TESTS="crash soak promotion operations wire addresses" test/run
 
-.PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare bench-databases soak simulator unit floors fuzz fuzz-build fuzz-run
+.PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare bench-databases bench-limits soak simulator unit floors fuzz fuzz-build fuzz-run
