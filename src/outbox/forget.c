@@ -13,6 +13,7 @@
 #include "db/home.h"
 #include "db/sql.h"
 #include "guard/mac.h"
+#include "miscadmin.h"
 #include "outbox/cleanup.h"
 #include "outbox/forget.h"
 #include "outbox/lease.h"
@@ -204,11 +205,13 @@ refuse_on_their_way(const Forgotten *number)
 
 	if (n == 0)
 		return;
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-					errmsg_plural("%d message to this phone is on its way",
-								  "%d messages to this phone are on their way", (unsigned long) n, n),
-					errdetail("The first is message %lld.", (long long) first),
-					errhint("Try again when they have been sent; sms_wait() waits for that.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg_plural("%d message to this phone is on its way",
+						   "%d messages to this phone are on their way", (unsigned long) n, n),
+			 errdetail("The first is message %lld.", (long long) first),
+			 errhint("Try again when they have been sent; sms_wait() waits for that. Where no worker runs, "
+					 "CALL sms_drain() settles what was being sent.")));
 }
 
 /* Locks and deletes some messages, those that are still there.  Returns how many. */
@@ -279,6 +282,22 @@ forget_usage(const Forgotten *number)
 	return sql_run(&forget_counters, &subjects);
 }
 
+/* Raises 42501 unless the owner of the outbox, as whom this runs, owns the other tables too, and so sees all of their rows. */
+static void
+prove_all_are_seen(void)
+{
+	static const char *const tables[] = {"sms_gateway_callback", "sms_gateway_otp", "sms_gateway_usage",
+										 "sms_gateway_pause", "sms_gateway_refused"};
+
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		if (!compat_owns_table(home_relation(tables[i]), GetUserId()))
+			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+							errmsg("the owner of table sms_outbox must own table %s too", tables[i]),
+							errdetail("It has rows that would not be erased.")));
+	}
+}
+
 /*
  * Erases what is stored of a phone, for role.  Returns how many rows of which table were deleted, or changed, as JSON.
  * Raises 42501 unless role owns the outbox, 22023 if the number cannot be read, 55006 if a message to it is on
@@ -298,6 +317,7 @@ forget_phone(const char *phone, Oid role)
 	if (!compat_owns_table(home_relation("sms_outbox"), role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table sms_outbox")));
+	prove_all_are_seen();
 	read_number(phone, &number);
 	messages = forget_messages(&number, &values[0]);
 	values[1] = number.pattern;
