@@ -108,11 +108,12 @@ bench-compare:
 	@test/setup demo
 	@test/bench/compare
 
-# Many databases, few processes, idle ones.
 # What limits cost an INSERT.
 bench-limits:
+	@test/setup demo
 	@test/bench/limits
 
+# Many databases, few processes, idle ones.
 bench-databases:
 	@test/setup demo
 	@test/bench/databases

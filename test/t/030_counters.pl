@@ -239,9 +239,8 @@ subtest 'transactions that are SERIALIZABLE do not fail for what they count' => 
 	my $begin = 'BEGIN ISOLATION LEVEL SERIALIZABLE';
 	$_->query("$begin; $into VALUES ('shop', '090123456' || (random() * 9)::int, 'x');") for @sessions;
 	$_->query("$into SELECT 'shop', '0902' || lpad(i::text, 6, '0'), 'x' FROM generate_series(1, 20) i;") for @sessions;
-	is($_->query("$into VALUES ('shop', '0903234567', 'x'); COMMIT; SELECT pg_catalog.count(*) > 0 FROM sms_outbox"), 't',
-		'each commits') for @sessions;
-	is(ask('SELECT count(*) FROM sms_outbox'), '44', 'all is there');
+	$_->query("$into VALUES ('shop', '0903234567', 'x'); COMMIT;") for @sessions;
+	is(ask('SELECT count(*) FROM sms_outbox'), '44', 'each has committed');
 	$_->quit for @sessions;
 };
 
