@@ -23,7 +23,7 @@
 #include "utils/timestamp.h"
 
 #define RECORD_DELAY      4.0   /* ms that an outcome may wait for company … */
-#define RECORD_DELAY_BUSY 25.0  /* … while there is more to send anyway */
+#define RECORD_DELAY_BUSY 50.0  /* … while there is more to send anyway */
 #define HELD_RETRY        60000 /* ms until a message without credentials is tried again */
 #define PROBE_LATER       1000  /* ms that a message which may be at fault waits longer than its gateway */
 #define REPEAT_MARGIN     600   /* s before the end of a repeat window */

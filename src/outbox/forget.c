@@ -25,6 +25,7 @@
 #define AT_ONCE      1000 /* messages that are locked and deleted by one statement */
 #define FORMS        2    /* of a number: as it is, and as it was until 2018 */
 #define COUNTED_BY   3    /* counters of a phone: for messages, codes, and tries */
+#define SHORTEST     8    /* digits of a number that no version refused; fewer could be anything in a text */
 #define FORGOTTEN    "(forgotten)"
 
 /* What number is meant. */
@@ -35,6 +36,7 @@ typedef struct Forgotten
 	bool literal;  /* it could not be read, and is searched for as it stands */
 	Datum phones;  /* the forms, as text[] */
 	Datum pattern; /* what matches it in a text, in any spelling */
+	Datum likely;  /* text[]: what a text with it is LIKE */
 } Forgotten;
 
 static Statement forget_country_codes = {
@@ -62,10 +64,14 @@ enum
 	MESSAGE_CREATED_BY,
 };
 
-/* Those of unknown messages, or of messages that are gone, are known by their text. */
+/*
+ * Those of unknown messages, or of messages that are gone, are known by their text, of which LIKE sorts out most.  The
+ * subquery is hashed: a test phone may have tens of thousands of messages.
+ */
 static Statement forget_callbacks = {
-	.sql = "DELETE FROM @sms_gateway_callback c WHERE c.message = ANY ($1) OR c.report::text ~ $2",
-	.args = {INT8ARRAYOID, TEXTOID},
+	.sql = "DELETE FROM @sms_gateway_callback c WHERE c.message IN (SELECT unnest($1)) "
+		   "OR c.report::text LIKE ANY ($2) AND c.report::text ~ $3",
+	.args = {INT8ARRAYOID, TEXTARRAYOID, TEXTOID},
 };
 
 static Statement forget_codes = {
@@ -138,24 +144,11 @@ take_literally(const char *phone, PhoneStatus status, Forgotten *number)
 {
 	size_t n = strlen(phone);
 
-	if (n == 0 || n >= MSISDN_SIZE || strspn(phone, "0123456789") != n)
+	if (n < SHORTEST || n >= MSISDN_SIZE || strspn(phone, "0123456789") != n)
 		refuse_number(phone, phone_status_text(status));
 	strlcpy(number->forms[0], phone, MSISDN_SIZE);
 	number->nforms = 1;
 	number->literal = true;
-}
-
-/* What matches a number in a text: with the country code of Vietnam, or a 0 in its place, or neither. */
-static Datum
-make_pattern(const Forgotten *number)
-{
-	const char *const *form = (const char *const[]){number->forms[0], number->forms[1]};
-	bool national = !number->literal && phone_kind(form[0]) != PHONE_FOREIGN;
-	int skip = national ? (int) strlen(VIETNAM_CODE) : 0;
-
-	return CStringGetTextDatum(
-		psprintf("(?<![0-9])[+]?%s(%s%s%s)(?![0-9])", national ? "((00)?" VIETNAM_CODE "|0)?" : "(00)?",
-				 form[0] + skip, number->nforms > 1 ? "|" : "", number->nforms > 1 ? form[1] + skip : ""));
 }
 
 /* Puts texts into a text[]. */
@@ -163,6 +156,28 @@ static Datum
 text_array(Datum *texts, int n)
 {
 	return PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * Makes what finds a number in a text: with the country code of Vietnam, or a 0 in its place, or neither; and not in
+ * a longer number.
+ */
+static void
+make_patterns(Forgotten *number)
+{
+	bool national = !number->literal && phone_kind(number->forms[0]) != PHONE_FOREIGN;
+	const char *own[FORMS]; /* without the country code */
+	Datum likely[FORMS];
+
+	for (int i = 0; i < number->nforms; i++)
+	{
+		own[i] = number->forms[i] + (national ? strlen(VIETNAM_CODE) : 0);
+		likely[i] = CStringGetTextDatum(psprintf("%%%s%%", own[i]));
+	}
+	number->likely = text_array(likely, number->nforms);
+	number->pattern = CStringGetTextDatum(
+		psprintf("(?<![0-9])[+]?%s(%s%s%s)(?![0-9])", national ? "((00)?" VIETNAM_CODE "|0)?" : "(00)?",
+				 own[0], number->nforms > 1 ? "|" : "", number->nforms > 1 ? own[1] : ""));
 }
 
 /* Reads a number as the gateways here would.  Raises 22023 if it cannot be one, or could be more than one. */
@@ -189,7 +204,7 @@ read_number(const char *phone, Forgotten *number)
 	for (int i = 0; i < number->nforms; i++)
 		texts[i] = CStringGetTextDatum(number->forms[i]);
 	number->phones = text_array(texts, number->nforms);
-	number->pattern = make_pattern(number);
+	make_patterns(number);
 }
 
 /* ------------------------------------------------------------------------
@@ -307,7 +322,7 @@ char *
 forget_phone(const char *phone, Oid role)
 {
 	Forgotten number;
-	Datum values[2];
+	Datum values[3];
 	int64 messages;
 	int64 callbacks;
 	int64 codes;
@@ -320,7 +335,8 @@ forget_phone(const char *phone, Oid role)
 	prove_all_are_seen();
 	read_number(phone, &number);
 	messages = forget_messages(&number, &values[0]);
-	values[1] = number.pattern;
+	values[1] = number.likely;
+	values[2] = number.pattern;
 	callbacks = sql_run(&forget_callbacks, values);
 	codes = sql_run(&forget_codes, &number.phones);
 	counters = forget_usage(&number);

@@ -17,8 +17,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#define ITEM_SIZE      4096 /* bytes; a usual message and its answer fit in */
-#define SPARE_CONTEXTS 512
+#define ITEM_SIZE      6144 /* bytes; a usual message and its answer fit in */
+#define SPARE_CONTEXTS 1024 /* as many as a round claims */
 
 /*
  * Contexts of messages, empty, to be used again: making and freeing one for each message costs more
