@@ -108,6 +108,11 @@ bench-compare:
 	@test/setup demo
 	@test/bench/compare
 
+# What limits cost an INSERT.
+bench-limits:
+	@test/setup demo
+	@test/bench/limits
+
 # Many databases, few processes, idle ones.
 bench-databases:
 	@test/setup demo
@@ -118,4 +123,4 @@ soak:
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
 		SMS_LONG_REST=1 TESTS="crash soak promotion operations wire addresses" test/run
 
-.PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare bench-databases soak simulator unit floors fuzz fuzz-build fuzz-run
+.PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare bench-databases bench-limits soak simulator unit floors fuzz fuzz-build fuzz-run
