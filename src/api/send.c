@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/scope.h"
+#include "db/sql.h"
 #include "db/status.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -42,6 +43,13 @@ check_request_id(const Gateway *gateway, const char *request_id)
 				 errhint("Leave request_id out to get a new one.")));
 }
 
+/* Does the request of a call carry a request_id? */
+static bool
+is_identified(const Gateway *gateway, Call call)
+{
+	return (gateway->provider->identified & CALL_BIT(call)) && (call != CALL_OTP || gateway->otp_is_local);
+}
+
 /*
  * Checks a draft for a gateway, and completes it with what is made for each
  * message: a request_id, the code of a one-time password.  The gateway stays valid for the
@@ -52,14 +60,14 @@ prepare_now(Gateway *gateway, Draft *draft, Prepared *prepared)
 {
 	Refusal refusal;
 
-	if (draft->request_id == NULL && (gateway->provider->identified & CALL_BIT(draft->call)))
+	if (draft->request_id == NULL && is_identified(gateway, draft->call))
 		draft->request_id = request_id_make_for_call(home_origin());
 	else if (draft->request_id != NULL)
 		check_request_id(gateway, draft->request_id);
 	if (!gateway_prepare(gateway, draft, prepared, &refusal))
 		refusal_raise(&refusal);
 	gateway_hold(gateway);
-	if (draft->call == CALL_OTP && gateway->provider->otp_is_local)
+	if (draft->call == CALL_OTP && gateway->otp_is_local)
 		prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
 }
 
@@ -75,6 +83,18 @@ keep_otp(const Gateway *gateway, const Prepared *prepared)
 				  prepared->message.ttl);
 	scope_leave(&scope);
 	return id;
+}
+
+/* A one-time password has certainly not been sent. */
+static void
+forget_otp(int64 id)
+{
+	OwnerScope scope;
+	Datum ids[] = {Int64GetDatum(id)};
+
+	scope_enter(&scope);
+	otp_forget(sql_id_array(ids, lengthof(ids)));
+	scope_leave(&scope);
 }
 
 static Status
@@ -158,9 +178,8 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 	may_have_gone =
 		exchange.answer.verdict == VERDICT_ACCEPTED || exchange.answer.verdict == VERDICT_UNCERTAIN;
 	limits_sent(may_have_gone);
-	/* Nobody has got it, so nobody can be right but by guessing. */
 	if (otp != 0 && !may_have_gone)
-		otp_use_up(gateway->name, prepared.phone, otp);
+		forget_otp(otp);
 	return result_datum(BlessTupleDesc(desc), gateway, request_id, &exchange.answer);
 }
 
@@ -268,13 +287,27 @@ ask_provider_for_otp(Gateway *gateway, const Otp *otp, Draft *draft)
 	return exchange.answer.verdict;
 }
 
+/* A code as somebody has typed or pasted it, without blanks around it; NULL if there is none. */
+static const char *
+code_arg(FunctionCallInfo fcinfo, int n)
+{
+	char *code = text_arg(fcinfo, n, BOUND_CODE, "code");
+
+	if (code == NULL)
+		return NULL;
+	code += strspn(code, " \t\r\n");
+	for (size_t len = strlen(code); len > 0 && strchr(" \t\r\n", code[len - 1]) != NULL; len--)
+		code[len - 1] = '\0';
+	return code;
+}
+
 Datum
 sms_check_otp(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_CHECK_OTP,
 		.phone = text_arg(fcinfo, 0, BOUND_PHONE, "phone"),
-		.code = text_arg(fcinfo, 1, BOUND_CODE, "code"),
+		.code = code_arg(fcinfo, 1),
 	};
 	Prepared prepared;
 	Gateway *gateway;
@@ -289,11 +322,11 @@ sms_check_otp(PG_FUNCTION_ARGS)
 	gateway = exchange_gateway(name_arg(fcinfo, 2), CALL_CHECK_OTP);
 	prepare_now(gateway, &draft, &prepared);
 	otp_find(gateway->name, prepared.phone, &otp);
-	if (otp.id != 0 ? otp.here : gateway->provider->otp_is_local)
+	if (otp.id != 0 ? otp.here : gateway->otp_is_local)
 	{
-		right = otp_is_right(&otp, gateway->name, prepared.phone, draft.code);
+		right = otp_is_right(&otp, prepared.phone, draft.code);
 		PG_RETURN_BOOL(otp_try(gateway, prepared.phone, &otp, right) && right &&
-					   otp_use_up(gateway->name, prepared.phone, otp.id));
+					   otp_use_up(&otp, prepared.phone));
 	}
 
 	/* Counted before it is known, or many could guess at once.  Asked also where there is none to be right. */
@@ -303,9 +336,8 @@ sms_check_otp(PG_FUNCTION_ARGS)
 	verdict = ask_provider_for_otp(gateway, &otp, &draft);
 	if (verdict != VERDICT_ACCEPTED && verdict != VERDICT_PERMANENT)
 	{
-		otp_take_back_try(gateway, prepared.phone, &otp);
+		otp_take_back_try(prepared.phone, &otp);
 		PG_RETURN_NULL();
 	}
-	PG_RETURN_BOOL(counts && verdict == VERDICT_ACCEPTED &&
-				   otp_use_up(gateway->name, prepared.phone, otp.id));
+	PG_RETURN_BOOL(counts && verdict == VERDICT_ACCEPTED && otp_use_up(&otp, prepared.phone));
 }

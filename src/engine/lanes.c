@@ -36,6 +36,10 @@
 #define SEARCH_SHARE   50.0 /* of the time, 1/50, if there is something else to claim */
 #define ALL_PRIORITIES (PG_INT16_MAX + 1)
 
+/* A commit stops all sending until the disk has it: so it is to be worth it, by how much of what may wait there is room for. */
+#define WORTH_ROUND 0.875 /* to have a round made for a claim alone … */
+#define WORTH_CLAIM 0.25  /* … to claim in one that is made anyway */
+
 /* ------------------------------------------------------------------------
  * What is due
  * ------------------------------------------------------------------------ */
@@ -324,10 +328,11 @@ lane_discover(Engine *engine, TimestampTz wall)
  * How many messages of a lane there is room for.  What is claimed cannot be canceled
  * and is in doubt after a crash: so no more than about a twentieth of a second's
  * worth waits for a free slot, or a hundredth where the doubt would stay.  What this round
- * has claimed for the gateway already, from lanes that go before, counts too.
+ * has claimed for the gateway already, from lanes that go before, counts too.  While messages wait for a
+ * slot, less than a share of what may wait is not worth it: none.
  */
 static int
-room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now)
+room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now, double worth)
 {
 	double ahead;
 	int ready = queue_ready_from(queue, lane->priority) + queue->taken;
@@ -343,12 +348,12 @@ room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now
 	limit = Min(limit, queue_room(engine, queue) + (int) Max(ahead, 1));
 	if (queue->rate_limit > 0)
 	{
-		int worth = (int) ceil(queue->rate_limit / 10);
+		int tenth = (int) ceil(queue->rate_limit / 10);
 
-		limit = ready > worth / 2 ? 0 : Min(limit, worth - ready);
+		limit = ready > tenth / 2 ? 0 : Min(limit, tenth - ready);
 	}
-	else if (limit < Max(ahead, queue->max_in_flight) / 2 && queue->nready > queue->max_in_flight)
-		return 0; /* not worth a commit yet */
+	else if (limit < Max(ahead, queue->max_in_flight) * worth && queue->nready > queue->max_in_flight)
+		return 0;
 	return Max(limit, 0);
 }
 
@@ -477,7 +482,7 @@ lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall)
 	while ((queue = queue_in_turn(engine)) != NULL)
 	{
 		Lane *lane = lane_in_turn(queue);
-		int room = Min(room_for(engine, queue, lane, claim.now), guc_batch_size);
+		int room = Min(room_for(engine, queue, lane, claim.now, WORTH_CLAIM), guc_batch_size);
 		List *items;
 
 		if (room == 0)
@@ -507,7 +512,7 @@ lane_any_due(Engine *engine, double now, TimestampTz wall)
 	{
 		Lane *lane = first_lane(queue);
 
-		if (lane != NULL && room_for(engine, queue, lane, now) > 0)
+		if (lane != NULL && room_for(engine, queue, lane, now, WORTH_ROUND) > 0)
 			return true;
 		if (queue->search_at <= now && wants_search(queue))
 			return true;

@@ -134,6 +134,8 @@ settle_doubt(OutboxItem *item, TimestampTz now)
 			 outcome_may_repeat(item, now);
 	item->new_status = repeat ? STATUS_QUEUED : STATUS_UNCERTAIN;
 	item->next_attempt_at = now;
+	if (item_makes_code(item))
+		outcome_change_request_id(item);
 	outcome_explain(item, "crash", "the server or its worker stopped while this message was being sent");
 }
 

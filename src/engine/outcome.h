@@ -14,6 +14,7 @@ extern void outcome_add(Engine *engine, OutboxItem *item, Status status, Timesta
 extern double outcome_record_time(const Engine *engine);
 extern bool outcome_may_repeat(const OutboxItem *item, TimestampTz at);
 extern void outcome_try_again(Engine *engine, OutboxItem *item);
+extern void outcome_change_request_id(OutboxItem *item);
 extern void outcome_judge(Engine *engine, OutboxItem *item);
 extern void outcome_decide(Engine *engine, OutboxItem *item);
 extern void outcome_refuse(Engine *engine, OutboxItem *item);

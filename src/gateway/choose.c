@@ -31,6 +31,15 @@ is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
 		   (needed == NULL || options_given(server->options, needed->name) != NULL);
 }
 
+/* Are one-time passwords of a server made here? */
+static bool
+makes_otp_here(const ForeignServer *server, const Provider *provider)
+{
+	const OptionDef *option = provider->otp_option;
+
+	return provider_otp_is_local(provider, option ? options_given(server->options, option->name) : NULL);
+}
+
 static Oid
 outbox_owner(void)
 {
@@ -78,7 +87,7 @@ candidates(Call call, Oid role, bool trusted)
 			(trusted && !is_trusted(server, role)))
 			continue;
 		all = lappend(all, server->servername);
-		if (!provider->otp_is_local)
+		if (!makes_otp_here(server, provider))
 			makers = lappend(makers, server->servername);
 	}
 	return otp && makers != NIL ? makers : all;

@@ -53,6 +53,7 @@ typedef struct Gateway
 	Events events;
 	bool unaccent;
 	bool redact;
+	bool otp_is_local;  /* one-time passwords are made and checked here */
 	double min_balance; /* NaN: none */
 	Rate otp_per_phone;
 	Rate per_phone;

@@ -17,8 +17,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#define ITEM_SIZE      4096 /* bytes; a usual message and its answer fit in */
-#define SPARE_CONTEXTS 512
+#define ITEM_SIZE      6144 /* bytes; a usual message and its answer fit in */
+#define SPARE_CONTEXTS 1024 /* as many as a round claims */
 
 /*
  * Contexts of messages, empty, to be used again: making and freeing one for each message costs more
@@ -91,17 +91,26 @@ complete_item(OutboxItem *item)
 		mac_token(item->row.id, prepared->token, sizeof(prepared->token));
 		prepared->message.token = prepared->token;
 	}
-	if (prepared->message.call == CALL_OTP)
+	/* Of a message that is in doubt, the code that may have arrived is the last one: nothing is sent now. */
+	if (prepared->message.call == CALL_OTP && item->claimed_at == 0)
 	{
 		char asked[NAMEDATALEN];
 
-		/* Whoever asked for it checks it through the gateway that he asked. */
+		/* Whoever asked for it checks it through the gateway that he asked, or through the one that sent it. */
 		if (!details_first_gateway(item->details, asked, sizeof(asked)))
 			strlcpy(asked, item->gateway->name, sizeof(asked));
-		if (provider->otp_is_local)
+		if (item->gateway->otp_is_local)
 			prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
-		otp_keep(asked, item->gateway->name, prepared->phone, prepared->message.code, prepared->message.ttl);
+		item->otp = otp_keep(asked, item->gateway->name, prepared->phone, prepared->message.code,
+							 prepared->message.ttl);
 	}
+}
+
+/* Has each attempt to send a message a new one-time password, made here? */
+bool
+item_makes_code(const OutboxItem *item)
+{
+	return item->gateway != NULL && item->prepared.message.call == CALL_OTP && item->gateway->otp_is_local;
 }
 
 /*
@@ -113,6 +122,9 @@ may_have_been_sent(const OutboxItem *item)
 {
 	const char *id = item->prepared.message.request_id;
 
+	/* With a code that was made here, each attempt is another message. */
+	if (item_makes_code(item))
+		return false;
 	return item->unsure_since != 0 ||
 		   (id != NULL && request_id_is_ours(id) && !request_id_is_from(id, home_origin()));
 }

@@ -11,6 +11,7 @@
 #include "db/sql.h"
 #include "gateway/gateway.h"
 #include "guard/limits.h"
+#include "guard/otp.h"
 #include "outbox/event.h"
 #include "outbox/item.h"
 #include "outbox/record.h"
@@ -172,6 +173,41 @@ take_from_fallbacks(dlist_head *outcomes)
 	}
 }
 
+static void
+forget_ids(void *ids)
+{
+	otp_forget(*(Datum *) ids);
+}
+
+/* One-time passwords that certainly were not sent are nobody's: who has them right, has guessed. */
+static void
+forget_unsent_codes(dlist_head *outcomes)
+{
+	Datum *ids = NULL;
+	Datum array;
+	ErrorData *error;
+	dlist_iter iter;
+	int n = 0;
+
+	dlist_foreach (iter, outcomes)
+	{
+		const OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
+
+		if (item->otp == 0 || !item->row.recorded || item->may_have_gone)
+			continue;
+		/* Few are, so there is no saving up. */
+		ids = ids == NULL ? palloc(sizeof(Datum)) : repalloc(ids, sizeof(Datum) * (n + 1));
+		ids[n++] = Int64GetDatum(item->otp);
+	}
+	if (n == 0)
+		return;
+	/* Where that is held up, they have their five tries, and end by themselves. */
+	array = sql_id_array(ids, n);
+	error = sql_try(forget_ids, &array, 0);
+	if (error != NULL)
+		FreeErrorData(error);
+}
+
 /*
  * Writes outcomes, OutboxItems, onto their rows, marks those that were written (see write_rows()), and
  * tells what ended.
@@ -191,6 +227,7 @@ record_outcomes(dlist_head *outcomes)
 
 	take_from_fallbacks(outcomes);
 	write_rows(&writing, outcomes);
+	forget_unsent_codes(outcomes);
 	dlist_foreach (iter, outcomes)
 	{
 		const OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);

@@ -2,7 +2,7 @@
  * esms.c
  *		eSMS (rest.esms.vn): customer-care, fixed-number and advertising messages,
  *		Viber, Zalo ZNS with an SMS behind it, and one-time passwords that the
- *		provider makes and checks.
+ *		provider makes and checks, or that are made here and go as texts.
  *
  * Its requests are in esms_build.c.
  *
@@ -41,6 +41,7 @@ static const OptionDef esms_options[] = {
 	[ESMS_VIBER_IMAGE] = {"viber_image", OPTION_SERVER | OPTION_MESSAGE, OPTION_LINK, .max = 1000},
 	[ESMS_VIBER_LABEL] = {"viber_label", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, .max = 100},
 	[ESMS_VIBER_URL] = {"viber_url", OPTION_SERVER | OPTION_MESSAGE, OPTION_LINK, .max = 1000},
+	[ESMS_OTP_MAKER] = {"otp", OPTION_SERVER, OPTION_CHOICE, "provider", .choices = {"provider", OTP_LOCAL}},
 	{.name = NULL},
 };
 
@@ -152,22 +153,37 @@ esms_carries(Settings settings, const Message *message, const char **request)
 	return esms_requests[kind].options;
 }
 
+/* A one-time password: what eSMS makes has rules of its own, what is made here is a text. */
+static bool
+esms_check_otp(Settings settings, const Message *message, Complaint *complaint)
+{
+	if (esms_otp_is_local(settings))
+		return !esms_is_viber(settings) ||
+			   complain(complaint, "Give the message the option \"sms_type\" with 2 or 8.",
+						"a one-time password that is made here goes as a text, not over Viber");
+	if (message->ttl < 120 || message->ttl > 600 || message->ttl % 60 != 0)
+		return complain(complaint, "eSMS takes whole minutes from 2 to 10 (up to 15 until March 2025).",
+						"a one-time password of %d seconds cannot be sent", message->ttl);
+	if (setting_is_true(settings[ESMS_SANDBOX]))
+		return complain(complaint,
+						"It would be charged, and arrive, in spite of the option \"sandbox\". The server "
+						"option otp 'local' makes them here.",
+						"one-time passwords that eSMS makes have no sandbox");
+	return true;
+}
+
 static bool
 esms_check(Settings settings, const Message *message, Complaint *complaint)
 {
+	bool makes_code = message->call == CALL_OTP && !esms_otp_is_local(settings);
+
 	if (!check_date(complaint, &esms_options[ESMS_SEND_DATE], settings[ESMS_SEND_DATE], VIETNAM_OFFSET))
 		return false;
 	switch (message->call)
 	{
 		case CALL_OTP:
-			if (message->ttl < 120 || message->ttl > 600 || message->ttl % 60 != 0)
-				return complain(complaint,
-								"eSMS takes whole minutes from 2 to 10 (up to 15 until March 2025).",
-								"a one-time password of %d seconds cannot be sent", message->ttl);
-			if (setting_is_true(settings[ESMS_SANDBOX]))
-				return complain(complaint,
-								"It would be charged, and arrive, in spite of the option \"sandbox\".",
-								"one-time passwords that eSMS makes have no sandbox");
+			if (!esms_check_otp(settings, message, complaint))
+				return false;
 			break;
 		case CALL_BULK:
 			if (!esms_is_viber(settings) &&
@@ -176,18 +192,19 @@ esms_check(Settings settings, const Message *message, Complaint *complaint)
 								message->nphones);
 			break;
 		case CALL_TEXT:
-			if (strcmp(settings[ESMS_SMS_TYPE], SMS_TYPE_FIXED) == 0)
-				return true;
 			break;
 		case CALL_OMNI:
 			return esms_check_omni(settings, message, complaint);
 		default:
 			return true;
 	}
-	if (settings[ESMS_BRANDNAME] != NULL)
+	if (settings[ESMS_BRANDNAME] != NULL || esms_request_of(settings, message) == ESMS_FIXED)
 		return true;
 	lacks(complaint, &esms_options[ESMS_BRANDNAME]);
-	complaint->hint = "Messages of sms_type '8' go from a fixed number and need none.";
+	complaint->hint = makes_code
+						  ? "One-time passwords that are made here, by the server option otp 'local', need "
+							"none with sms_type '8'."
+						  : "Messages of sms_type '8' go from a fixed number and need none.";
 	return false;
 }
 
@@ -383,7 +400,7 @@ esms_balance(const HttpAnswer *http, char *amount, size_t size)
 	return read_balance(http, "Balance", amount, size);
 }
 
-/* RequestId makes a repeat harmless for 24 hours; one-time passwords have none. */
+/* RequestId makes a repeat harmless for 24 hours; a second one-time password is another code. */
 static bool
 esms_repeat_safe(Settings settings, const Message *message)
 {
@@ -398,7 +415,7 @@ const Provider esms_provider = {
 	.calls = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_CHECK_OTP) | CALL_BIT(CALL_OMNI) |
 			 CALL_BIT(CALL_BULK) | CALL_BIT(CALL_STATUS) | CALL_BIT(CALL_STATUS_DETAIL) |
 			 CALL_BIT(CALL_BALANCE) | CALL_BIT(CALL_SENT_LIST),
-	.identified = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_BULK),
+	.identified = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_BULK),
 	.max_phones = MAX_ADVERTISED,
 	.options = esms_options,
 	.needs = {[CALL_OMNI] = &esms_options[ESMS_OAID]},
@@ -415,6 +432,7 @@ const Provider esms_provider = {
 	.report = esms_report,
 	.balance = esms_balance,
 	.status_window = 7 * 24 * 3600,
+	.otp_option = &esms_options[ESMS_OTP_MAKER],
 	.ordered_params = true,
 	.unicode_option = &esms_options[ESMS_UNICODE],
 	.callback_option = &esms_options[ESMS_CALLBACK_URL],

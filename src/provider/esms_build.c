@@ -35,6 +35,13 @@ esms_is_viber(Settings settings)
 	return strcmp(settings[ESMS_SMS_TYPE], SMS_TYPE_VIBER) == 0;
 }
 
+/* Are one-time passwords made here, and go as texts? */
+bool
+esms_otp_is_local(Settings settings)
+{
+	return strcmp(settings[ESMS_OTP_MAKER], OTP_LOCAL) == 0;
+}
+
 /* As which request a message goes. */
 EsmsRequest
 esms_request_of(Settings settings, const Message *message)
@@ -42,7 +49,9 @@ esms_request_of(Settings settings, const Message *message)
 	switch (message->call)
 	{
 		case CALL_OTP:
-			return ESMS_OTP;
+			if (!esms_otp_is_local(settings))
+				return ESMS_OTP;
+			return strcmp(settings[ESMS_SMS_TYPE], SMS_TYPE_FIXED) == 0 ? ESMS_FIXED : ESMS_TEXT;
 		case CALL_OMNI:
 			return strchr(esms_route_of(settings, message), '3') != NULL ? ESMS_ZALO_THEN_SMS : ESMS_ZALO;
 		case CALL_TEXT:
@@ -137,7 +146,7 @@ esms_text(Settings settings, const Message *message)
 		json_put_texts(body, "Phones", message->phones, message->nphones);
 	else
 		json_put_text(body, "Phone", message->phones[0]);
-	json_put_text(body, "Content", message->content);
+	put_content(body, "Content", message);
 	json_put_text(body, "SmsType", sms_type);
 	if (strcmp(sms_type, SMS_TYPE_FIXED) != 0)
 		json_put_text(body, "Brandname", settings[ESMS_BRANDNAME]);
@@ -405,7 +414,8 @@ esms_build(Settings settings, const Message *message, HttpRequest *request)
 	switch (message->call)
 	{
 		case CALL_OTP:
-			return esms_build_otp(settings, message, request);
+			return esms_otp_is_local(settings) ? esms_build_post(settings, message, request)
+											   : esms_build_otp(settings, message, request);
 		case CALL_CHECK_OTP:
 			return esms_build_check(settings, message, request);
 		case CALL_STATUS:

@@ -80,6 +80,7 @@ typedef const char *const *Settings;
 #define MAX_ROUTES           3
 #define REQUEST_ID_MAX       50 /* characters; eSMS's limit, kept for all */
 #define OTP_PLACE            "{OTP}"
+#define OTP_LOCAL            "local"
 #define TOKEN_PLACE          "{token}"
 
 /* A page of the list of what an account has sent: times in milliseconds of the epoch. */
@@ -208,8 +209,9 @@ typedef struct Provider
 	const char *name;     /* its file's, and its foreign-data wrapper's */
 	const char *base_url; /* for servers that give no other */
 	unsigned calls;       /* CALL_BITs */
-	unsigned identified;  /* CALL_BITs of those whose request carries a request_id */
-	int max_phones;       /* receivers of one CALL_BULK, if it has that */
+	unsigned
+		identified; /* CALL_BITs of those whose request carries a request_id; CALL_OTP: if it is made here */
+	int max_phones; /* receivers of one CALL_BULK, if it has that */
 	const OptionDef *options;
 
 	/* A server is not chosen for such a call by default, unless this option of it is given; or NULL. */
@@ -267,8 +269,10 @@ typedef struct Provider
 	/* How long after sending CALL_STATUS, if it has that, tells something, in seconds. */
 	int status_window;
 
-	/* Its one-time passwords are made and checked here, not by the provider. */
+	/* Its one-time passwords are made and checked here, not by the provider: always, or where this option of the
+	 * server is OTP_LOCAL; or NULL. */
 	bool otp_is_local;
+	const OptionDef *otp_option;
 
 	/* Its one-time passwords go into a template: they have no text. */
 	bool otp_by_template;

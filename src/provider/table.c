@@ -24,6 +24,16 @@ provider_by_name(const char *name)
 	return NULL;
 }
 
+/*
+ * Are one-time passwords of a provider made and checked here?  "maker" is the value that a server has for its
+ * otp_option, or NULL.
+ */
+bool
+provider_otp_is_local(const Provider *provider, const char *maker)
+{
+	return provider->otp_is_local || (maker != NULL && strcmp(maker, OTP_LOCAL) == 0);
+}
+
 /* How the outbox calls a call, in its column "kind". */
 const char *
 kind_name(Call call)

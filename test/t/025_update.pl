@@ -17,9 +17,10 @@ gateways($node, $simulator);
 
 # Rows as 0.1.0 wrote them, in every state; an owner may write whole rows, with their origin.
 ask("INSERT INTO sms_outbox (gateway, kind, phone, content, send_after, request_id, created_by, created_at, status,
-		attempts, next_attempt_at, origin)
+		attempts, next_attempt_at, origin, unsure_since)
 	SELECT 'shop', 'text', '84901234567', 'of 0.1.0: ' || s, now(), 'old-' || s, current_user,
-		now() - interval '1 day', s, 1, CASE WHEN s = 'queued' THEN now() END, instance
+		now() - interval '1 day', s, 1, CASE WHEN s = 'queued' THEN now() END, instance,
+		CASE WHEN s = 'uncertain' THEN now() END
 	FROM unnest(enum_range(NULL::sms_status)) s, sms_gateway_identity WHERE s <> 'sending';
 	INSERT INTO sms_gateway_state VALUES ('cpaas', 'tired', true);
 	INSERT INTO sms_gateway_usage VALUES (3, now() + interval '1 day', 'shop', 'phone 84901234567'),
@@ -40,7 +41,7 @@ subtest 'objects that somebody put in front are not called' => sub {
 	as_role('mallory', q{CREATE FUNCTION public.evil(sms_status, sms_status) RETURNS boolean LANGUAGE plpgsql
 		AS $$ BEGIN RAISE LOG 'evil as %', current_user; RETURN true; END $$;
 		CREATE OPERATOR public.= (LEFTARG = sms_status, RIGHTARG = sms_status, FUNCTION = public.evil)});
-	ask('ALTER EXTENSION sms_gateway UPDATE');
+	ask("ALTER SERVER shop OPTIONS (SET poll_delivery 'true'); ALTER EXTENSION sms_gateway UPDATE");
 	unlike(slurp_file($node->logfile), qr/LOG:  evil as \w/, 'the update calls none of them');
 	as_role('mallory', 'DROP OPERATOR public.= (sms_status, sms_status);
 		DROP FUNCTION public.evil(sms_status, sms_status)');
@@ -50,6 +51,8 @@ subtest 'everything goes on' => sub {
 	is(ask("ANALYZE sms_outbox; $samples"), '0', 'the planner has no samples of phones and texts any more');
 	worker_pid($node);
 	becomes(sub { status_of('of 0.1.0: queued') }, 'sent', 'what was queued is sent');
+	becomes(sub { scalar grep { $_->{path} =~ /GetSmsSentData/ } requests($simulator) }, 1,
+		'what was in doubt is looked for in what eSMS has sent');
 	is(ask("SELECT count(*) FROM sms_outbox WHERE (status = 'queued') <> (ended_at IS NULL)"), '0',
 		'the others have ended');
 	is(ask('SELECT name, state, reason FROM sms_gateways WHERE reason IS NOT NULL'), 'cpaas|paused|tired',

@@ -101,6 +101,40 @@ test_esms_otp(void **state)
 	assert_int_equal(request.nquery, 4);
 }
 
+/* A one-time password that is made here is a text. */
+static void
+test_esms_local_otp(void **state)
+{
+	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
+	Message message = {.call = CALL_OTP,
+					   .phones = one_phone,
+					   .nphones = 1,
+					   .content = "{OTP}",
+					   .code = "1234",
+					   .request_id = "r-1",
+					   .ttl = 17,
+					   .length = 4};
+	Complaint complaint;
+	const char *request;
+
+	(void) state;
+	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "SHOP", "otp", "local",
+		 "sandbox", "true", NULL);
+	assert_true(esms_provider.check(settings, &message, &complaint));
+	assert_true(esms_provider.carries(settings, &message, &request) & OPTION_BIT(5));
+	assert_false(esms_provider.repeat_safe(settings, &message));
+	assert_body(&esms_provider, settings, &message, "/MainService.svc/json/SendMultipleMessage_V4_post_json/",
+				"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"Phone\":\"84901234567\",\"Content\":\"1234\","
+				"\"SmsType\":\"2\",\"Brandname\":\"SHOP\",\"IsUnicode\":\"0\",\"Sandbox\":\"1\","
+				"\"RequestId\":\"r-1\"}");
+	fill(&esms_provider, settings, "otp", "local", NULL);
+	assert_false(esms_provider.check(settings, &message, &complaint));
+	fill(&esms_provider, settings, "otp", "local", "sms_type", "8", NULL);
+	assert_true(esms_provider.check(settings, &message, &complaint));
+	fill(&esms_provider, settings, "otp", "local", "sms_type", "23", "brandname", "SHOP", NULL);
+	assert_false(esms_provider.check(settings, &message, &complaint));
+}
+
 static void
 test_esms_answers(void **state)
 {
@@ -416,7 +450,7 @@ run_esms_tests(void)
 		cmocka_unit_test(test_esms_answers), cmocka_unit_test(test_esms_duplicate),
 		cmocka_unit_test(test_esms_carries), cmocka_unit_test(test_esms_other_calls),
 		cmocka_unit_test(test_esms_reports), cmocka_unit_test(test_esms_complaints),
-		cmocka_unit_test(test_esms_sent),
+		cmocka_unit_test(test_esms_sent),    cmocka_unit_test(test_esms_local_otp),
 	};
 
 	return cmocka_run_group_tests_name("esms", tests, NULL, NULL);
