@@ -239,16 +239,6 @@ sms_check_status(PG_FUNCTION_ARGS)
  * The account
  * ------------------------------------------------------------------------ */
 
-/* Is it a number that numeric takes too?  strtod alone takes "inf" and "0x1p3". */
-static bool
-is_amount(const char *text)
-{
-	char *end;
-
-	return strspn(text, "+-.0123456789eE") == strlen(text) && isfinite(strtod(text, &end)) && end != text &&
-		   *end == '\0';
-}
-
 Datum
 sms_balance(PG_FUNCTION_ARGS)
 {
@@ -261,7 +251,7 @@ sms_balance(PG_FUNCTION_ARGS)
 																gateway->name, gateway->provider->name)));
 	gateway_hold(gateway);
 	ask(&exchange, CALL_BALANCE, NULL);
-	if (!exchange.told || !is_amount(exchange.balance))
+	if (!exchange.told || !exchange_is_amount(exchange.balance))
 	{
 		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
 						  errmsg("gateway \"%s\" did not say what is left on the account", gateway->name),

@@ -18,6 +18,7 @@
 #include "guard/limits.h"
 #include "guard/mac.h"
 #include "guard/otp.h"
+#include "guard/templates.h"
 #include "miscadmin.h"
 #include "outbox/item.h"
 #include "outbox/request_id.h"
@@ -164,6 +165,7 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "the return type is not a row type");
 	prepare_now(gateway, draft, &prepared);
+	templates_check(gateway, &prepared);
 	request_id = prepared.message.request_id;
 	if (request_id != NULL)
 		prepared.message.request_id =

@@ -59,11 +59,14 @@ typedef struct Settling
 	double held_until;     /* it failed */
 	int failures;          /* in a row, of questions … */
 	int held;              /* … and to record, as somebody held a row */
+	Oid role;              /* whose messages the last search was for … */
+	char list[8];          /* … and in which list: it is another's turn */
 	MemoryContext context; /* of what follows; NULL: no search is under way */
 	Gateway *gateway;
 	Sought *doubts;
 	int ndoubts;
-	int nopen; /* asked about, and not settled */
+	int nopen;         /* asked about, and not settled */
+	TimestampTz since; /* the first doubt that it is for */
 	SentPage page;
 	char last[104]; /* the first message of the page before */
 	HttpTransfer *transfer;
@@ -160,21 +163,10 @@ settle_destroy(Engine *engine)
  * Searching
  * ------------------------------------------------------------------------ */
 
-/* Is this phone of a list that of the message?  Providers write 84… or 0…. */
-static bool
-is_phone_of(const char *listed, const char *msisdn)
-{
-	size_t length = strlen(msisdn);
-	size_t listed_length = strlen(listed);
-	size_t n = Min(length, 9);
-
-	return listed_length >= n && strcmp(listed + listed_length - n, msisdn + length - n) == 0;
-}
-
 static bool
 is_entry_of(const SentEntry *entry, const Sought *doubt)
 {
-	if (!is_phone_of(entry->phone, doubt->phone))
+	if (!phone_ends_alike(entry->phone, doubt->phone))
 		return false;
 	for (int i = 0; i < doubt->nids; i++)
 	{
@@ -306,23 +298,6 @@ settle_turn(Engine *engine, bool busy)
  * Beginning and recording, in transactions
  * ------------------------------------------------------------------------ */
 
-/* Do two gateways, of the same server, have the same credentials? */
-static bool
-is_same_account(const Gateway *a, const Gateway *b)
-{
-	const OptionDef *options = a->provider->options;
-
-	for (int i = 0; a != b && options[i].name != NULL; i++)
-	{
-		const char *one = a->settings[i] != NULL ? a->settings[i] : "";
-		const char *other = b->settings[i] != NULL ? b->settings[i] : "";
-
-		if ((options[i].where & OPTION_USER) && strcmp(one, other) != 0)
-			return false;
-	}
-	return true;
-}
-
 /* Adds an id by which the list may have a message; NULL: nothing. */
 static void
 add_id(Sought *doubt, const char *id)
@@ -379,10 +354,13 @@ add_doubt(Settling *settling, const Doubtful *doubtful)
 		settling->gateway = item->gateway;
 		gateway_hold(item->gateway);
 		settling->page.list = pstrdup(list);
+		settling->since = doubtful->since;
+		settling->role = item->row.role;
+		strlcpy(settling->list, list, sizeof(settling->list));
 	}
 	else if (list != NULL &&
-			 (!is_same_account(settling->gateway, item->gateway) || strcmp(settling->page.list, list) != 0 ||
-			  Abs(doubtful->since - settling->doubts[0].since) > SPREAD))
+			 (!gateway_same_account(settling->gateway, item->gateway) ||
+			  strcmp(settling->page.list, list) != 0 || Abs(doubtful->since - settling->since) > SPREAD))
 		return;
 	if (list != NULL)
 	{
@@ -399,11 +377,49 @@ add_doubt(Settling *settling, const Doubtful *doubtful)
 	settling->ndoubts++;
 }
 
+/* Which of two roles and lists has its turn first? */
+static int
+compare_turns(Oid role, const char *list, Oid other, const char *other_list)
+{
+	if (role != other)
+		return role < other ? -1 : 1;
+	return strcmp(list, other_list);
+}
+
+/*
+ * The message that says for whom the next search is: roles and lists take turns, so that what is due again and again, as
+ * somebody holds its row, keeps nothing else waiting.  NULL: none can be looked for.
+ */
+static const Doubtful *
+choose_lead(const Settling *settling, List *due)
+{
+	const Doubtful *first = NULL;
+	const Doubtful *next = NULL; /* behind the last search's */
+	ListCell *lc;
+
+	foreach (lc, due)
+	{
+		const Doubtful *doubtful = lfirst(lc);
+		const char *list = list_of(doubtful->item);
+		Oid role = doubtful->item->row.role;
+
+		if (list == NULL)
+			continue;
+		if (first == NULL || compare_turns(role, list, first->item->row.role, list_of(first->item)) < 0)
+			first = doubtful;
+		if (compare_turns(role, list, settling->role, settling->list) > 0 &&
+			(next == NULL || compare_turns(role, list, next->item->row.role, list_of(next->item)) < 0))
+			next = doubtful;
+	}
+	return next != NULL ? next : first;
+}
+
 /* Begins a search for what is due. */
 static void
 begin_search(Engine *engine, Settling *settling, TimestampTz wall)
 {
 	List *due = doubt_due(NameStr(settling->name), wall, AT_ONCE, engine->scratch);
+	const Doubtful *lead;
 	MemoryContext context;
 	MemoryContext caller;
 	ListCell *lc;
@@ -411,6 +427,7 @@ begin_search(Engine *engine, Settling *settling, TimestampTz wall)
 	settling->due = doubt_next_due(NameStr(settling->name));
 	if (due == NIL)
 		return;
+	lead = choose_lead(settling, due);
 	context = AllocSetContextCreate(engine->scratch, "sms_gateway search", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(context);
 	settling->doubts = palloc(sizeof(Sought) * list_length(due));
@@ -419,13 +436,15 @@ begin_search(Engine *engine, Settling *settling, TimestampTz wall)
 	settling->page = (SentPage){.number = 1};
 	settling->last[0] = '\0';
 	dlist_init(&settling->rows);
+	if (lead != NULL)
+		add_doubt(settling, lead);
 	foreach (lc, due)
 	{
-		const Doubtful *doubtful = lfirst(lc);
-
-		add_doubt(settling, doubtful);
-		item_free(doubtful->item);
+		if (lfirst(lc) != lead)
+			add_doubt(settling, lfirst(lc));
 	}
+	foreach (lc, due)
+		item_free(((Doubtful *) lfirst(lc))->item);
 	MemoryContextSwitchTo(caller);
 	for (int i = 0; i < settling->ndoubts; i++)
 		dlist_push_tail(&settling->rows, &settling->doubts[i].followup.row.node);
@@ -519,10 +538,10 @@ settle_committed(Engine *engine, ChoreState *state)
 			continue;
 		held = note_recorded(engine, s);
 		end_search(s);
-		if (held)
-			rest(s, s->held++, -1);
-		else
-			s->held = 0;
+		/* The first time it is at once another's turn. */
+		s->held = held ? s->held + 1 : 0;
+		if (s->held > 1)
+			rest(s, s->held - 2, -1);
 	}
 }
 

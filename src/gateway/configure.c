@@ -112,3 +112,20 @@ gateway_configure(Gateway *gateway, List *server_options, List *user_options)
 	read_limits(common, gateway);
 	read_handling(common, gateway);
 }
+
+/* Takes two gateways of the same server; do they have the same credentials? */
+bool
+gateway_same_account(const Gateway *a, const Gateway *b)
+{
+	const OptionDef *options = a->provider->options;
+
+	for (int i = 0; a != b && options[i].name != NULL; i++)
+	{
+		const char *one = a->settings[i] != NULL ? a->settings[i] : "";
+		const char *other = b->settings[i] != NULL ? b->settings[i] : "";
+
+		if ((options[i].where & OPTION_USER) && strcmp(one, other) != 0)
+			return false;
+	}
+	return true;
+}

@@ -64,5 +64,6 @@ typedef struct Gateway
 } Gateway;
 
 extern void gateway_configure(Gateway *gateway, List *server_options, List *user_options);
+extern bool gateway_same_account(const Gateway *a, const Gateway *b);
 
 #endif /* SMS_CONFIGURE_H */

@@ -91,7 +91,7 @@ url_escape(const char *text)
 
 /*
  * Writes base URL, path and query of a request.  Returns it from malloc; NULL when memory is out.  As
- * credentials may be in the query, it is secret.
+ * credentials may be in path and query, it is secret.
  */
 char *
 url_make(const char *base, const HttpRequest *request)
@@ -99,6 +99,7 @@ url_make(const char *base, const HttpRequest *request)
 	size_t base_len = strlen(base);
 	size_t size = base_len + strlen(request->path) + 1;
 	char *escaped[HTTP_MAX_QUERY] = {0};
+	char *segment[HTTP_MAX_SEGMENTS] = {0};
 	char *url = NULL;
 	bool ok = true;
 
@@ -110,15 +111,25 @@ url_make(const char *base, const HttpRequest *request)
 		ok = escaped[i] != NULL;
 		size += ok ? strlen(request->query[i].name) + strlen(escaped[i]) + 2 : 0;
 	}
+	for (int i = 0; i < request->nsegments && ok; i++)
+	{
+		segment[i] = url_escape(request->segment[i]);
+		ok = segment[i] != NULL;
+		size += ok ? strlen(segment[i]) + 1 : 0;
+	}
 	if (ok && (url = malloc(size)) != NULL)
 	{
 		int used = snprintf(url, size, "%.*s%s", (int) base_len, base, request->path);
 
+		for (int i = 0; i < request->nsegments; i++)
+			used += snprintf(url + used, size - used, "/%s", segment[i]);
 		for (int i = 0; i < request->nquery; i++)
 			used += snprintf(url + used, size - used, "%c%s=%s", i == 0 ? '?' : '&', request->query[i].name,
 							 escaped[i]);
 	}
 	for (int i = 0; i < request->nquery; i++)
 		free(escaped[i]);
+	for (int i = 0; i < request->nsegments; i++)
+		free(segment[i]);
 	return url;
 }

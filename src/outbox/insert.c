@@ -21,6 +21,7 @@
 #include "gateway/choose.h"
 #include "gateway/prepare.h"
 #include "guard/limits.h"
+#include "guard/templates.h"
 #include "outbox/held.h"
 #include "outbox/item.h"
 #include "outbox/request_id.h"
@@ -369,6 +370,7 @@ check_message(Row *row)
 	gateway = gateway_get(choose_gateway(row, draft.call), GetUserId(), &refusal);
 	if (gateway == NULL || !gateway_prepare(gateway, &draft, &prepared, &refusal))
 		refusal_raise(&refusal);
+	templates_check(gateway, &prepared);
 	limits_take(gateway, &prepared.message, false);
 
 	set(row, COL_KIND, CStringGetTextDatum(kind));

@@ -41,6 +41,8 @@ static const OptionDef esms_options[] = {
 	[ESMS_VIBER_IMAGE] = {"viber_image", OPTION_SERVER | OPTION_MESSAGE, OPTION_LINK, .max = 1000},
 	[ESMS_VIBER_LABEL] = {"viber_label", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, .max = 100},
 	[ESMS_VIBER_URL] = {"viber_url", OPTION_SERVER | OPTION_MESSAGE, OPTION_LINK, .max = 1000},
+	[ESMS_CHECK_TEMPLATES] = {"check_templates", OPTION_SERVER, OPTION_CHOICE, "off",
+							  .choices = {"off", "warn", "refuse"}},
 	[ESMS_OTP_MAKER] = {"otp", OPTION_SERVER, OPTION_CHOICE, "provider", .choices = {"provider", OTP_LOCAL}},
 	{.name = NULL},
 };
@@ -311,6 +313,59 @@ read_channel(struct json_object *body, Report *report)
 		snprintf(report->channel, sizeof(report->channel), ESMS_CHANNEL_ZALO);
 }
 
+/* What a hexadecimal digit stands for; -1: it is none. */
+static int
+hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/*
+ * Takes the wrapping off "error_info", in place: newer callbacks have it as JSON, percent-encoded a second time, at times in
+ * quotes, at times with "____" and a date behind it.
+ */
+static void
+unwrap_error_info(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from != '\0'; from++)
+	{
+		if (from[0] == '%' && hex_value(from[1]) >= 0 && hex_value(from[2]) >= 0)
+		{
+			*to++ = (char) (hex_value(from[1]) * 16 + hex_value(from[2]));
+			from += 2;
+		}
+		else
+			*to++ = *from;
+	}
+	*to = '\0';
+	to = strstr(text, "____");
+	if (to != NULL)
+		*to = '\0';
+	to = text + strlen(text);
+	if (to - text >= 2 && text[0] == '"' && to[-1] == '"')
+	{
+		to[-1] = '\0';
+		memmove(text, text + 1, strlen(text));
+	}
+}
+
+/* The provider's words for a failure over Zalo. */
+static void
+read_error_info(struct json_object *body, Report *report)
+{
+	char text[4 * sizeof(report->message)];
+
+	if (!json_text(body, "error_info", text, sizeof(text)))
+		return;
+	unwrap_error_info(text);
+	utf8_copy(report->message, sizeof(report->message), text, strlen(text));
+}
+
 static bool
 esms_report(const char *json, size_t len, Report *report)
 {
@@ -323,7 +378,7 @@ esms_report(const char *json, size_t len, Report *report)
 		json_text(body, "RequestId", report->request_id, sizeof(report->request_id));
 		json_text(body, "token", report->token, sizeof(report->token));
 		json_text(body, "TotalPrice", report->price, sizeof(report->price));
-		json_text(body, "error_info", report->message, sizeof(report->message));
+		read_error_info(body, report);
 		json_text(body, "switchsmsid", report->next_smsid, sizeof(report->next_smsid));
 		read_channel(body, report);
 		read_telco(body, report);
@@ -397,7 +452,69 @@ esms_read_sent(const HttpAnswer *http, SentEntry *entries)
 static bool
 esms_balance(const HttpAnswer *http, char *amount, size_t size)
 {
-	return read_balance(http, "Balance", amount, size);
+	return read_balance(http, "Balance", amount, size) || read_balance(http, "TotalPrice", amount, size);
+}
+
+/* The fields of the lists that eSMS has, and what they are called here. */
+static const struct
+{
+	const char *list;
+	const char *needed; /* what has none is left out */
+	const char *fields[3][2];
+} lists[] = {
+	[CALL_BRANDNAMES] = {"ListBrandName", "Brandname", {{"Brandname", "brandname"}, {"Type", "type"}}},
+	[CALL_TEMPLATES] = {"BrandnameTemplates",
+						"TempContent",
+						{{"TempContent", "content"}, {"NetworkID", "network"}, {"TempId", "template_id"}}},
+};
+
+static char *
+esms_list(Call call, const HttpAnswer *http)
+{
+	struct json_object *body = json_read_object(http->body, http->len);
+	struct json_object *from = json_field(body, lists[call].list);
+	struct json_object *to = json_object_new_array();
+	bool told = json_object_is_type(from, json_type_array);
+
+	for (size_t i = 0; told && i < json_object_array_length(from); i++)
+	{
+		struct json_object *entry = json_object_array_get_idx(from, i);
+		struct json_object *copy;
+
+		if (!json_object_is_type(json_field(entry, lists[call].needed), json_type_string))
+			continue;
+		copy = json_object_new_object();
+		for (int k = 0; k < 3 && lists[call].fields[k][0] != NULL; k++)
+		{
+			struct json_object *field = json_field(entry, lists[call].fields[k][0]);
+
+			json_put_text(copy, lists[call].fields[k][1],
+						  field != NULL ? json_object_get_string(field) : NULL);
+		}
+		json_object_array_add(to, copy);
+	}
+	json_object_put(body);
+	if (told)
+		return json_write(to);
+	json_object_put(to);
+	return NULL;
+}
+
+/* Texts under a brandname: customer care, one-time passwords, and the SMS behind a Zalo message. */
+static const char *
+esms_templated(Settings settings, const Message *message, const char **brandname)
+{
+	*brandname = settings[ESMS_BRANDNAME];
+	switch (esms_request_of(settings, message))
+	{
+		case ESMS_TEXT:
+		case ESMS_OTP:
+			return message->content;
+		case ESMS_ZALO_THEN_SMS:
+			return esms_sms_content(settings, message);
+		default:
+			return NULL;
+	}
 }
 
 /* RequestId makes a repeat harmless for 24 hours; a second one-time password is another code. */
@@ -414,7 +531,8 @@ const Provider esms_provider = {
 	.base_url = "https://rest.esms.vn",
 	.calls = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_CHECK_OTP) | CALL_BIT(CALL_OMNI) |
 			 CALL_BIT(CALL_BULK) | CALL_BIT(CALL_STATUS) | CALL_BIT(CALL_STATUS_DETAIL) |
-			 CALL_BIT(CALL_BALANCE) | CALL_BIT(CALL_SENT_LIST),
+			 CALL_BIT(CALL_BALANCE) | CALL_BIT(CALL_BRANDNAMES) | CALL_BIT(CALL_TEMPLATES) |
+			 CALL_BIT(CALL_PRICE) | CALL_BIT(CALL_SENT_LIST),
 	.identified = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_BULK),
 	.max_phones = MAX_ADVERTISED,
 	.options = esms_options,
@@ -431,10 +549,14 @@ const Provider esms_provider = {
 	.repeat_window = 24 * 3600,
 	.report = esms_report,
 	.balance = esms_balance,
+	.list = esms_list,
+	.templated = esms_templated,
 	.status_window = 7 * 24 * 3600,
 	.otp_option = &esms_options[ESMS_OTP_MAKER],
 	.ordered_params = true,
 	.unicode_option = &esms_options[ESMS_UNICODE],
 	.callback_option = &esms_options[ESMS_CALLBACK_URL],
+	.brandname_option = &esms_options[ESMS_BRANDNAME],
+	.templates_option = &esms_options[ESMS_CHECK_TEMPLATES],
 	.content_option = &esms_options[ESMS_SMS_CONTENT],
 };

@@ -407,6 +407,44 @@ esms_build_status(Settings settings, const Message *message, HttpRequest *reques
 	return true;
 }
 
+/* Here the credentials are in the path. */
+static bool
+esms_build_brandnames(Settings settings, HttpRequest *request)
+{
+	request->path = "/MainService.svc/json/GetListBrandname";
+	request->segment[request->nsegments++] = settings[ESMS_API_KEY];
+	request->segment[request->nsegments++] = settings[ESMS_SECRET_KEY];
+	return true;
+}
+
+static bool
+esms_build_templates(Settings settings, const Message *message, HttpRequest *request)
+{
+	struct json_object *body = json_object_new_object();
+
+	put_credentials(body, settings);
+	json_put_text(body, "SmsType", "2");
+	json_put_text(body, "Brandname",
+				  message->reference != NULL ? message->reference : settings[ESMS_BRANDNAME]);
+	return request_body(request, "/MainService.svc/json/GetTemplate/", body);
+}
+
+static bool
+esms_build_price(Settings settings, const Message *message, HttpRequest *request)
+{
+	bool fixed = strcmp(settings[ESMS_SMS_TYPE], SMS_TYPE_FIXED) == 0;
+
+	request->path = "/MainService.svc/json/SummaryMultipleMessage_V4_get";
+	request_query(request, "Phone", message->phones[0]);
+	request_query(request, "Content", message->content);
+	request_query(request, "ApiKey", settings[ESMS_API_KEY]);
+	request_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
+	request_query(request, "SmsType", fixed ? SMS_TYPE_FIXED : "2");
+	request_query(request, "BrandName", fixed ? NULL : settings[ESMS_BRANDNAME]);
+	request_query(request, "IsUnicode", goes_as_unicode(settings[ESMS_UNICODE], &message->shape) ? "1" : "0");
+	return true;
+}
+
 /* Fills the request for a message, as Provider says. */
 bool
 esms_build(Settings settings, const Message *message, HttpRequest *request)
@@ -423,6 +461,12 @@ esms_build(Settings settings, const Message *message, HttpRequest *request)
 			return esms_build_status(settings, message, request);
 		case CALL_BALANCE:
 			return esms_build_balance(settings, request);
+		case CALL_BRANDNAMES:
+			return esms_build_brandnames(settings, request);
+		case CALL_TEMPLATES:
+			return esms_build_templates(settings, message, request);
+		case CALL_PRICE:
+			return esms_build_price(settings, message, request);
 		case CALL_SENT_LIST:
 			return esms_build_sent(settings, message->sent, request);
 		default:

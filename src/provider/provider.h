@@ -24,7 +24,10 @@ typedef enum Call
 	CALL_STATUS,        /* what became of a message */
 	CALL_STATUS_DETAIL, /* what CALL_STATUS leaves out: the operator */
 	CALL_BALANCE,
-	CALL_SENT_LIST, /* what the account has sent in a period */
+	CALL_BRANDNAMES, /* under which the account may send */
+	CALL_TEMPLATES,  /* that texts under a brandname have to fit */
+	CALL_PRICE,      /* of a text, before it is sent */
+	CALL_SENT_LIST,  /* what the account has sent in a period */
 	CALL_COUNT
 } Call;
 
@@ -108,11 +111,12 @@ typedef struct Message
 	int ttl;    /* seconds an OTP lives */
 	int length; /* characters of an OTP */
 	bool digits_only;
-	const char *code;      /* an OTP to check; or the one to send, if it is made here */
-	const char *token;     /* stands in the place of {token} in a callback URL */
-	const char *reference; /* the provider's id of the message to ask about */
-	const SentPage *sent;  /* what CALL_SENT_LIST asks for */
-	bool unsure;           /* an earlier request of this message may have been accepted */
+	const char *code;  /* an OTP to check; or the one to send, if it is made here */
+	const char *token; /* stands in the place of {token} in a callback URL */
+	const char
+		*reference;       /* the provider's id of the message to ask about; of CALL_TEMPLATES the brandname */
+	const SentPage *sent; /* what CALL_SENT_LIST asks for */
+	bool unsure;          /* an earlier request of this message may have been accepted */
 } Message;
 
 /*
@@ -263,8 +267,17 @@ typedef struct Provider
 	 */
 	bool (*report)(const char *json, size_t len, Report *report);
 
-	/* Reads the answer to CALL_BALANCE, if it has that; false if it tells none. */
+	/* Reads the answer to CALL_BALANCE or CALL_PRICE, if it has that; false if it tells none. */
 	bool (*balance)(const HttpAnswer *http, char *amount, size_t size);
+
+	/*
+	 * Reads the answer to CALL_BRANDNAMES or CALL_TEMPLATES, if it has that, into a JSON array from malloc: of
+	 * {"brandname", "type"}, or of {"network", "template_id", "content"}.  NULL if it is none, or memory is out.
+	 */
+	char *(*list)(Call call, const HttpAnswer *http);
+
+	/* The text of a message that has to fit a registered template of "*brandname"; NULL: it has none.  May be NULL. */
+	const char *(*templated)(Settings settings, const Message *message, const char **brandname);
 
 	/* How long after sending CALL_STATUS, if it has that, tells something, in seconds. */
 	int status_window;
@@ -286,7 +299,9 @@ typedef struct Provider
 	/* Options that mean the same in all providers; or NULL. */
 	const OptionDef *unicode_option;  /* auto, true or false */
 	const OptionDef *callback_option; /* a URL, in which {token} may stand */
-	const OptionDef *content_option;  /* a message's text, where it has no content */
+	const OptionDef *brandname_option;
+	const OptionDef *templates_option; /* off, warn or refuse */
+	const OptionDef *content_option;   /* a message's text, where it has no content */
 } Provider;
 
 #endif /* SMS_PROVIDER_H */

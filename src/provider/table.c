@@ -54,6 +54,12 @@ kind_name(Call call)
 		case CALL_STATUS:
 		case CALL_STATUS_DETAIL:
 			return "status";
+		case CALL_BRANDNAMES:
+			return "brandnames";
+		case CALL_TEMPLATES:
+			return "templates";
+		case CALL_PRICE:
+			return "price";
 		case CALL_TEXT:
 		case CALL_COUNT:
 			break;

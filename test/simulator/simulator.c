@@ -676,6 +676,47 @@ esms_balance(Exchange *x, struct json_object *body)
 	answer_json(x, 200, object);
 }
 
+static void
+esms_templates(Exchange *x, struct json_object *body)
+{
+	char brandname[64];
+	bool good = esms_login(body);
+
+	json_text(body, "Brandname", brandname, sizeof(brandname));
+	if (!good || strcmp(brandname, "MYSHOP") != 0)
+		esms_answer(x, good ? "104" : "101", good ? "Brand name code is not exist" : "Authorize Failed",
+					NULL);
+	else
+		answer_text(x, 200, "application/json",
+					"{\"BrandnameTemplates\":["
+					"{\"NetworkID\":6,\"TempContent\":\"{P1,20} la ma xac minh {P2,10}\",\"TempId\":458},"
+					"{\"NetworkID\":1,\"TempContent\":\"Don hang {P1,12} da giao\",\"TempId\":459}],"
+					"\"CodeResult\":\"100\"}");
+}
+
+static void
+esms_brandnames(Exchange *x, const char *path)
+{
+	if (strstr(path, "/GetListBrandname/demo/demo") == NULL)
+		answer_text(x, 200, "application/json",
+					"{\"CodeResponse\":\"101\",\"ErrorMessage\":\"Authorize Failed\"}");
+	else
+		answer_text(x, 200, "application/json",
+					"{\"CodeResponse\":\"100\",\"ListBrandName\":[{\"Brandname\":\"MYSHOP\",\"Type\":2}]}");
+}
+
+static void
+esms_price(Exchange *x, struct MHD_Connection *connection)
+{
+	const char *key = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "ApiKey");
+
+	if (!same(key, api_key))
+		esms_answer(x, "101", "Authorize Failed", NULL);
+	else
+		answer_text(x, 200, "application/json",
+					"{\"CodeResult\":\"100\",\"TotalPrice\":850,\"TotalReceiver\":1}");
+}
+
 /* ------------------------------------------------------------------------
  * eTelecom and Interits
  * ------------------------------------------------------------------------ */
@@ -1141,6 +1182,12 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 		esms_sent(x, body);
 	else if (strstr(path, "/GetBalance_json"))
 		esms_balance(x, body);
+	else if (strstr(path, "/GetTemplate"))
+		esms_templates(x, body);
+	else if (strstr(path, "/GetListBrandname"))
+		esms_brandnames(x, path);
+	else if (strstr(path, "/SummaryMultipleMessage_V4_get"))
+		esms_price(x, connection);
 	else if (strstr(path, "/MainService.svc/json/"))
 		esms_send_other(x, body, path);
 	else if (strstr(path, "/api/OmniReport/GetStatusOmni"))

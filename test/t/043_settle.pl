@@ -171,6 +171,26 @@ subtest 'a gateway that is not to be asked; a role without credentials' => sub {
 		'who is gone has no credentials: later, perhaps');
 };
 
+subtest 'a row that somebody holds costs itself alone; each account has a list of its own' => sub {
+	my ($mine, $held, $theirs) = doubtful('of accounts', n => 3);
+	ask("CREATE ROLE other; GRANT USAGE ON FOREIGN SERVER shop TO other;
+		CREATE USER MAPPING FOR other SERVER shop OPTIONS (api_key 'other', secret_key 'wrong');
+		UPDATE sms_outbox SET created_by = 'other' WHERE id = $theirs;
+		UPDATE sms_outbox SET poll_at = now() WHERE id IN ($mine, $held, $theirs)");
+	my $holder = $node->background_psql('postgres');
+	$holder->query_safe("BEGIN; SELECT 1 FROM sms_outbox WHERE id = $held FOR UPDATE");
+	$node->safe_psql('postgres', "SET statement_timeout = '60s'; CALL sms_drain()");
+	is(status($mine) . status($held), 'sentuncertain', 'the others are settled');
+	becomes(sub { drain(); column($theirs, "status || ' ' || (poll_at > now())") }, 'uncertain true',
+		'those of another account are looked for with its credentials, which are refused');
+	$holder->query_safe('COMMIT');
+	$holder->quit;
+	my %keys = map { $_->{body}{ApiKey} => 1 } lists();
+	is_deeply([ sort keys %keys ], [ 'demo', 'other' ], 'each account was asked');
+	look_now($held);
+	becomes(sub { drain(); status($held) }, 'sent', 'what was held, too, in its time');
+};
+
 subtest 'by itself: what eSMS has is settled, what it has not stays' => sub {
 	control('sent', missing => 'lost');
 	my $before = lists();

@@ -34,6 +34,7 @@ extern int run_progress_tests(void);
 extern int run_scrub_tests(void);
 extern int run_support_tests(void);
 extern int run_table_tests(void);
+extern int run_template_tests(void);
 extern int run_text_tests(void);
 extern int run_trace_tests(void);
 extern int run_url_tests(void);
