@@ -13,7 +13,7 @@ OUR_HEADERS = $(wildcard src/*/*.h)
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
 # The extension's script is joined from its parts, a file a subject; older versions stand as they were shipped.
-SQL_PARTS = types providers identity outbox engine guard send follow texts manage gateways health created
+SQL_PARTS = types providers identity outbox engine guard send follow account texts manage gateways health created
 SCRIPT = sql/$(EXTENSION)--$(EXTENSION_VERSION).sql
 DATA_built = $(SCRIPT)
 DATA = $(filter-out $(SCRIPT),$(wildcard sql/sms_gateway--*.sql))
@@ -108,6 +108,11 @@ bench-compare:
 	@test/setup demo
 	@test/bench/compare
 
+# What limits cost an INSERT.
+bench-limits:
+	@test/setup demo
+	@test/bench/limits
+
 # Many databases, few processes, idle ones.
 bench-databases:
 	@test/setup demo
@@ -118,4 +123,4 @@ soak:
 	@SMS_SOAK_MESSAGES=1000000 SMS_CRASH_MESSAGES=20000 SMS_CRASH_KILLS=25 SMS_PROMOTIONS=10 SMS_DATABASES=135 \
 		SMS_LONG_REST=1 TESTS="crash soak promotion operations wire addresses" test/run
 
-.PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare bench-databases soak simulator unit floors fuzz fuzz-build fuzz-run
+.PHONY: demo test test-asan test-valgrind test-matrix bench bench-compare bench-databases bench-limits soak simulator unit floors fuzz fuzz-build fuzz-run

@@ -76,7 +76,8 @@ WITH RECURSIVE waiting(name) AS (
              ORDER BY o.gateway LIMIT 1)
       FROM waiting w WHERE w.name IS NOT NULL),
 server AS (
-    SELECT s.srvname AS name, w.fdwname AS provider, s.srvoptions AS options
+    SELECT s.srvname AS name, w.fdwname AS provider, s.srvoptions AS options,
+           EXISTS (SELECT FROM pg_catalog.pg_user_mappings m WHERE m.srvid OPERATOR(pg_catalog.=) s.oid) AS mapped
       FROM pg_catalog.pg_foreign_server s
       JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
      WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d
@@ -87,9 +88,9 @@ server AS (
                       AND d.deptype OPERATOR(pg_catalog.=) 'e'
                       AND e.extname OPERATOR(pg_catalog.=) 'sms_gateway')),
 gateway AS (
-    SELECT s.name, s.provider, s.options FROM server s
+    SELECT s.name, s.provider, s.options, s.mapped FROM server s
     UNION ALL
-    SELECT w.name, NULL, NULL FROM waiting w
+    SELECT w.name, NULL, NULL, true FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
 held AS (SELECT h.why, h.since FROM (SELECT) AS one
            LEFT JOIN LATERAL (SELECT k.problem AS why, k.since FROM @extschema@.sms_gateway_checks() k
@@ -97,10 +98,11 @@ held AS (SELECT h.why, h.since FROM (SELECT) AS one
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'
-            WHEN h.why IS NOT NULL THEN 'held'
+            WHEN h.why IS NOT NULL OR (p.state IS NULL AND NOT g.mapped) THEN 'held'
             ELSE coalesce(p.state, 'active') END AS state,
        CASE WHEN g.provider IS NULL THEN 'there is no such server'
             WHEN h.why IS NOT NULL THEN h.why
+            WHEN NOT g.mapped THEN pg_catalog.concat_ws('; ', p.reason, 'no role has a user mapping for it')
             WHEN p.reason IS NULL THEN c.refused
             ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END AS reason,
        CASE WHEN g.provider IS NULL THEN NULL
@@ -128,7 +130,7 @@ SELECT g.name,
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';
-COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database) or missing';
+COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database, or nobody has a user mapping for it) or missing';
 COMMENT ON COLUMN sms_gateways.reason IS 'why it is not active; and whose credentials it refuses, five roles at most';
 COMMENT ON COLUMN sms_gateways.since IS 'when this state began, or, if it is held, was noticed last; NULL: active or missing, or nobody knows';
 COMMENT ON COLUMN sms_gateways.next_probe_at IS 'when one message is tried; NULL: not by itself';
@@ -159,6 +161,15 @@ UPDATE sms_outbox SET creator = coalesce(pg_catalog.to_regrole(pg_catalog.quote_
        next_attempt_at = CASE WHEN next_attempt_at OPERATOR(pg_catalog.=) '-infinity' THEN created_at
                               ELSE next_attempt_at END
  WHERE status OPERATOR(pg_catalog.=) 'queued';
+-- What is in doubt is looked for in what eSMS says that it has sent.
+UPDATE sms_outbox o SET poll_at = pg_catalog.now() FROM pg_catalog.pg_foreign_server s
+  JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+ WHERE o.status OPERATOR(pg_catalog.=) 'uncertain' AND o.kind OPERATOR(pg_catalog.<>) 'otp'
+   AND s.srvname OPERATOR(pg_catalog.=) o.gateway AND w.fdwname OPERATOR(pg_catalog.=) 'esms'
+   AND o.unsure_since OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) '7 days'::pg_catalog.interval);
+-- The worker never found these.
+UPDATE sms_outbox SET next_attempt_at = created_at
+ WHERE status OPERATOR(pg_catalog.=) 'queued' AND next_attempt_at OPERATOR(pg_catalog.=) '-infinity';
 END;
 SELECT sms_gateway_update_rows();
 DROP FUNCTION sms_gateway_update_rows();
@@ -194,13 +205,14 @@ CREATE TABLE sms_gateway_otp (
     salt bytea,
     hash bytea,
     CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
-CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
+CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (phone, id);
+ALTER TABLE sms_gateway_otp ALTER phone SET STATISTICS 0;
 COMMENT ON TABLE sms_gateway_otp IS
     'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone through a gateway is the one that counts there';
 COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
 COMMENT ON COLUMN sms_gateway_otp.id IS 'in the order in which they were made';
-COMMENT ON COLUMN sms_gateway_otp.gateway IS 'the foreign server that was asked for it, and is when it is checked';
-COMMENT ON COLUMN sms_gateway_otp.sent_by IS 'the foreign server it was sent through: that one, or a fallback';
+COMMENT ON COLUMN sms_gateway_otp.gateway IS 'the foreign server that was asked for it';
+COMMENT ON COLUMN sms_gateway_otp.sent_by IS 'the foreign server it was sent through: that one, or a fallback; a check through either finds it';
 COMMENT ON COLUMN sms_gateway_otp.phone IS 'receiver';
 COMMENT ON COLUMN sms_gateway_otp.salt IS 'random; NULL: the provider made the code and checks it';
 COMMENT ON COLUMN sms_gateway_otp.hash IS 'HMAC-SHA-256 of salt, gateway, phone and code, with this database''s secret as key';
@@ -280,6 +292,16 @@ COMMENT ON FUNCTION sms_omni_send(text, text, jsonb, text[], name, jsonb) IS
 COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
     'for a copy (of the files, a restored backup or dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
 
+
+-- The planner's statistics keep samples of values, longer than their rows: none of whom messages are for, and what they say.
+ALTER TABLE sms_outbox ALTER phone SET STATISTICS 0, ALTER content SET STATISTICS 0, ALTER list_param SET STATISTICS 0,
+    ALTER options SET STATISTICS 0, ALTER result_message SET STATISTICS 0, ALTER details SET STATISTICS 0;
+ALTER TABLE sms_gateway_callback ALTER report SET STATISTICS 0;
+DELETE FROM pg_catalog.pg_statistic s USING pg_catalog.pg_attribute a
+ WHERE s.starelid OPERATOR(pg_catalog.=) ANY (ARRAY['@extschema@.sms_outbox'::pg_catalog.regclass, '@extschema@.sms_gateway_callback'::pg_catalog.regclass]::pg_catalog.oid[])
+   AND a.attrelid OPERATOR(pg_catalog.=) s.starelid AND a.attnum OPERATOR(pg_catalog.=) s.staattnum
+   AND a.attstattarget OPERATOR(pg_catalog.=) 0;
+
 -- Texts as the providers of Vietnam count them.
 DROP FUNCTION sms_parts(text, bool);
 CREATE FUNCTION sms_parts(content text, unicode bool = NULL, vietnamese bool = false,
@@ -290,7 +312,32 @@ COMMENT ON FUNCTION sms_parts(text, bool, bool) IS
 COMMENT ON FUNCTION sms_unaccent(text) IS
     'Vietnamese without diacritics, the letter d with stroke included, from any normalisation form, and with the quotation marks, dashes and spaces of ASCII; other characters stay. Error 22021 if it is not valid UTF-8';
 COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS
-    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, 25006 in a read-only transaction';
+    'takes a provider''s delivery callback, as a JSON object of its fields; returns the message''s id, NULL if the report is of none that is known (it is kept for 7 days, in case the message''s answer comes later). Errors: 42704 for an unknown gateway, 42501 if the gateway''s callback_url holds {token} and the report not the right one, 22023 for no JSON object, or one of more than 16 kB, 25006 in a read-only transaction';
+
+-- What users change is bounded as what they insert.
+CREATE FUNCTION sms_outbox_update() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_outbox_update() IS
+    'trigger: what somebody changes is no longer than what he may insert; 22023 if it is';
+CREATE TRIGGER sms_outbox_update BEFORE UPDATE ON sms_outbox
+    FOR EACH ROW EXECUTE FUNCTION sms_outbox_update();
+COMMENT ON TRIGGER sms_outbox_update ON sms_outbox IS
+    'bounds what users write; the extension''s own changes do not call it';
+REVOKE ALL ON FUNCTION sms_outbox_update() FROM PUBLIC;
+
+-- A report is looked at once; of reports that are larger than any provider's nothing is kept.
+ALTER TABLE sms_gateway_callback ADD looked boolean NOT NULL DEFAULT false;
+DROP INDEX sms_gateway_callback_unknown;
+CREATE INDEX sms_gateway_callback_unknown ON sms_gateway_callback (received_at) WHERE NOT looked;
+CREATE FUNCTION sms_gateway_update_reports() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+DELETE FROM sms_gateway_callback WHERE pg_column_size(report) OPERATOR(pg_catalog.>) 16384;
+UPDATE sms_gateway_callback SET looked = true WHERE message IS NOT NULL;
+END;
+SELECT sms_gateway_update_reports();
+DROP FUNCTION sms_gateway_update_reports();
+COMMENT ON COLUMN sms_gateway_callback.report IS 'what was read of it';
+COMMENT ON COLUMN sms_gateway_callback.looked IS 'its message was looked for; a message that gets its answer later looks for it';
 
 -- By the oid: who is renamed keeps his messages, who is made anew under an old name gets none.  Elsewhere oids are others' (dumps,
 -- subscribers), so of a row that was not made here the name has to agree; see src/db/creator.c.  The sub-SELECTs are evaluated once.
@@ -561,3 +608,57 @@ REVOKE ALL ON FUNCTION sms_gateway_legs(jsonb, jsonb) FROM PUBLIC;
 COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
 COMMENT ON FUNCTION sms_send_otp(text, text, name, interval, int, bool, jsonb) IS
     'sends a one-time password now, in the place of {OTP} in content (eTelecom: in the template''s variable that the server option otp_param names). ttl: how long it is good (eSMS: whole minutes, 2 to 10); length: characters, 4 to 10. The code itself is not returned; sms_check_otp knows it. Errors as sms_send';
+
+CREATE TABLE sms_gateway_templates (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    gateway name NOT NULL,
+    credentials bigint NOT NULL,
+    brandname text NOT NULL,
+    role oid NOT NULL,
+    templates jsonb NOT NULL,
+    fetched_at timestamptz NOT NULL DEFAULT now());
+CREATE INDEX sms_gateway_templates_last ON sms_gateway_templates (gateway, credentials, brandname, id);
+COMMENT ON TABLE sms_gateway_templates IS 'internal: templates that providers have registered, as last read; the newest row of a gateway, credentials and brandname counts';
+COMMENT ON COLUMN sms_gateway_templates.id IS 'in the order of reading';
+COMMENT ON COLUMN sms_gateway_templates.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_templates.credentials IS 'a number of the user mapping with which they were read; 0: PUBLIC''s';
+COMMENT ON COLUMN sms_gateway_templates.brandname IS 'the sender that they are registered for';
+COMMENT ON COLUMN sms_gateway_templates.role IS 'who read them';
+COMMENT ON COLUMN sms_gateway_templates.templates IS 'an array of objects: content, network, template_id';
+COMMENT ON COLUMN sms_gateway_templates.fetched_at IS 'when';
+
+CREATE FUNCTION sms_gateway_ask_brandnames(gateway name) RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_gateway_ask_brandnames(name) IS 'internal: what sms_brandnames shows';
+CREATE FUNCTION sms_gateway_ask_templates(gateway name, brandname text, refresh boolean) RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_gateway_ask_templates(name, text, boolean) IS 'internal: what sms_templates shows';
+
+CREATE FUNCTION sms_brandnames(gateway name = NULL) RETURNS TABLE (brandname text, type text)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT b.brandname, b.type FROM jsonb_to_recordset(sms_gateway_ask_brandnames(sms_brandnames.gateway))
+        AS b (brandname text, type text);
+END;
+COMMENT ON FUNCTION sms_brandnames(name) IS
+    'asks the provider (eSMS) now under which brandnames the account may send; type: 1 advertising, 2 customer care, 23 Viber. No rows, with a warning, if the gateway did not say. Errors as sms_send; 0A000 if the gateway has no such call';
+CREATE FUNCTION sms_templates(gateway name = NULL, brandname text = NULL, refresh boolean = false)
+    RETURNS TABLE (template_id text, network text, content text)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT t.template_id, t.network, t.content FROM jsonb_to_recordset(
+        sms_gateway_ask_templates(sms_templates.gateway, sms_templates.brandname, sms_templates.refresh))
+        AS t (template_id text, network text, content text);
+END;
+COMMENT ON FUNCTION sms_templates(name, text, boolean) IS
+    'the templates that are registered with the provider (eSMS) for a brandname, by default the gateway''s: as kept, or where what is kept is a day old, or with refresh, as the provider tells now. {P1,20} stands for at most 20 characters. They are what check_templates compares with. No rows, with a warning, if the gateway did not say. Errors as sms_brandnames; 25006 in a read-only transaction if the provider has to be asked';
+CREATE FUNCTION sms_price(phone text, content text, gateway name = NULL) RETURNS numeric
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_price(text, text, name) IS
+    'what a text to this phone would cost, as the provider (eSMS) says now, in its currency (VND); NULL, with a warning, if the gateway did not say. Errors as sms_send; 0A000 if the gateway has no such call';
+
+ALTER TABLE sms_gateway_templates ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON sms_gateway_templates FROM PUBLIC;
+-- Messages in doubt that are looked for in what their provider's account has sent.
+CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status OPERATOR(pg_catalog.=) 'uncertain' AND poll_at IS NOT NULL;
+COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered or, of an uncertain message, whether it has it; NULL: it does not';

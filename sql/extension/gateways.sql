@@ -16,7 +16,8 @@ WITH RECURSIVE waiting(name) AS (
              ORDER BY o.gateway LIMIT 1)
       FROM waiting w WHERE w.name IS NOT NULL),
 server AS (
-    SELECT s.srvname AS name, w.fdwname AS provider, s.srvoptions AS options
+    SELECT s.srvname AS name, w.fdwname AS provider, s.srvoptions AS options,
+           EXISTS (SELECT FROM pg_catalog.pg_user_mappings m WHERE m.srvid OPERATOR(pg_catalog.=) s.oid) AS mapped
       FROM pg_catalog.pg_foreign_server s
       JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
      WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d
@@ -27,9 +28,9 @@ server AS (
                       AND d.deptype OPERATOR(pg_catalog.=) 'e'
                       AND e.extname OPERATOR(pg_catalog.=) 'sms_gateway')),
 gateway AS (
-    SELECT s.name, s.provider, s.options FROM server s
+    SELECT s.name, s.provider, s.options, s.mapped FROM server s
     UNION ALL
-    SELECT w.name, NULL, NULL FROM waiting w
+    SELECT w.name, NULL, NULL, true FROM waiting w
      WHERE w.name IS NOT NULL AND NOT EXISTS (SELECT FROM server s WHERE s.name OPERATOR(pg_catalog.=) w.name)),
 held AS (SELECT h.why, h.since FROM (SELECT) AS one
            LEFT JOIN LATERAL (SELECT k.problem AS why, k.since FROM @extschema@.sms_gateway_checks() k
@@ -37,10 +38,11 @@ held AS (SELECT h.why, h.since FROM (SELECT) AS one
 SELECT g.name,
        g.provider,
        CASE WHEN g.provider IS NULL THEN 'missing'
-            WHEN h.why IS NOT NULL THEN 'held'
+            WHEN h.why IS NOT NULL OR (p.state IS NULL AND NOT g.mapped) THEN 'held'
             ELSE coalesce(p.state, 'active') END AS state,
        CASE WHEN g.provider IS NULL THEN 'there is no such server'
             WHEN h.why IS NOT NULL THEN h.why
+            WHEN NOT g.mapped THEN pg_catalog.concat_ws('; ', p.reason, 'no role has a user mapping for it')
             WHEN p.reason IS NULL THEN c.refused
             ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END AS reason,
        CASE WHEN g.provider IS NULL THEN NULL
@@ -68,7 +70,7 @@ SELECT g.name,
 COMMENT ON VIEW sms_gateways IS 'each gateway, whether it sends, and how much waits for it';
 COMMENT ON COLUMN sms_gateways.name IS 'the foreign server';
 COMMENT ON COLUMN sms_gateways.provider IS 'its wrapper; NULL: messages wait for a server that is not there';
-COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database) or missing';
+COMMENT ON COLUMN sms_gateways.state IS 'active, resting (as it asked for), unreachable, paused (by sms_pause or its answers), held (nothing is sent from this database, or nobody has a user mapping for it) or missing';
 COMMENT ON COLUMN sms_gateways.reason IS 'why it is not active; and whose credentials it refuses, five roles at most';
 COMMENT ON COLUMN sms_gateways.since IS 'when this state began, or, if it is held, was noticed last; NULL: active or missing, or nobody knows';
 COMMENT ON COLUMN sms_gateways.next_probe_at IS 'when one message is tried; NULL: not by itself';

@@ -10,13 +10,14 @@ CREATE TABLE sms_gateway_otp (
     salt bytea,
     hash bytea,
     CONSTRAINT hash_has_a_salt CHECK ((salt IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL)));
-CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (gateway, phone, id);
+CREATE INDEX sms_gateway_otp_phone ON sms_gateway_otp (phone, id);
+ALTER TABLE sms_gateway_otp ALTER phone SET STATISTICS 0;
 COMMENT ON TABLE sms_gateway_otp IS
     'one-time passwords that were sent, as salted hashes if they were made here; the last one of a phone through a gateway is the one that counts there';
 COMMENT ON COLUMN sms_gateway_otp.expires_at IS 'good until';
 COMMENT ON COLUMN sms_gateway_otp.id IS 'in the order in which they were made';
-COMMENT ON COLUMN sms_gateway_otp.gateway IS 'the foreign server that was asked for it, and is when it is checked';
-COMMENT ON COLUMN sms_gateway_otp.sent_by IS 'the foreign server it was sent through: that one, or a fallback';
+COMMENT ON COLUMN sms_gateway_otp.gateway IS 'the foreign server that was asked for it';
+COMMENT ON COLUMN sms_gateway_otp.sent_by IS 'the foreign server it was sent through: that one, or a fallback; a check through either finds it';
 COMMENT ON COLUMN sms_gateway_otp.phone IS 'receiver';
 COMMENT ON COLUMN sms_gateway_otp.salt IS 'random; NULL: the provider made the code and checks it';
 COMMENT ON COLUMN sms_gateway_otp.hash IS 'HMAC-SHA-256 of salt, gateway, phone and code, with this database''s secret as key';

@@ -55,6 +55,8 @@ CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id, cr
 
 -- Whose delivery the worker asks about, and when.
 CREATE INDEX sms_outbox_poll ON sms_outbox (gateway, poll_at, id) WHERE poll_at IS NOT NULL;
+-- Messages in doubt that are looked for in what their provider's account has sent.
+CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status = 'uncertain' AND poll_at IS NOT NULL;
 -- What retention deletes, and what ended when.  It grows at its end only: an entry is no random write.
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 -- By the provider's id, for a callback that brings no request_id.  Texts, which have one,
@@ -62,6 +64,10 @@ CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT
 CREATE INDEX sms_outbox_reference ON sms_outbox ((coalesce(id_omni_mess, smsid, referent_id)))
     WHERE coalesce(id_omni_mess, smsid, referent_id) IS NOT NULL
       AND (status IN ('sent', 'uncertain') OR kind <> 'text');
+
+-- The planner's statistics keep samples of values, longer than their rows: none of whom messages are for, and what they say.
+ALTER TABLE sms_outbox ALTER phone SET STATISTICS 0, ALTER content SET STATISTICS 0, ALTER list_param SET STATISTICS 0,
+    ALTER options SET STATISTICS 0, ALTER result_message SET STATISTICS 0, ALTER details SET STATISTICS 0;
 
 COMMENT ON TABLE sms_outbox IS
     'messages to send with the transaction that inserts them; what became of each is on its row';
@@ -96,7 +102,7 @@ COMMENT ON COLUMN sms_outbox.parts IS 'messages that the text takes, by GSM 03.3
 COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
 COMMENT ON COLUMN sms_outbox.unsure_since IS 'first attempt that the provider may have accepted without our knowing';
 COMMENT ON COLUMN sms_outbox.origin IS 'database that the row belongs to; elsewhere it is not sent';
-COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered; NULL: it does not';
+COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered or, of an uncertain message, whether it has it; NULL: it does not';
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
 COMMENT ON COLUMN sms_outbox.creator IS 'oid of the role that inserted the row: whose it is, whatever it is called now; 0: nobody''s; NULL: not known, from a dump of 0.1.0';
 
@@ -108,6 +114,14 @@ CREATE TRIGGER sms_outbox_insert BEFORE INSERT ON sms_outbox
     FOR EACH ROW EXECUTE FUNCTION sms_outbox_insert();
 COMMENT ON TRIGGER sms_outbox_insert ON sms_outbox IS
     'checks and completes a new message, and wakes the worker at commit';
+CREATE FUNCTION sms_outbox_update() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_outbox_update() IS
+    'trigger: what somebody changes is no longer than what he may insert; 22023 if it is';
+CREATE TRIGGER sms_outbox_update BEFORE UPDATE ON sms_outbox
+    FOR EACH ROW EXECUTE FUNCTION sms_outbox_update();
+COMMENT ON TRIGGER sms_outbox_update ON sms_outbox IS
+    'bounds what users write; the extension''s own changes do not call it';
 
 ALTER TABLE sms_outbox ENABLE ROW LEVEL SECURITY;
 -- By the oid: who is renamed keeps his messages, who is made anew under an old name gets none.  Elsewhere oids are others' (dumps,
@@ -169,7 +183,7 @@ COMMENT ON COLUMN sms_outbox_monitor.creator IS 'as sms_outbox.creator';
 COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
 
 REVOKE ALL ON sms_outbox, sms_outbox_monitor FROM PUBLIC;
-REVOKE ALL ON FUNCTION sms_outbox_insert() FROM PUBLIC;
+REVOKE ALL ON FUNCTION sms_outbox_insert(), sms_outbox_update() FROM PUBLIC;
 GRANT SELECT ON sms_outbox_monitor TO pg_monitor;
 SELECT pg_catalog.pg_extension_config_dump('sms_outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('sms_outbox_id_seq', '');

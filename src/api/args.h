@@ -7,16 +7,20 @@
 
 #include "postgres.h"
 
+#include "base/bounds.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-/* Text; NULL for NULL. */
+/* Text; NULL for NULL.  Raises 22023 if it is longer than "most" bytes. */
 static inline char *
-text_arg(FunctionCallInfo fcinfo, int number)
+text_arg(FunctionCallInfo fcinfo, int number, int most, const char *name)
 {
-	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+	if (PG_ARGISNULL(number))
+		return NULL;
+	bound_check(PG_GETARG_DATUM(number), most, name);
+	return text_to_cstring(PG_GETARG_TEXT_PP(number));
 }
 
 /* A name; NULL for NULL. */
@@ -26,11 +30,14 @@ name_arg(FunctionCallInfo fcinfo, int number)
 	return PG_ARGISNULL(number) ? NULL : NameStr(*PG_GETARG_NAME(number));
 }
 
-/* JSON; NULL for NULL. */
+/* JSON; NULL for NULL.  Raises 22023 if it is longer than "most" bytes. */
 static inline Jsonb *
-json_arg(FunctionCallInfo fcinfo, int number)
+json_arg(FunctionCallInfo fcinfo, int number, int most, const char *name)
 {
-	return PG_ARGISNULL(number) ? NULL : PG_GETARG_JSONB_P(number);
+	if (PG_ARGISNULL(number))
+		return NULL;
+	bound_check(PG_GETARG_DATUM(number), most, name);
+	return PG_GETARG_JSONB_P(number);
 }
 
 /* An interval in whole seconds; months count 30 days. */

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xlog.h"
 #include "api/exchange.h"
 #include "base/encoding.h"
@@ -49,7 +51,12 @@ exchange_read(const HttpAnswer *http, void *arg)
 		return;
 	if (exchange->message->call == CALL_STATUS || exchange->message->call == CALL_STATUS_DETAIL)
 		exchange->told = provider->report(http->body, http->len, &exchange->report);
-	else if (exchange->message->call == CALL_BALANCE)
+	else if (exchange->message->call == CALL_BRANDNAMES || exchange->message->call == CALL_TEMPLATES)
+	{
+		exchange->list = provider->list(exchange->message->call, http);
+		exchange->told = exchange->list != NULL;
+	}
+	else if (exchange->message->call == CALL_BALANCE || exchange->message->call == CALL_PRICE)
 		exchange->told = provider->balance(http, exchange->balance, sizeof(exchange->balance));
 }
 
@@ -62,6 +69,9 @@ exchange_repeats_safely(const Exchange *exchange)
 		case CALL_STATUS:
 		case CALL_STATUS_DETAIL:
 		case CALL_BALANCE:
+		case CALL_BRANDNAMES:
+		case CALL_TEMPLATES:
+		case CALL_PRICE:
 			return true;
 		default:
 			return exchange->gateway->provider->repeat_safe(exchange->settings, exchange->message);
@@ -90,4 +100,14 @@ exchange_words(const Answer *answer)
 {
 	return psprintf("%s%s%s", from_utf8(answer->code), answer->message[0] ? ": " : "",
 					from_utf8(answer->message));
+}
+
+/* Is it a number that numeric takes too?  strtod alone takes "inf" and "0x1p3". */
+bool
+exchange_is_amount(const char *text)
+{
+	char *end;
+
+	return strspn(text, "+-.0123456789eE") == strlen(text) && isfinite(strtod(text, &end)) && end != text &&
+		   *end == '\0';
 }

@@ -20,11 +20,13 @@ typedef struct Exchange
 	Answer answer;
 	bool told;        /* the answer holds what was asked for: one of the next two */
 	Report report;    /* of CALL_STATUS and CALL_STATUS_DETAIL: added to what is there */
-	char balance[40]; /* of CALL_BALANCE, as the provider writes it */
+	char balance[40]; /* of CALL_BALANCE and CALL_PRICE, as the provider writes it */
+	char *list;       /* of CALL_BRANDNAMES and CALL_TEMPLATES: see Provider; the caller's to free() */
 } Exchange;
 
 extern Gateway *exchange_gateway(const char *name, Call call);
 extern void exchange_run(Exchange *exchange);
 extern char *exchange_words(const Answer *answer);
+extern bool exchange_is_amount(const char *text);
 
 #endif /* SMS_EXCHANGE_H */

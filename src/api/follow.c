@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "outbox/follow.h"
 #include "outbox/report.h"
+#include "outbox/request_id.h"
 #include "provider/answer.h"
 #include "wake/wake.h"
 #include "utils/builtins.h"
@@ -56,7 +57,7 @@ refuse_locked(int64 id)
 
 /* Records a report; returns the message's id, 0 if it is of none that is known to be sent. */
 static int64
-take_report(const char *gateway, const Report *report, const char *json, int64 by_token)
+take_report(const char *gateway, const Report *report, int64 by_token)
 {
 	Reported reported = report_find_message(gateway, report, by_token);
 
@@ -66,12 +67,15 @@ take_report(const char *gateway, const Report *report, const char *json, int64 b
 							   gateway)));
 	if (reported.id == 0 || reported.status == STATUS_QUEUED)
 	{
+		/* Of a message of sms_send() nobody will ever know more. */
+		if (reported.id == 0 && request_id_is_of_call(report->request_id))
+			return 0;
 		/* Its answer may be on the way yet. */
-		report_keep(gateway, report, json);
+		report_keep(gateway, report);
 		wake_at_commit(WAKE_ONLY);
 		return 0;
 	}
-	if (!report_record(gateway, report, json, &reported))
+	if (!report_record(gateway, report, &reported))
 		refuse_locked(reported.id);
 	return reported.id;
 }
@@ -100,7 +104,7 @@ sms_delivery_report(PG_FUNCTION_ARGS)
 		gateway_refuse_name(gateway, GetUserId(), &refusal);
 		refusal_raise(&refusal);
 	}
-	given = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
+	given = json_arg(fcinfo, 1, BOUND_REPORT, "a delivery report");
 	if (given == NULL || !JB_ROOT_IS_OBJECT(given))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a delivery report is a JSON object")));
@@ -111,15 +115,8 @@ sms_delivery_report(PG_FUNCTION_ARGS)
 	if (!provider->report(utf8, strlen(utf8), &report))
 		PG_RETURN_NULL();
 	by_token = check_token(gateway, &report);
-	if (report.token[0])
-	{
-		/* The token is a secret: what is kept goes without. */
-		given = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(given),
-												   PointerGetDatum(cstring_to_text("token"))));
-		json = JsonbToCString(NULL, &given->root, VARSIZE(given));
-	}
 	scope_enter(&scope);
-	id = take_report(gateway, &report, json, by_token);
+	id = take_report(gateway, &report, by_token);
 	scope_leave(&scope);
 	if (id == 0)
 		PG_RETURN_NULL();
@@ -242,16 +239,6 @@ sms_check_status(PG_FUNCTION_ARGS)
  * The account
  * ------------------------------------------------------------------------ */
 
-/* Is it a number that numeric takes too?  strtod alone takes "inf" and "0x1p3". */
-static bool
-is_amount(const char *text)
-{
-	char *end;
-
-	return strspn(text, "+-.0123456789eE") == strlen(text) && isfinite(strtod(text, &end)) && end != text &&
-		   *end == '\0';
-}
-
 Datum
 sms_balance(PG_FUNCTION_ARGS)
 {
@@ -264,7 +251,7 @@ sms_balance(PG_FUNCTION_ARGS)
 																gateway->name, gateway->provider->name)));
 	gateway_hold(gateway);
 	ask(&exchange, CALL_BALANCE, NULL);
-	if (!exchange.told || !is_amount(exchange.balance))
+	if (!exchange.told || !exchange_is_amount(exchange.balance))
 	{
 		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
 						  errmsg("gateway \"%s\" did not say what is left on the account", gateway->name),

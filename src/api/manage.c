@@ -88,7 +88,7 @@ Datum
 sms_pause(PG_FUNCTION_ARGS)
 {
 	const char *gateway = name_arg(fcinfo, 0);
-	const char *reason = text_arg(fcinfo, 1);
+	const char *reason = text_arg(fcinfo, 1, BOUND_REASON, "reason");
 	OwnerScope scope;
 
 	require_gateway(gateway);

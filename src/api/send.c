@@ -11,12 +11,14 @@
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/scope.h"
+#include "db/sql.h"
 #include "db/status.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "guard/limits.h"
 #include "guard/mac.h"
 #include "guard/otp.h"
+#include "guard/templates.h"
 #include "miscadmin.h"
 #include "outbox/item.h"
 #include "outbox/request_id.h"
@@ -42,6 +44,13 @@ check_request_id(const Gateway *gateway, const char *request_id)
 				 errhint("Leave request_id out to get a new one.")));
 }
 
+/* Does the request of a call carry a request_id? */
+static bool
+is_identified(const Gateway *gateway, Call call)
+{
+	return (gateway->provider->identified & CALL_BIT(call)) && (call != CALL_OTP || gateway->otp_is_local);
+}
+
 /*
  * Checks a draft for a gateway, and completes it with what is made for each
  * message: a request_id, the code of a one-time password.  The gateway stays valid for the
@@ -52,15 +61,14 @@ prepare_now(Gateway *gateway, Draft *draft, Prepared *prepared)
 {
 	Refusal refusal;
 
-	if (draft->request_id == NULL && (gateway->provider->identified & CALL_BIT(draft->call)))
-		draft->request_id =
-			request_id_make(home_origin(), random_int64() & 0xFFFFFFFF, GetCurrentTimestamp());
+	if (draft->request_id == NULL && is_identified(gateway, draft->call))
+		draft->request_id = request_id_make_for_call(home_origin());
 	else if (draft->request_id != NULL)
 		check_request_id(gateway, draft->request_id);
 	if (!gateway_prepare(gateway, draft, prepared, &refusal))
 		refusal_raise(&refusal);
 	gateway_hold(gateway);
-	if (draft->call == CALL_OTP && gateway->provider->otp_is_local)
+	if (draft->call == CALL_OTP && gateway->otp_is_local)
 		prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
 }
 
@@ -76,6 +84,18 @@ keep_otp(const Gateway *gateway, const Prepared *prepared)
 				  prepared->message.ttl);
 	scope_leave(&scope);
 	return id;
+}
+
+/* A one-time password has certainly not been sent. */
+static void
+forget_otp(int64 id)
+{
+	OwnerScope scope;
+	Datum ids[] = {Int64GetDatum(id)};
+
+	scope_enter(&scope);
+	otp_forget(sql_id_array(ids, lengthof(ids)));
+	scope_leave(&scope);
 }
 
 static Status
@@ -145,6 +165,7 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "the return type is not a row type");
 	prepare_now(gateway, draft, &prepared);
+	templates_check(gateway, &prepared);
 	request_id = prepared.message.request_id;
 	if (request_id != NULL)
 		prepared.message.request_id = request_id_on_wire(request_id, 0, psprintf("%u", GetUserId()), 0);
@@ -158,9 +179,8 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 	may_have_gone =
 		exchange.answer.verdict == VERDICT_ACCEPTED || exchange.answer.verdict == VERDICT_UNCERTAIN;
 	limits_sent(may_have_gone);
-	/* Nobody has got it, so nobody can be right but by guessing. */
 	if (otp != 0 && !may_have_gone)
-		otp_use_up(gateway->name, prepared.phone, otp);
+		forget_otp(otp);
 	return result_datum(BlessTupleDesc(desc), gateway, request_id, &exchange.answer);
 }
 
@@ -169,10 +189,10 @@ sms_send(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_TEXT,
-		.phone = text_arg(fcinfo, 0),
-		.content = text_arg(fcinfo, 1),
-		.request_id = text_arg(fcinfo, 3),
-		.options = json_arg(fcinfo, 4),
+		.phone = text_arg(fcinfo, 0, BOUND_PHONE, "phone"),
+		.content = text_arg(fcinfo, 1, BOUND_CONTENT, "content"),
+		.request_id = text_arg(fcinfo, 3, BOUND_REQUEST_ID, "request_id"),
+		.options = json_arg(fcinfo, 4, BOUND_OPTIONS, "options"),
 	};
 
 	return send_now(fcinfo, &draft, name_arg(fcinfo, 2));
@@ -183,9 +203,9 @@ sms_send_bulk(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_BULK,
-		.content = text_arg(fcinfo, 1),
-		.request_id = text_arg(fcinfo, 3),
-		.options = json_arg(fcinfo, 4),
+		.content = text_arg(fcinfo, 1, BOUND_CONTENT, "content"),
+		.request_id = text_arg(fcinfo, 3, BOUND_REQUEST_ID, "request_id"),
+		.options = json_arg(fcinfo, 4, BOUND_OPTIONS, "options"),
 	};
 
 	if (!PG_ARGISNULL(0))
@@ -194,6 +214,7 @@ sms_send_bulk(PG_FUNCTION_ARGS)
 		bool *nulls;
 		const char **phones;
 
+		bound_check(PG_GETARG_DATUM(0), BOUND_PHONES, "phones");
 		deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls,
 						  &draft.nphones);
 		phones = palloc0(sizeof(char *) * Max(draft.nphones, 1));
@@ -209,12 +230,12 @@ sms_send_otp(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_OTP,
-		.phone = text_arg(fcinfo, 0),
-		.content = text_arg(fcinfo, 1),
+		.phone = text_arg(fcinfo, 0, BOUND_PHONE, "phone"),
+		.content = text_arg(fcinfo, 1, BOUND_CONTENT, "content"),
 		.ttl = PG_ARGISNULL(3) ? 0 : seconds_arg(fcinfo, 3),
 		.length = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4),
 		.digits_only = PG_ARGISNULL(5) || PG_GETARG_BOOL(5),
-		.options = json_arg(fcinfo, 6),
+		.options = json_arg(fcinfo, 6, BOUND_OPTIONS, "options"),
 	};
 
 	/* 0 is refused, not taken for the default. */
@@ -230,14 +251,17 @@ sms_omni_send(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_OMNI,
-		.phone = text_arg(fcinfo, 0),
-		.template_code = text_arg(fcinfo, 1),
-		.list_param = json_arg(fcinfo, 2),
-		.options = json_arg(fcinfo, 5),
+		.phone = text_arg(fcinfo, 0, BOUND_PHONE, "phone"),
+		.template_code = text_arg(fcinfo, 1, BOUND_TEMPLATE_CODE, "template_code"),
+		.list_param = json_arg(fcinfo, 2, BOUND_LIST_PARAM, "list_param"),
+		.options = json_arg(fcinfo, 5, BOUND_OPTIONS, "options"),
 	};
 
 	if (!PG_ARGISNULL(3))
+	{
+		bound_check(PG_GETARG_DATUM(3), BOUND_ROUTERULE, "routerule");
 		draft.routerule = item_join_routerule(PG_GETARG_ARRAYTYPE_P(3));
+	}
 	return send_now(fcinfo, &draft, name_arg(fcinfo, 4));
 }
 
@@ -264,13 +288,27 @@ ask_provider_for_otp(Gateway *gateway, const Otp *otp, Draft *draft)
 	return exchange.answer.verdict;
 }
 
+/* A code as somebody has typed or pasted it, without blanks around it; NULL if there is none. */
+static const char *
+code_arg(FunctionCallInfo fcinfo, int n)
+{
+	char *code = text_arg(fcinfo, n, BOUND_CODE, "code");
+
+	if (code == NULL)
+		return NULL;
+	code += strspn(code, " \t\r\n");
+	for (size_t len = strlen(code); len > 0 && strchr(" \t\r\n", code[len - 1]) != NULL; len--)
+		code[len - 1] = '\0';
+	return code;
+}
+
 Datum
 sms_check_otp(PG_FUNCTION_ARGS)
 {
 	Draft draft = {
 		.call = CALL_CHECK_OTP,
-		.phone = text_arg(fcinfo, 0),
-		.code = text_arg(fcinfo, 1),
+		.phone = text_arg(fcinfo, 0, BOUND_PHONE, "phone"),
+		.code = code_arg(fcinfo, 1),
 	};
 	Prepared prepared;
 	Gateway *gateway;
@@ -285,11 +323,11 @@ sms_check_otp(PG_FUNCTION_ARGS)
 	gateway = exchange_gateway(name_arg(fcinfo, 2), CALL_CHECK_OTP);
 	prepare_now(gateway, &draft, &prepared);
 	otp_find(gateway->name, prepared.phone, &otp);
-	if (otp.id != 0 ? otp.here : gateway->provider->otp_is_local)
+	if (otp.id != 0 ? otp.here : gateway->otp_is_local)
 	{
-		right = otp_is_right(&otp, gateway->name, prepared.phone, draft.code);
+		right = otp_is_right(&otp, prepared.phone, draft.code);
 		PG_RETURN_BOOL(otp_try(gateway, prepared.phone, &otp, right) && right &&
-					   otp_use_up(gateway->name, prepared.phone, otp.id));
+					   otp_use_up(&otp, prepared.phone));
 	}
 
 	/* Counted before it is known, or many could guess at once.  Asked also where there is none to be right. */
@@ -299,9 +337,8 @@ sms_check_otp(PG_FUNCTION_ARGS)
 	verdict = ask_provider_for_otp(gateway, &otp, &draft);
 	if (verdict != VERDICT_ACCEPTED && verdict != VERDICT_PERMANENT)
 	{
-		otp_take_back_try(gateway, prepared.phone, &otp);
+		otp_take_back_try(prepared.phone, &otp);
 		PG_RETURN_NULL();
 	}
-	PG_RETURN_BOOL(counts && verdict == VERDICT_ACCEPTED &&
-				   otp_use_up(gateway->name, prepared.phone, otp.id));
+	PG_RETURN_BOOL(counts && verdict == VERDICT_ACCEPTED && otp_use_up(&otp, prepared.phone));
 }

@@ -44,7 +44,7 @@ sms_parts(PG_FUNCTION_ARGS)
 		elog(ERROR, "the return type is not a row type");
 	if (!PG_ARGISNULL(0))
 	{
-		content = to_utf8_composed(text_arg(fcinfo, 0), "content");
+		content = to_utf8_composed(text_to_cstring(PG_GETARG_TEXT_PP(0)), "content");
 		if (!text_shape(content, strlen(content), coding, &shape))
 			refuse_utf8();
 		values[0] = CStringGetTextDatum(shape.ucs2 ? "UCS-2" : "GSM-7");
@@ -58,7 +58,7 @@ sms_parts(PG_FUNCTION_ARGS)
 Datum
 sms_unaccent(PG_FUNCTION_ARGS)
 {
-	char *content = pstrdup(to_utf8(text_arg(fcinfo, 0), "content"));
+	char *content = pstrdup(to_utf8(text_to_cstring(PG_GETARG_TEXT_PP(0)), "content"));
 
 	if (!text_unaccent(content))
 		refuse_utf8();

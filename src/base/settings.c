@@ -21,7 +21,7 @@ int guc_max_databases = 128;
 char *guc_default_gateway = NULL;
 char *guc_place = NULL;
 int guc_max_in_flight = 1000;
-int guc_batch_size = 500;
+int guc_batch_size = 1000;
 int guc_retry_initial = 1000;
 int guc_retry_max = 15 * 60 * 1000;
 int guc_retention = 0;
@@ -128,7 +128,7 @@ settings_define(void)
 							"gateways that have few requests under way.",
 							&guc_max_in_flight, 1000, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("sms_gateway.batch_size", "Messages that are claimed at once.", NULL,
-							&guc_batch_size, 500, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							&guc_batch_size, 1000, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"sms_gateway.retry_initial", "Wait before the second attempt; it doubles with each attempt.", NULL,
 		&guc_retry_initial, 1000, 10, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
@@ -137,8 +137,8 @@ settings_define(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"sms_gateway.retention", "Time after which ended messages are deleted; 0 keeps them.",
-		"At least an hour. Queued and uncertain messages are never deleted.", &guc_retention, 0, 0, INT_MAX,
-		PGC_SIGHUP, GUC_UNIT_S, check_retention, NULL, NULL);
+		"At least an hour. Uncertain messages stay for 30 days at least; queued ones are never deleted.",
+		&guc_retention, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S, check_retention, NULL, NULL);
 	DefineCustomBoolVariable("sms_gateway.log_http",
 							 "Writes to the server's log what libcurl tells of each request.",
 							 "Connections, TLS and headers; without credentials, queries and bodies.",

@@ -17,6 +17,7 @@
 
 #define AGAIN 50 /* ms after which work that went on is canceled again: it may have caught the error */
 #define MOST  20 /* times that it is canceled; then the process ends, which nothing can catch */
+#define OURS  2  /* what QueryCancelPending is by a limit: true, but not as anybody else's cancel has it */
 
 static TimeLimit time_limit;
 static volatile sig_atomic_t is_over; /* time_limit.over, as the signal handler tells it */
@@ -25,9 +26,11 @@ static volatile sig_atomic_t cancels; /* since then */
 static void
 on_time_over(void)
 {
-	is_over = true;
+	/* A cancel that is pending is somebody's own, and its error his: it ends the work as well. */
+	is_over = !QueryCancelPending || QueryCancelPending == OURS;
 	InterruptPending = true;
-	QueryCancelPending = true;
+	if (is_over)
+		QueryCancelPending = OURS;
 	if (++cancels > MOST)
 		ProcDiePending = true;
 	SetLatch(MyLatch);
@@ -82,8 +85,9 @@ limit_end(const TimeLimit *outer)
 	time_limit.end = 0;
 	arm_limit();
 	was_over = is_over;
-	if (was_over)
-		QueryCancelPending = false; /* work that has ended meanwhile is not to be canceled */
+	/* Work that has ended meanwhile is not to be canceled; but somebody may have canceled all, since. */
+	if (was_over && QueryCancelPending == OURS)
+		QueryCancelPending = false;
 	time_limit = *outer;
 	is_over = outer->over;
 	arm_limit();

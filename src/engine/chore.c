@@ -25,12 +25,13 @@
 #include "engine/pauses.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
+#include "engine/reports.h"
+#include "engine/settle.h"
 #include "engine/transact.h"
 #include "miscadmin.h"
 #include "outbox/cleanup.h"
 #include "outbox/event.h"
 #include "outbox/identity.h"
-#include "outbox/report.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -96,7 +97,8 @@ settled(Engine *engine, ChoreState *state)
 		ereport(LOG, (errmsg_plural("%d message was being sent when the last worker stopped",
 									"%d messages were being sent when the last worker stopped",
 									(unsigned long) orphans->nsettled, orphans->nsettled)));
-		lane_look_back(engine, DT_NOBEGIN); /* some of them are due again */
+		lane_look_back(engine, DT_NOBEGIN); /* some of them are due again … */
+		reports_look_for_all(engine);       /* … and others may have been reported */
 	}
 	if (orphans->nfound == 0)
 	{
@@ -186,22 +188,6 @@ expire(Engine *engine, ChoreState *state)
 	cleanup_expire(wall, &engine->next_expiry);
 	if (engine->next_expiry <= wall)
 		go_on(engine, state, began);
-}
-
-static void
-match_reports(Engine *engine, ChoreState *state)
-{
-	if (report_match(engine->reports_for_answers))
-		state->wanted = true;
-	else
-		engine->reports_for_answers = false;
-}
-
-static void
-match_reports_again(Engine *engine, ChoreState *state)
-{
-	engine->reports_for_answers = true;
-	state->wanted = true;
 }
 
 /* All is looked through: what was passed over is looked for again, but less and less often. */
@@ -296,11 +282,12 @@ static const Chore chores[CHORE_COUNT] = {
 						   credentials_write, credentials_written, NULL},
 	[CHORE_EVENTS] = {"tell events", HUGE_VAL, 0, true, 0, tell_events, events_were_told, NULL},
 	[CHORE_POLLS] = {"follow messages that were sent", HUGE_VAL, 0, false, 0, poll, polled, poll_failed},
+	[CHORE_SETTLE] = {"settle messages in doubt", HUGE_VAL, 0, false, 0, settle_work, settle_committed, NULL},
 	[CHORE_HURRY] = {"try at once what waits to be tried again", HUGE_VAL, 100, false, 0, hurry_work,
 					 hurry_committed, NULL},
 	[CHORE_EXPIRY] = {"end messages whose time has passed", 5000, 100, false, 0, expire, NULL, NULL},
-	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, 0, match_reports, NULL,
-					   match_reports_again},
+	[CHORE_REPORTS] = {"match delivery reports", 5000, 100, true, 0, reports_match, reports_matched,
+					   reports_not_matched},
 	[CHORE_RETENTION] = {"delete old messages", 10000, 0, false, DELETE_TIME, delete_old, NULL, delete_fewer},
 	[CHORE_OLD_REPORTS] = {"delete old delivery reports", 60000, 0, false, 0, delete_old_reports, NULL, NULL},
 	[CHORE_OLD_CODES] = {"delete old one-time passwords", 60000, 0, false, 0, delete_old_codes, NULL, NULL},
@@ -449,6 +436,10 @@ is_called_for(const Engine *engine, int id)
 			return event_count() > 0;
 		case CHORE_HURRY:
 			return hurry_called_for(engine);
+		case CHORE_REPORTS:
+			if (reports_wanted(engine))
+				return true;
+			return engine->chores[id].wanted || !engine->chores[id].ran;
 		default:
 			return engine->chores[id].wanted || !engine->chores[id].ran;
 	}
@@ -466,6 +457,8 @@ is_due(const Engine *engine, int id, double now, TimestampTz wall)
 	if (id == CHORE_EXPIRY && wall >= engine->next_expiry)
 		return true;
 	if (id == CHORE_POLLS && poll_round_needed(engine, now, wall))
+		return true;
+	if (id == CHORE_SETTLE && settle_needed(engine, now, wall))
 		return true;
 	return is_called_for(engine, id) || now >= state->began + chore->period;
 }
@@ -495,9 +488,7 @@ chore_run_due(Engine *engine)
 void
 chore_want_after_round(Engine *engine)
 {
-	if (engine->noutcomes > 0)
-		engine->reports_for_answers = true;
-	if (engine->noutcomes > 0 || engine->look)
+	if (engine->look)
 		engine->chores[CHORE_REPORTS].wanted = true;
 	if (engine->look)
 		engine->chores[CHORE_EXPIRY].wanted = true;
@@ -523,6 +514,8 @@ chore_time_to_wait(const Engine *engine, double now, TimestampTz wall)
 			wait = Min(wait, due);
 		else if (id == CHORE_POLLS)
 			wait = Min(wait, Max(due, poll_time_to_wait(engine, now, wall)));
+		else if (id == CHORE_SETTLE)
+			wait = Min(wait, Max(due, settle_time_to_wait(engine, now, wall)));
 		else if (id == CHORE_EXPIRY)
 			wait = Min(wait, Max(due, ms_until(engine->next_expiry, wall)));
 	}

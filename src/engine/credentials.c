@@ -275,18 +275,23 @@ credentials_look(Engine *engine, const GatewayQueue *queue)
 	}
 }
 
-/* Returns the oids of the roles whose credentials a gateway refuses, a palloc'd list. */
+/*
+ * Returns the oids of the roles whose credentials a gateway refuses, a palloc'd list; with "waiting", of
+ * those none of whose messages is to be tried at "now".
+ */
 List *
-credentials_roles(Engine *engine, const GatewayQueue *queue)
+credentials_roles(Engine *engine, const GatewayQueue *queue, bool waiting, double now)
 {
 	HASH_SEQ_STATUS status;
 	Credentials *known;
 	List *roles = NIL;
 
+	if (hash_get_num_entries(engine->credentials) == 0)
+		return NIL;
 	hash_seq_init(&status, engine->credentials);
 	while ((known = hash_seq_search(&status)) != NULL)
 	{
-		if (known->key.queue == queue && known->troubled)
+		if (known->key.queue == queue && known->troubled && !(waiting && known->probe_at <= now))
 			roles = lappend_oid(roles, (Oid) known->key.role);
 	}
 	return roles;

@@ -44,6 +44,6 @@ extern void credentials_look(Engine *engine, const GatewayQueue *queue);
 extern bool credentials_inherit(Engine *engine);
 extern void credentials_write(Engine *engine, ChoreState *state);
 extern void credentials_written(Engine *engine, ChoreState *state);
-extern List *credentials_roles(Engine *engine, const GatewayQueue *queue);
+extern List *credentials_roles(Engine *engine, const GatewayQueue *queue, bool waiting, double now);
 
 #endif /* SMS_ENGINE_CREDENTIALS_H */

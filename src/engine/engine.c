@@ -31,6 +31,7 @@
 #include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/send.h"
+#include "engine/settle.h"
 #include "fmgr.h"
 #include "outbox/event.h"
 #include "outbox/notefile.h"
@@ -146,7 +147,10 @@ turn(Engine *engine)
 	queue_measure_flow(engine, now);
 	send_start_ready(engine);
 	if (!engine->leaving)
+	{
 		poll_turn(engine, engine->nready > 0);
+		settle_turn(engine, engine->nready > 0);
+	}
 	now = now_ms();
 	worked = round_needed(engine, now, GetCurrentTimestamp());
 	if (worked && engine->spaced)
@@ -217,6 +221,8 @@ nothing_left(Engine *engine)
 		!engine->started || engine->look)
 		return false;
 	if (guc_enabled && !poll_idle(engine, GetCurrentTimestamp()) && engine->chores[CHORE_POLLS].wait == 0)
+		return false;
+	if (guc_enabled && !settle_idle(engine, GetCurrentTimestamp()) && engine->chores[CHORE_SETTLE].wait == 0)
 		return false;
 	return chore_idle(engine) && (!guc_enabled || lane_all_drained(engine));
 }
@@ -331,6 +337,7 @@ destroy(Engine *engine)
 	ItemEntry *entry;
 
 	poll_destroy(engine);
+	settle_destroy(engine);
 	hash_seq_init(&status, engine->items);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{

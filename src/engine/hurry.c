@@ -77,7 +77,7 @@ hurry_work(Engine *engine, ChoreState *state)
 		return;
 	hurry->next = hurry->tried->due;
 	hurry->more = due_page(NameStr(hurry->tried->name), hurry->tried->hurry_role,
-						   credentials_roles(engine, hurry->tried), &hurry->next);
+						   credentials_roles(engine, hurry->tried, false, 0), &hurry->next);
 	if (!hurry->more)
 		pause_forget_resumed(NameStr(hurry->tried->name), hurry->tried->resumed_at);
 }

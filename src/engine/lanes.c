@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "engine/credentials.h"
 #include "engine/lanes.h"
 #include "engine/queue.h"
 #include "utils/builtins.h"
@@ -35,6 +36,10 @@
 #define SEARCH_SHARE   50.0 /* of the time, 1/50, if there is something else to claim */
 #define ALL_PRIORITIES (PG_INT16_MAX + 1)
 
+/* A commit stops all sending until the disk has it: so it is to be worth it, by how much of what may wait there is room for. */
+#define WORTH_ROUND 0.875 /* to have a round made for a claim alone … */
+#define WORTH_CLAIM 0.25  /* … to claim in one that is made anyway */
+
 /* ------------------------------------------------------------------------
  * What is due
  * ------------------------------------------------------------------------ */
@@ -43,11 +48,19 @@
 static void
 lower_bound_of(Lane *lane, TimestampTz due)
 {
+	TimestampTz before = due > DT_NOBEGIN ? due - 1 : DT_NOBEGIN;
+
 	lane->drained = false;
-	if (lane->after_due < due)
-		return;
-	lane->after_due = due > DT_NOBEGIN ? due - 1 : DT_NOBEGIN;
-	lane->after_id = PG_INT64_MAX;
+	if (lane->after_due >= due)
+	{
+		lane->after_due = before;
+		lane->after_id = PG_INT64_MAX;
+	}
+	if (lane->passed_due >= due)
+	{
+		lane->passed_due = before;
+		lane->passed_id = PG_INT64_MAX;
+	}
 }
 
 /* Has the next round look at messages due from a time on; DT_NOEND: as far as was looked already. */
@@ -98,7 +111,7 @@ expect(GatewayQueue *queue, int priority, TimestampTz due)
 		return;
 	for (i = queue->nlanes; i > 0 && queue->lanes[i - 1].priority < priority; i--)
 		queue->lanes[i] = queue->lanes[i - 1];
-	queue->lanes[i] = (Lane){.priority = priority, .after_due = DT_NOEND};
+	queue->lanes[i] = (Lane){.priority = priority, .after_due = DT_NOEND, .passed_due = DT_NOEND};
 	lower_bound_of(&queue->lanes[i], due);
 	queue->nlanes++;
 }
@@ -315,13 +328,15 @@ lane_discover(Engine *engine, TimestampTz wall)
  * How many messages of a lane there is room for.  What is claimed cannot be canceled
  * and is in doubt after a crash: so no more than about a twentieth of a second's
  * worth waits for a free slot, or a hundredth where the doubt would stay.  What this round
- * has claimed for the gateway already, from lanes that go before, counts too.
+ * has claimed for the gateway already, from lanes that go before, counts too.  While messages that go
+ * before wait for a slot, less than a share of what may wait is not worth it: none.
  */
 static int
-room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now)
+room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now, double worth)
 {
 	double ahead;
-	int ready = queue_ready_from(queue, lane->priority) + queue->taken;
+	int before = queue_ready_from(queue, lane->priority);
+	int ready = before + queue->taken;
 	int limit;
 
 	if (queue->state > GATEWAY_RESTING)
@@ -334,23 +349,22 @@ room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now
 	limit = Min(limit, queue_room(engine, queue) + (int) Max(ahead, 1));
 	if (queue->rate_limit > 0)
 	{
-		int worth = (int) ceil(queue->rate_limit / 10);
+		int tenth = (int) ceil(queue->rate_limit / 10);
 
-		limit = ready > worth / 2 ? 0 : Min(limit, worth - ready);
+		limit = ready > tenth / 2 ? 0 : Min(limit, tenth - ready);
 	}
-	else if (limit < Max(ahead, queue->max_in_flight) / 2 && queue->nready > queue->max_in_flight)
-		return 0; /* not worth a commit yet */
+	else if (limit < Max(ahead, queue->max_in_flight) * worth && before > queue->max_in_flight)
+		return 0;
 	return Max(limit, 0);
 }
 
-/* How many messages of a lane to claim now: where many of the last ones had only to be put back, more and more. */
-static int
-lane_limit(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now)
+/* A claim of a round. */
+typedef struct Claim
 {
-	int limit = room_for(engine, queue, lane, now);
-
-	return Min(limit > 0 ? limit + 2 * queue->put_back : 0, guc_batch_size);
-}
+	MemoryContext parent; /* of the messages' contexts */
+	TimestampTz wall;
+	double now;
+} Claim;
 
 /* Is there a server of this name?  If there is not, the log says so once. */
 static bool
@@ -368,10 +382,51 @@ check_server(GatewayQueue *queue)
 	return !missing;
 }
 
-/* Claims up to "limit" messages of one lane, and moves its bound behind them. */
-static List *
-claim_from(GatewayQueue *queue, Lane *lane, int limit, MemoryContext parent, TimestampTz wall)
+/* Moves a lane's bound behind messages that were claimed in order, up to "limit" of them. */
+static void
+move_behind(Lane *lane, const List *items, int limit)
 {
+	if (items != NIL)
+	{
+		const OutboxItem *last = llast(items);
+
+		lane->after_due = last->due;
+		lane->after_id = last->row.id;
+	}
+	lane->drained = list_length(items) < limit;
+}
+
+/*
+ * Claims messages of a lane of which those of some roles, maybe a hundred thousand, have only to be put back, as their
+ * credentials are refused: others go before, and when those are claimed, some of these are put back.
+ */
+static List *
+claim_others_first(const GatewayQueue *queue, Lane *lane, int room, const List *roles, const Claim *claim)
+{
+	List *others = claim_due_of(&queue->name, lane, roles, true, room, claim->wall, claim->parent);
+	int limit = Min(room + 2 * queue->put_back, guc_batch_size);
+	List *items;
+
+	if (list_length(others) == room)
+	{
+		const OutboxItem *last = llast(others);
+
+		lane->passed_due = last->due;
+		lane->passed_id = last->row.id;
+		return others;
+	}
+	lane->passed_due = claim->wall;
+	lane->passed_id = PG_INT64_MAX;
+	items = claim_due_of(&queue->name, lane, roles, false, limit, claim->wall, claim->parent);
+	move_behind(lane, items, limit);
+	return list_concat(others, items);
+}
+
+/* Claims messages of one lane that there is room for, and moves its bound behind them. */
+static List *
+claim_from(Engine *engine, GatewayQueue *queue, Lane *lane, int room, const Claim *claim)
+{
+	const List *roles = credentials_roles(engine, queue, true, claim->now);
 	List *items;
 
 	if (!check_server(queue))
@@ -380,15 +435,11 @@ claim_from(GatewayQueue *queue, Lane *lane, int limit, MemoryContext parent, Tim
 		lane->drained = true;
 		return NIL;
 	}
-	items = claim_due(&queue->name, lane, limit, wall, parent);
-	if (items != NIL)
-	{
-		OutboxItem *last = llast(items);
-
-		lane->after_due = last->due;
-		lane->after_id = last->row.id;
-	}
-	lane->drained = list_length(items) < limit;
+	if (roles != NIL)
+		return claim_others_first(queue, lane, room, roles, claim);
+	items = claim_due(&queue->name, lane, room, claim->wall, claim->parent);
+	move_behind(lane, items, room);
+	lane->passed_due = DT_NOBEGIN;
 	return items;
 }
 
@@ -424,7 +475,7 @@ queue_in_turn(Engine *engine)
 List *
 lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall)
 {
-	double now = now_ms();
+	Claim claim = {.parent = parent, .wall = wall, .now = now_ms()};
 	List *claimed = NIL;
 	GatewayQueue *queue;
 
@@ -432,15 +483,15 @@ lane_claim(Engine *engine, MemoryContext parent, TimestampTz wall)
 	while ((queue = queue_in_turn(engine)) != NULL)
 	{
 		Lane *lane = lane_in_turn(queue);
-		int limit = lane_limit(engine, queue, lane, now);
+		int room = Min(room_for(engine, queue, lane, claim.now, WORTH_CLAIM), guc_batch_size);
 		List *items;
 
-		if (limit == 0)
+		if (room == 0)
 		{
 			queue->turn = queue->nlanes; /* nor is there room for those below */
 			continue;
 		}
-		items = claim_from(queue, lane, limit, parent, wall);
+		items = claim_from(engine, queue, lane, room, &claim);
 		queue->turn++;
 		queue->taken += list_length(items);
 		engine->taken += list_length(items);
@@ -462,7 +513,7 @@ lane_any_due(Engine *engine, double now, TimestampTz wall)
 	{
 		Lane *lane = first_lane(queue);
 
-		if (lane != NULL && lane_limit(engine, queue, lane, now) > 0)
+		if (lane != NULL && room_for(engine, queue, lane, now, WORTH_ROUND) > 0)
 			return true;
 		if (queue->search_at <= now && wants_search(queue))
 			return true;

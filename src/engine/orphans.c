@@ -134,6 +134,8 @@ settle_doubt(OutboxItem *item, TimestampTz now)
 			 outcome_may_repeat(item, now);
 	item->new_status = repeat ? STATUS_QUEUED : STATUS_UNCERTAIN;
 	item->next_attempt_at = now;
+	if (item_makes_code(item))
+		outcome_change_request_id(item);
 	outcome_explain(item, "crash", "the server or its worker stopped while this message was being sent");
 }
 
@@ -165,7 +167,7 @@ settle_orphan(Engine *engine, OutboxItem *item)
 
 	if (!settle_answered(engine, item))
 		settle_doubt(item, now);
-	outcome_note_legs(item);
+	outcome_will_be_followed(engine, item);
 	/* That it is due later than its lease was taken says that it is settled: whatever the clock does. */
 	if (item->new_status == STATUS_QUEUED)
 		item->next_attempt_at = Max(Max(item->next_attempt_at, now), item->claimed_at + 1);

@@ -15,6 +15,7 @@
 #include "engine/outcome.h"
 #include "engine/poll.h"
 #include "engine/queue.h"
+#include "engine/settle.h"
 #include "outbox/starts.h"
 #include "text/details.h"
 #include "text/text.h"
@@ -22,7 +23,7 @@
 #include "utils/timestamp.h"
 
 #define RECORD_DELAY      4.0   /* ms that an outcome may wait for company … */
-#define RECORD_DELAY_BUSY 25.0  /* … while there is more to send anyway */
+#define RECORD_DELAY_BUSY 50.0  /* … while there is more to send anyway */
 #define HELD_RETRY        60000 /* ms until a message without credentials is tried again */
 #define PROBE_LATER       1000  /* ms that a message which may be at fault waits longer than its gateway */
 #define REPEAT_MARGIN     600   /* s before the end of a repeat window */
@@ -66,8 +67,8 @@ set_details(OutboxItem *item, char *details)
 }
 
 /* Notes the legs of a message that may have gone, each of which will have a report of its own; or that it has none now. */
-void
-outcome_note_legs(OutboxItem *item)
+static void
+note_legs(OutboxItem *item)
 {
 	const char *details = item->new_details != NULL ? item->new_details : item->details;
 	const Provider *provider = item->gateway != NULL ? item->gateway->provider : NULL;
@@ -89,11 +90,20 @@ outcome_note_legs(OutboxItem *item)
 		set_details(item, details_with_legs(details, channels, request_ids, n));
 }
 
+/* A message's outcome is decided: notes by what it will be known what became of it, and when that is asked. */
+void
+outcome_will_be_followed(Engine *engine, OutboxItem *item)
+{
+	note_legs(item);
+	if (item->new_status == STATUS_UNCERTAIN)
+		item->poll_at = settle_expect(engine, item);
+}
+
 /* Puts a message among those whose outcome is to be recorded. */
 static void
 add(Engine *engine, OutboxItem *item)
 {
-	outcome_note_legs(item);
+	outcome_will_be_followed(engine, item);
 	item->row.recorded = false;
 	dlist_push_tail(&engine->outcomes, &item->row.node);
 	if (engine->noutcomes++ == 0)
@@ -240,6 +250,7 @@ note_repeat(OutboxItem *item)
 {
 	const Answer *answer = item->answer;
 
+	item->may_have_gone = item->may_have_gone || answer->repeated;
 	if (answer->repeated && answer->verdict != VERDICT_ACCEPTED && answer->verdict != VERDICT_PERMANENT &&
 		item->unsure_since == 0)
 		item->unsure_since = GetCurrentTimestamp();
@@ -247,17 +258,15 @@ note_repeat(OutboxItem *item)
 }
 
 /*
- * A provider that has refused a message in words of its own may have kept its request_id in mind, and refuse the next
- * one for that: so it gets another.
+ * The next request of this message gets another request_id.  Of one that may have been accepted that would be a second
+ * message, which it is in any case with a one-time password that is made here: another code.
  */
-static void
-change_request_id(OutboxItem *item)
+void
+outcome_change_request_id(OutboxItem *item)
 {
-	const char *details = item->new_details != NULL ? item->new_details : item->details;
-
-	if (item->answer->verdict != VERDICT_ACCEPTED && item->answer->verdict != VERDICT_UNCERTAIN &&
-		item->answer->coded && item->unsure_since == 0 && item->prepared.message.request_id != NULL)
-		set_details(item, details_with_resent(details, item->resent + 1));
+	if (item->prepared.message.request_id != NULL && (item->unsure_since == 0 || item_makes_code(item)))
+		set_details(item, details_with_resent(item->new_details != NULL ? item->new_details : item->details,
+											  item->resent + 1));
 }
 
 /* Decides what becomes of a message that was answered with item->answer; it is not added to the outcomes. */
@@ -269,7 +278,12 @@ outcome_judge(Engine *engine, OutboxItem *item)
 	if (answer->token[0])
 		set_details(item, details_with_token(item->details, answer->token));
 	note_repeat(item);
-	change_request_id(item);
+	if (answer->verdict == VERDICT_ACCEPTED || answer->verdict == VERDICT_UNCERTAIN)
+		item->may_have_gone = true;
+	/* A provider that has refused a message in words of its own may have kept its request_id in mind. */
+	if (answer->verdict != VERDICT_ACCEPTED && ((answer->coded && answer->verdict != VERDICT_UNCERTAIN) ||
+												(item->may_have_gone && item_makes_code(item))))
+		outcome_change_request_id(item);
 	switch (answer->verdict)
 	{
 		case VERDICT_ACCEPTED:

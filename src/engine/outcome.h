@@ -9,11 +9,12 @@
 
 extern Answer *outcome_new_answer(OutboxItem *item);
 extern void outcome_explain(OutboxItem *item, const char *code, const char *message);
-extern void outcome_note_legs(OutboxItem *item);
+extern void outcome_will_be_followed(Engine *engine, OutboxItem *item);
 extern void outcome_add(Engine *engine, OutboxItem *item, Status status, TimestampTz next_attempt_at);
 extern double outcome_record_time(const Engine *engine);
 extern bool outcome_may_repeat(const OutboxItem *item, TimestampTz at);
 extern void outcome_try_again(Engine *engine, OutboxItem *item);
+extern void outcome_change_request_id(OutboxItem *item);
 extern void outcome_judge(Engine *engine, OutboxItem *item);
 extern void outcome_decide(Engine *engine, OutboxItem *item);
 extern void outcome_refuse(Engine *engine, OutboxItem *item);

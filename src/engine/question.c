@@ -103,9 +103,10 @@ question_ended(Poller *poller, Question *question, const Report *report, Timesta
 bool
 question_start(Poller *poller, Question *question)
 {
+	Message message = {.call = question->call, .reference = question->reference};
 	HttpRequest request;
 
-	if (!gateway_query(question->gateway, question->call, question->reference, &request))
+	if (!gateway_query(question->gateway, &message, &request))
 		return false;
 	question->transfer =
 		http_start(&question->gateway->endpoint, &request, true, &poller->finished, question);

@@ -288,16 +288,22 @@ queue_state_name(GatewayState state)
 	return state_names[state];
 }
 
+/* Notes what a gateway answered last, in its trouble. */
+static void
+set_reason(GatewayQueue *queue, const Answer *answer)
+{
+	snprintf(queue->reason, sizeof(queue->reason), "%s%s%s", answer->code, answer->message[0] ? ": " : "",
+			 answer->message);
+}
+
 /* A gateway comes into a state: of trouble there is one warning, whatever follows. */
 static void
-enter_state(GatewayQueue *queue, GatewayState state, const Answer *answer)
+enter_state(GatewayQueue *queue, GatewayState state)
 {
 	queue->state = state;
 	queue->since = GetCurrentTimestamp();
 	queue->lost = 0;
 	queue->change = true;
-	snprintf(queue->reason, sizeof(queue->reason), "%s%s%s", answer->code, answer->message[0] ? ": " : "",
-			 answer->message);
 	ereport(WARNING,
 			(errmsg("gateway \"%s\" is %s: %s", NameStr(queue->name), state_names[state],
 					from_utf8(queue->reason)),
@@ -323,8 +329,9 @@ have_trouble(GatewayQueue *queue, GatewayState state, const Answer *answer, doub
 	queue->probe_wait = Min(same ? Max(queue->probe_wait * 2, first) : first, longest);
 	queue->probe_at = now + queue->probe_wait;
 	queue->news = true;
+	set_reason(queue, answer); /* another one, maybe, once its server was changed */
 	if (!same)
-		enter_state(queue, state, answer);
+		enter_state(queue, state);
 }
 
 /* A gateway's answer says that it takes no messages from us. */
@@ -387,7 +394,10 @@ queue_rest(GatewayQueue *queue, const Answer *answer, double started_at)
 	use_rate(queue);
 	queue->calm_at = now + Max(CALM, CALM_RESTS * rest);
 	if (queue->state != GATEWAY_RESTING)
-		enter_state(queue, GATEWAY_RESTING, answer);
+	{
+		set_reason(queue, answer);
+		enter_state(queue, GATEWAY_RESTING);
+	}
 	queue->probe_at = 0;
 	queue->lost++;
 	queue->news = queue->news || queue->change || rest >= TOLD_REST;

@@ -19,6 +19,7 @@
 #include "engine/outcome.h"
 #include "engine/pauses.h"
 #include "engine/queue.h"
+#include "engine/reports.h"
 #include "engine/round.h"
 #include "engine/send.h"
 #include "engine/transact.h"
@@ -213,6 +214,7 @@ forget_items(Engine *engine)
 		if (item->new_status == STATUS_QUEUED)
 			lane_expect_due(engine, item->new_gateway ? item->new_gateway : item->gateway_name,
 							item->priority, item->next_attempt_at);
+		reports_note_answer(engine, item);
 		dlist_delete(iter.cur);
 		engine->noutcomes--;
 		hash_search(engine->items, &item->row.id, HASH_REMOVE, NULL);
@@ -378,6 +380,8 @@ round_committed(Engine *engine, const Claimed *claimed, double began)
 	first = !engine->started;
 	if (first)
 		orphans_found(engine);
+	if (first && !engine->host->ends_when_done)
+		reports_look_for_all(engine); /* of what the last worker recorded */
 	engine->started = true;
 	chore_want_after_round(engine);
 	engine->look = first || (guc_enabled && !engine->pauses_known);

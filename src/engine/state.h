@@ -21,6 +21,7 @@
 #include "outbox/cleanup.h"
 #include "outbox/due.h"
 #include "outbox/lease.h"
+#include "outbox/report.h"
 #include "outbox/starts.h"
 #include "utils/hsearch.h"
 
@@ -127,6 +128,7 @@ typedef enum ChoreId
 	CHORE_CREDENTIALS,
 	CHORE_EVENTS,
 	CHORE_POLLS,
+	CHORE_SETTLE,
 	CHORE_HURRY,
 	CHORE_EXPIRY,
 	CHORE_REPORTS,
@@ -185,6 +187,20 @@ typedef struct Orphans
 	int nsettled;  /* in that transaction */
 } Orphans;
 
+/* What reports.c knows: which kept reports may have their message by now. */
+typedef struct Reports
+{
+	ReportKey *keys; /* of messages that have got their answers */
+	int n;
+	int size;
+	int taken;       /* of them in the transaction under way */
+	bool none_kept;  /* as of the last look: messages need not look for any */
+	bool all;        /* those of all messages are looked for … */
+	ReportKey after; /* … and this was the last one */
+	ReportKey tried; /* in the transaction under way */
+	bool more;       /* the same: there may be more */
+} Reports;
+
 typedef struct Engine
 {
 	const EngineHost *host;
@@ -222,7 +238,7 @@ typedef struct Engine
 	GatewayQueue *pause_written; /* last */
 	int ntold;                   /* events of the transaction under way */
 	TimestampTz next_expiry;
-	bool reports_for_answers; /* answers were recorded since reports were matched last */
+	Reports reports;
 	ChoreState chores[CHORE_COUNT];
 	Retention retention;
 	Hurry hurry;
@@ -235,6 +251,7 @@ typedef struct Engine
 	bool leaving;      /* this process was told to end, or is to yield: nothing new is started … */
 	double leave_at;   /* … and what is under way has until then; 0: it was not told to end */
 	Poller poller;
+	struct Settlement *settlement; /* settle.c's; NULL: it has not begun */
 } Engine;
 
 /* Milliseconds until a time; infinite if that is never. */

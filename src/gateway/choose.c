@@ -4,8 +4,11 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "catalog/pg_class.h"
+#include "db/home.h"
 #include "foreign/foreign.h"
 #include "gateway/choose.h"
 #include "gateway/gateway.h"
@@ -13,6 +16,7 @@
 #include "gateway/options.h"
 #include "miscadmin.h"
 #include "provider/table.h"
+#include "utils/syscache.h"
 
 /*
  * Can a server be chosen for a call?  Its provider offers the call, and an option
@@ -27,13 +31,46 @@ is_set_up_for(const ForeignServer *server, const Provider *provider, Call call)
 		   (needed == NULL || options_given(server->options, needed->name) != NULL);
 }
 
+/* Are one-time passwords of a server made here? */
+static bool
+makes_otp_here(const ForeignServer *server, const Provider *provider)
+{
+	const OptionDef *option = provider->otp_option;
+
+	return provider_otp_is_local(provider, option ? options_given(server->options, option->name) : NULL);
+}
+
+static Oid
+outbox_owner(void)
+{
+	HeapTuple table = SearchSysCache1(RELOID, ObjectIdGetDatum(home_relation_or_none("sms_outbox")));
+	Oid owner;
+
+	if (!HeapTupleIsValid(table))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(table))->relowner;
+	ReleaseSysCache(table);
+	return owner;
+}
+
 /*
- * The names of the gateways that are set up for a call and that the role may use, or, without one, anybody.  With
+ * May a role's messages go through a server that it does not name?  Whoever may make servers could else grant one to
+ * everybody, and would get everybody's texts and codes: so it belongs to a superuser, to the outbox's owner or to the
+ * role itself.  That the role is a member of the owner does not count: anybody can make it one of his own.
+ */
+static bool
+is_trusted(const ForeignServer *server, Oid role)
+{
+	return server->owner == role || superuser_arg(server->owner) || server->owner == outbox_owner();
+}
+
+/*
+ * The names of the gateways that are set up for a call, trusted if that is asked for, and that the role may use, or, without one, anybody.  With
  * one-time passwords, those whose provider makes them himself go before those for which
  * they are made here: the latter are left out if there is one of the former.
  */
 static List *
-candidates(Call call, Oid role)
+candidates(Call call, Oid role, bool trusted)
 {
 	bool otp = call == CALL_OTP || call == CALL_CHECK_OTP;
 	List *all = NIL;
@@ -46,21 +83,33 @@ candidates(Call call, Oid role)
 		ForeignServer *server = gateway_server(lfirst(lc), &provider);
 
 		if (server == NULL || !is_set_up_for(server, provider, call) ||
-			(OidIsValid(role) && !compat_has_server_usage(server->serverid, role)))
+			(OidIsValid(role) && !compat_has_server_usage(server->serverid, role)) ||
+			(trusted && !is_trusted(server, role)))
 			continue;
 		all = lappend(all, server->servername);
-		if (!provider->otp_is_local)
+		if (!makes_otp_here(server, provider))
 			makers = lappend(makers, server->servername);
 	}
 	return otp && makers != NIL ? makers : all;
 }
 
-/* Says why there is no gateway for a call: nobody has made one, or the role may use none of them. */
+/* Says why there is no gateway for a call: nobody has made one, or the role may use none of them, or trust none. */
 static void
 refuse_all(Call call, Oid role, Refusal *refusal)
 {
-	List *others = candidates(call, InvalidOid);
+	List *others = candidates(call, role, false);
 
+	if (others != NIL)
+	{
+		refusal_fill(refusal, ERRCODE_AMBIGUOUS_PARAMETER,
+					 hint_list("Name one, as it is meant. They are", others),
+					 "no gateway is taken by default for messages of kind \"%s\"", kind_name(call));
+		refusal_detail(
+			refusal,
+			"Only one that belongs to a superuser, to the owner of sms_outbox or to the role itself is.");
+		return;
+	}
+	others = candidates(call, InvalidOid, false);
 	if (others == NIL)
 	{
 		refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT, hint_create_server(CALL_BIT(call)),
@@ -93,7 +142,7 @@ is_default_able(Call call, Oid role, Refusal *refusal)
 
 /*
  * The name of the gateway to use for a call where the user names none: the configured
- * default, else the only one that is set up for the call and that the role may use.
+ * default, else the only one that is set up for the call, trusted, and that the role may use.
  * Returns a string of the setting or of the current memory context; NULL, with the
  * refusal filled, if there is none or more than one.
  */
@@ -105,7 +154,7 @@ gateway_choose(Call call, Oid role, Refusal *refusal)
 	if (guc_default_gateway != NULL && guc_default_gateway[0] != '\0')
 		return is_default_able(call, role, refusal) ? guc_default_gateway : NULL;
 
-	names = candidates(call, role);
+	names = candidates(call, role, true);
 	if (list_length(names) == 1)
 		return linitial(names);
 	if (names != NIL)

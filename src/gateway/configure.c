@@ -10,6 +10,7 @@
 #include "gateway/configure.h"
 #include "gateway/options.h"
 #include "provider/support.h"
+#include "provider/table.h"
 
 /*
  * Fills values, in the order of the table, from options of the database, and
@@ -78,6 +79,7 @@ read_handling(const char *const *common, Gateway *g)
 {
 	bool has_status = (g->provider->calls & CALL_BIT(CALL_STATUS)) != 0;
 	bool has_balance = (g->provider->calls & CALL_BIT(CALL_BALANCE)) != 0;
+	const OptionDef *otp_option = g->provider->otp_option;
 
 	g->country_code = common[COMMON_COUNTRY_CODE];
 	g->countries = common[COMMON_COUNTRIES] != NULL ? common[COMMON_COUNTRIES] : g->country_code;
@@ -90,6 +92,8 @@ read_handling(const char *const *common, Gateway *g)
 	g->min_balance = has_balance && common[COMMON_MIN_BALANCE] ? atof(common[COMMON_MIN_BALANCE]) : NAN;
 	g->events = (Events) options_choice(&options_common[COMMON_NOTIFY], common[COMMON_NOTIFY]);
 	g->redact = setting_is_true(common[COMMON_REDACT]);
+	g->otp_is_local = provider_otp_is_local(
+		g->provider, otp_option != NULL ? g->settings[otp_option - g->provider->options] : NULL);
 }
 
 /*
@@ -107,4 +111,21 @@ gateway_configure(Gateway *gateway, List *server_options, List *user_options)
 	read_endpoint(gateway->provider, common, &gateway->endpoint);
 	read_limits(common, gateway);
 	read_handling(common, gateway);
+}
+
+/* Takes two gateways of the same server; do they have the same credentials? */
+bool
+gateway_same_account(const Gateway *a, const Gateway *b)
+{
+	const OptionDef *options = a->provider->options;
+
+	for (int i = 0; a != b && options[i].name != NULL; i++)
+	{
+		const char *one = a->settings[i] != NULL ? a->settings[i] : "";
+		const char *other = b->settings[i] != NULL ? b->settings[i] : "";
+
+		if ((options[i].where & OPTION_USER) && strcmp(one, other) != 0)
+			return false;
+	}
+	return true;
 }

@@ -53,6 +53,7 @@ typedef struct Gateway
 	Events events;
 	bool unaccent;
 	bool redact;
+	bool otp_is_local;  /* one-time passwords are made and checked here */
 	double min_balance; /* NaN: none */
 	Rate otp_per_phone;
 	Rate per_phone;
@@ -63,5 +64,6 @@ typedef struct Gateway
 } Gateway;
 
 extern void gateway_configure(Gateway *gateway, List *server_options, List *user_options);
+extern bool gateway_same_account(const Gateway *a, const Gateway *b);
 
 #endif /* SMS_CONFIGURE_H */

@@ -467,6 +467,23 @@ check_usage(Oid server, const char *name, Oid role, Refusal *refusal)
 						"permission denied for gateway %s", name);
 }
 
+/*
+ * Refuses if the server has an option whose value an earlier version took: without it, requests could go where nobody
+ * meant them to.
+ */
+static bool
+check_server(const ForeignServer *server, const Provider *provider, Refusal *refusal)
+{
+	const char *detail;
+	const OptionDef *invalid = options_find_invalid(provider, server->options, &detail);
+
+	if (invalid == NULL)
+		return true;
+	refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT, hint_alter_server(server->servername, invalid, true),
+				 "gateway \"%s\" has an invalid value for option \"%s\"", server->servername, invalid->name);
+	return refusal_detail(refusal, detail);
+}
+
 /* Refuses if the user mapping lacks a credential; all that a mapping can hold is needed. */
 static bool
 check_credentials(const Gateway *gateway, const Mapping *mapping, Refusal *refusal)
@@ -513,6 +530,8 @@ resolve_gateway(const char *name, Oid role, Refusal *refusal)
 					 GetUserNameFromId(role, true), name);
 		return NULL;
 	}
+	if (!check_server(server, provider, refusal))
+		return NULL;
 	cached = new_gateway(server, provider, role, &mapping);
 	if (!check_credentials(&cached->gateway, &mapping, refusal))
 	{
@@ -558,14 +577,12 @@ gateway_setting(const Provider *provider, Settings settings, const OptionDef *op
 }
 
 /*
- * Builds a request about a message that was sent ("reference" is the provider's id of it),
- * or about the account.  The request belongs to the caller; returns false when memory is out.
+ * Builds a request about a message that was sent ("reference" is the provider's id of it), a page of those that were,
+ * or about the account: "question" says what is asked.  The request belongs to the caller; returns false when memory is out.
  */
 bool
-gateway_query(const Gateway *gateway, Call call, const char *reference, HttpRequest *request)
+gateway_query(const Gateway *gateway, const Message *question, HttpRequest *request)
 {
-	Message message = {.call = call, .reference = reference};
-
 	memset(request, 0, sizeof(*request));
-	return gateway->provider->build(gateway->settings, &message, request);
+	return gateway->provider->build(gateway->settings, question, request);
 }

@@ -25,6 +25,6 @@ extern Events gateway_events(const char *name);
 extern bool gateway_redacts(const char *name);
 extern bool gateway_uses_tokens(const char *name);
 extern const char *gateway_setting(const Provider *provider, Settings settings, const OptionDef *option);
-extern bool gateway_query(const Gateway *gateway, Call call, const char *reference, HttpRequest *request);
+extern bool gateway_query(const Gateway *gateway, const Message *question, HttpRequest *request);
 
 #endif /* SMS_GATEWAY_GATEWAY_H */

@@ -80,12 +80,12 @@ hint_grant(const char *server, Oid role)
 	return psprintf("Grant it with GRANT USAGE ON FOREIGN SERVER %s TO %s.", quote_identifier(server), name);
 }
 
-/* How to give a server an option that it lacks. */
+/* How to give a server an option, or another value of one that it has. */
 char *
-hint_alter_server(const char *server, const OptionDef *option)
+hint_alter_server(const char *server, const OptionDef *option, bool given)
 {
-	return psprintf("Set it with ALTER SERVER %s OPTIONS (ADD %s 'value').", quote_identifier(server),
-					quote_identifier(option->name));
+	return psprintf("Set it with ALTER SERVER %s OPTIONS (%s %s 'value').", quote_identifier(server),
+					given ? "SET" : "ADD", quote_identifier(option->name));
 }
 
 /*

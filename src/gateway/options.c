@@ -17,6 +17,7 @@
 #include "gateway/options.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "foreign/foreign.h"
 #include "net/url_parse.h"
 #include "provider/option.h"
 #include "provider/table.h"
@@ -172,6 +173,28 @@ options_given(List *options, const char *name)
 }
 
 /*
+ * The first option of a server whose value is not acceptable, with the reason in *detail; NULL: there is none.  What is no
+ * option is passed over.
+ */
+const OptionDef *
+options_find_invalid(const Provider *provider, List *options, const char **detail)
+{
+	ListCell *lc;
+
+	foreach (lc, options)
+	{
+		DefElem *def = lfirst(lc);
+		const OptionDef *option = options_find(provider->options, def->defname, OPTION_SERVER);
+
+		if (option == NULL)
+			option = options_find(options_common, def->defname, OPTION_SERVER);
+		if (option != NULL && options_value(option, defGetString(def), detail) == NULL)
+			return option;
+	}
+	return NULL;
+}
+
+/*
  * Raises an error for a base_url that is http without TLS: that is for this machine, or for
  * those who say that they mean it.
  */
@@ -241,10 +264,25 @@ check_option(const Provider *provider, DefElem *def, unsigned where)
 						   def->defname)));
 }
 
+/* Tells of a fallback that is no gateway: it may come yet, as in a dump that is restored. */
+static void
+check_fallback(List *options)
+{
+	const char *fallback = options_given(options, options_common[COMMON_FALLBACK].name);
+	const ForeignServer *server = fallback != NULL ? GetForeignServerByName(fallback, true) : NULL;
+
+	if (fallback == NULL ||
+		(server != NULL && provider_by_name(GetForeignDataWrapper(server->fdwid)->fdwname) != NULL))
+		return;
+	ereport(NOTICE,
+			(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the fallback \"%s\" is no gateway yet", fallback),
+			 errdetail("Until it is one, messages that fail stay where they are.")));
+}
+
 /*
  * What the validator of a provider's wrapper does: raises an error if the options of a
  * wrapper, server or mapping are not acceptable.  It runs when a dump is restored too, so
- * it looks at nothing but the options.
+ * it looks at nothing but the options, and only tells what else there should be.
  */
 static Datum
 validate(FunctionCallInfo fcinfo, const Provider *provider)
@@ -263,7 +301,10 @@ validate(FunctionCallInfo fcinfo, const Provider *provider)
 	foreach (lc, options)
 		check_option(provider, lfirst(lc), where);
 	if (where == OPTION_SERVER)
+	{
 		check_plain_http(options);
+		check_fallback(options);
+	}
 	/* The worker tries the gateway anew; where it is idle, it would not hear of the change for a while. */
 	if (where != 0)
 		wake_at_commit(GetCurrentTimestamp());

@@ -55,6 +55,7 @@ extern const OptionDef *options_find(const OptionDef *table, const char *name, u
 extern char *options_names(const Provider *provider, unsigned where);
 extern const char *options_value(const OptionDef *option, const char *value, const char **detail);
 extern int options_choice(const OptionDef *option, const char *value);
+extern const OptionDef *options_find_invalid(const Provider *provider, List *options, const char **detail);
 extern const char *options_given(List *options, const char *name);
 
 #endif /* SMS_OPTIONS_H */

@@ -20,7 +20,6 @@
 #define DEFAULT_TTL    300   /* seconds */
 #define MAX_TTL        86400 /* seconds */
 #define DEFAULT_LENGTH 6
-#define MAX_LIST_PARAM 65536 /* bytes */
 #define WHITE_SPACE    " \t\r\n"
 
 /* A message on its way from draft to prepared. */
@@ -340,9 +339,6 @@ prepare_values(Preparation *p)
 		!(JB_ROOT_IS_ARRAY(list) && !JB_ROOT_IS_SCALAR(list) && p->gateway->provider->ordered_params))
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, "Write it as {\"name\": \"value\"}.",
 							"list_param must be a JSON object");
-	if (VARSIZE(list) > MAX_LIST_PARAM)
-		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
-							"list_param is longer than %d bytes", MAX_LIST_PARAM);
 	values = template_values(list);
 	if (values == NULL)
 		return refusal_fill(p->refusal, ERRCODE_INVALID_PARAMETER_VALUE,
@@ -376,6 +372,18 @@ prepare_template(Preparation *p)
 	return true;
 }
 
+/* The text of a message in UTF-8, NFC; NULL: it has none. */
+static char *
+text_of_message(const Preparation *p)
+{
+	const Provider *provider = p->gateway->provider;
+	const char *option = gateway_setting(provider, p->prepared->settings, provider->content_option);
+
+	if (p->draft->content != NULL || option == NULL)
+		return to_utf8_composed(p->draft->content, "content");
+	return pstrdup(option);
+}
+
 /* Checks the text, if the message has one or needs one, and measures it. */
 static bool
 prepare_content(Preparation *p)
@@ -388,7 +396,7 @@ prepare_content(Preparation *p)
 
 	if (message->call == CALL_CHECK_OTP)
 		return true;
-	content = to_utf8_composed(p->draft->content, "content");
+	content = text_of_message(p);
 	if (content == NULL && is_by_template(p))
 		return true;
 	if (content == NULL || content[strspn(content, WHITE_SPACE)] == '\0')
@@ -473,7 +481,7 @@ complaint_hint(const Complaint *complaint, const char *server)
 
 	if (complaint->missing == NULL)
 		return complaint->hint;
-	set = hint_alter_server(server, complaint->missing);
+	set = hint_alter_server(server, complaint->missing, false);
 	return complaint->hint != NULL ? psprintf("%s %s", set, complaint->hint) : set;
 }
 
@@ -511,6 +519,9 @@ check_options(const Preparation *p)
 		if (p->common[of_otp[i]] != NULL)
 			return refuse_option(p, &options_common[of_otp[i]], "a message that is no one-time password");
 	}
+	if (p->draft->content != NULL && provider->content_option != NULL &&
+		(p->own & OPTION_BIT(provider->content_option - provider->options)))
+		return refuse_option(p, provider->content_option, "a message with a text in content");
 	if (provider->carries == NULL)
 		return true;
 	carried = provider->carries(p->prepared->settings, &p->prepared->message, &request);

@@ -6,8 +6,11 @@
  * both get the last message of a limit), must stay when it rolls back (a wrong one-time password is
  * a try in any case), and nobody may wait for somebody else's transaction.  No row that is written by
  * UPDATE is like that.  So a counter is a row that is changed in place, as PostgreSQL itself changes
- * pg_class.relpages, and by the same function: systable_inplace_update_begin(), which says itself that
- * it is good for tables that are not the system's.  Why that is right:
+ * pg_class.relpages, and by the same functions: heap_inplace_lock() and heap_inplace_update_and_unlock(), of which
+ * systable_inplace_update_begin() says that they are good for tables that are not the system's.  That one itself
+ * looks for the row with a snapshot, and under SERIALIZABLE whoever reads so is in conflict with whoever makes a
+ * counter meanwhile: here the row is looked for as it is now, which PostgreSQL does not take for a read.
+ * Why that is right:
  *
  * - The row is found by its key at each change, under the page's lock, so no change can meet another
  *	 row, wherever VACUUM FULL, REINDEX or a purge has brought this one.
@@ -128,32 +131,70 @@ set_place(Place *place, Relation table, const char *gateway, const char *subject
 	place->keys[1].sk_collation = DEFAULT_COLLATION_OID;
 }
 
-/* Changes a counter that is there; false if it is not. */
-static bool
-change_row(const Place *place, CounterChange change, void *arg)
+/* Finds a counter's row, as it is now, in *scan; the scan is ended where there is none. */
+static HeapTuple
+find_row(const Place *place, SysScanDesc *scan)
 {
 	ScanKeyData keys[lengthof(place->keys)];
 	HeapTuple row;
-	void *state;
-	Counter counter;
-	char *at;
 
 	memcpy(keys, place->keys, sizeof(keys)); /* they are written to */
-	systable_inplace_update_begin(place->table, place->index, true, NULL, lengthof(keys), keys, &row, &state);
-	if (row == NULL)
-		return false;
+	*scan = systable_beginscan(place->table, place->index, true, SnapshotSelf, lengthof(keys), keys);
+	row = systable_getnext(*scan);
+	if (!HeapTupleIsValid(row))
+		systable_endscan(*scan);
+	return row;
+}
 
+static Buffer
+buffer_of(SysScanDesc scan)
+{
+	return ((BufferHeapTupleTableSlot *) scan->slot)->buffer;
+}
+
+/* Lets "change" change a row that heap_inplace_lock() has locked, and unlocks it. */
+static void
+change_locked(const Place *place, HeapTuple row, Buffer buffer, CounterChange change, void *arg)
+{
 	/* From here to the end of the change the page is locked. */
-	at = (char *) row->t_data + row->t_data->t_hoff;
+	HeapTuple changed = heap_copytuple(row);
+	char *at = (char *) changed->t_data + changed->t_data->t_hoff;
+	Counter counter;
+
 	memcpy(&counter, at, sizeof(counter));
 	if (change(&counter, arg))
 	{
 		memcpy(at, &counter, sizeof(counter));
-		systable_inplace_update_finish(state, row);
+		heap_inplace_update_and_unlock(place->table, row, changed, buffer);
 	}
 	else
-		systable_inplace_update_cancel(state);
-	heap_freetuple(row);
+		heap_inplace_unlock(place->table, row, buffer);
+	heap_freetuple(changed);
+}
+
+static void
+end_scan(void *scan)
+{
+	systable_endscan(scan);
+}
+
+/* Changes a counter that is there; false if it is not. */
+static bool
+change_row(const Place *place, CounterChange change, void *arg)
+{
+	SysScanDesc scan;
+	HeapTuple row;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		row = find_row(place, &scan);
+		if (!HeapTupleIsValid(row))
+			return false;
+		/* If somebody has changed or locked the row, this waits for him, with the scan ended. */
+	} while (!heap_inplace_lock(place->table, row, buffer_of(scan), end_scan, scan));
+	change_locked(place, row, buffer_of(scan), change, arg);
+	systable_endscan(scan);
 	return true;
 }
 
@@ -175,44 +216,21 @@ lock_row_now(Relation table, HeapTuple row, LOCKTAG *tag)
 		refuse_to_wait(NULL);
 }
 
-/*
- * The same as change_row() without a wait: 55P03 if somebody has locked or deleted the row.  It does what
- * systable_inplace_update_begin() and _finish() do, which have no such form.
- */
+/* The same without a wait: 55P03 if somebody has locked or deleted the row. */
 static void
 change_row_now(const Place *place, CounterChange change, void *arg)
 {
-	ScanKeyData keys[lengthof(place->keys)];
 	SysScanDesc scan;
-	HeapTuple row;
+	HeapTuple row = find_row(place, &scan);
+	LOCKTAG tag;
 
-	memcpy(keys, place->keys, sizeof(keys));
-	scan = systable_beginscan(place->table, place->index, true, NULL, lengthof(keys), keys);
-	row = systable_getnext(scan);
-	if (HeapTupleIsValid(row))
-	{
-		Buffer buffer = ((BufferHeapTupleTableSlot *) scan->slot)->buffer;
-		HeapTuple changed;
-		Counter counter;
-		char *at;
-		LOCKTAG tag;
-
-		lock_row_now(place->table, row, &tag);
-		(void) heap_inplace_lock(place->table, row, buffer, refuse_to_wait, NULL);
-		/* From here to the end of the change the page is locked. */
-		changed = heap_copytuple(row);
-		at = (char *) changed->t_data + changed->t_data->t_hoff;
-		memcpy(&counter, at, sizeof(counter));
-		if (change(&counter, arg))
-		{
-			memcpy(at, &counter, sizeof(counter));
-			heap_inplace_update_and_unlock(place->table, row, changed, buffer);
-		}
-		else
-			heap_inplace_unlock(place->table, row, buffer);
-		LockRelease(&tag, InplaceUpdateTupleLock, false);
-		heap_freetuple(changed);
-	}
+	if (!HeapTupleIsValid(row))
+		return;
+	lock_row_now(place->table, row, &tag);
+	if (!heap_inplace_lock(place->table, row, buffer_of(scan), refuse_to_wait, NULL))
+		refuse_to_wait(NULL);
+	change_locked(place, row, buffer_of(scan), change, arg);
+	LockRelease(&tag, InplaceUpdateTupleLock, false);
 	systable_endscan(scan);
 }
 

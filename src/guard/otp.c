@@ -35,14 +35,15 @@ static Statement otp_insert = {
 };
 
 static Statement otp_last = {
-	.sql = "SELECT id, expires_at, sent_by, salt, hash FROM @sms_gateway_otp "
-		   "WHERE gateway = $1 AND phone = $2 ORDER BY id DESC LIMIT 1",
+	.sql = "SELECT id, expires_at, gateway, sent_by, salt, hash FROM @sms_gateway_otp "
+		   "WHERE phone = $2 AND $1 IN (gateway, sent_by) ORDER BY id DESC LIMIT 1",
 	.args = {NAMEOID, TEXTOID},
 };
 enum
 {
 	LAST_ID,
 	LAST_EXPIRES_AT,
+	LAST_GATEWAY,
 	LAST_SENT_BY,
 	LAST_SALT,
 	LAST_HASH,
@@ -51,9 +52,17 @@ enum
 /* Of several sessions that use up the same row at once, one succeeds: the others wait for nobody. */
 static Statement otp_delete = {
 	.sql = "WITH mine AS MATERIALIZED (SELECT c.id FROM @sms_gateway_otp c "
-		   "WHERE c.gateway = $1 AND c.phone = $2 AND c.id <= $3 FOR UPDATE SKIP LOCKED) "
+		   "WHERE c.phone = $3 AND c.id <= $4 AND (c.gateway IN ($1, $2) OR c.sent_by IN ($1, $2)) "
+		   "FOR UPDATE SKIP LOCKED) "
 		   "DELETE FROM @sms_gateway_otp c USING mine m WHERE c.id = m.id RETURNING c.id",
-	.args = {NAMEOID, TEXTOID, INT8OID},
+	.args = {NAMEOID, NAMEOID, TEXTOID, INT8OID},
+};
+
+static Statement otp_delete_unsent = {
+	.sql = "WITH void AS MATERIALIZED (SELECT c.id FROM @sms_gateway_otp c "
+		   "WHERE c.id = ANY ($1) FOR UPDATE SKIP LOCKED) "
+		   "DELETE FROM @sms_gateway_otp c USING void v WHERE c.id = v.id",
+	.args = {INT8ARRAYOID},
 };
 
 /*
@@ -149,7 +158,7 @@ read_bytes(int column, uint8 *bytes, int n)
 	return true;
 }
 
-/* Finds the last code that was asked of a gateway for a phone. */
+/* Finds the last code for a phone that was asked of a gateway, or sent by it in another's place. */
 void
 otp_find(const char *gateway, const char *phone, Otp *otp)
 {
@@ -158,11 +167,13 @@ otp_find(const char *gateway, const char *phone, Otp *otp)
 	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(phone)};
 
 	memset(otp, 0, sizeof(*otp));
+	namestrcpy(&otp->asked, gateway);
 	scope_enter(&scope);
 	if (sql_read_latest(&otp_last, values) > 0)
 	{
 		otp->id = sql_int64(0, LAST_ID);
 		otp->live = sql_time(0, LAST_EXPIRES_AT, DT_NOBEGIN) > GetCurrentTimestamp();
+		namestrcpy(&otp->asked, sql_name(0, LAST_GATEWAY));
 		namestrcpy(&otp->sent_by, sql_name(0, LAST_SENT_BY));
 		otp->here = read_bytes(LAST_SALT, otp->salt, SALT_SIZE) && read_bytes(LAST_HASH, otp->hash, MAC_SIZE);
 	}
@@ -172,7 +183,7 @@ otp_find(const char *gateway, const char *phone, Otp *otp)
 
 /* Is it this code, which was made here?  Takes the same time where there is none. */
 bool
-otp_is_right(const Otp *otp, const char *gateway, const char *phone, const char *code)
+otp_is_right(const Otp *otp, const char *phone, const char *code)
 {
 	char *tried = pstrdup(code);
 	uint8 hash[MAC_SIZE];
@@ -180,7 +191,7 @@ otp_is_right(const Otp *otp, const char *gateway, const char *phone, const char 
 	/* People do not see in which case letters were sent. */
 	for (char *p = tried; *p; p++)
 		*p = (char) pg_ascii_toupper((unsigned char) *p);
-	hash_code(otp->salt, gateway, phone, tried, hash);
+	hash_code(otp->salt, NameStr(otp->asked), phone, tried, hash);
 	return mac_equal(hash, otp->hash) && otp->here;
 }
 
@@ -233,13 +244,14 @@ uncount_try(Counter *counter, void *arg)
 	return true;
 }
 
+/* Through whichever gateway a code is tried, its tries are counted in one place. */
 static void
-change_tries(const Gateway *gateway, const char *phone, CounterChange change, void *arg)
+change_tries(const Otp *otp, const char *phone, CounterChange change, void *arg)
 {
 	char hidden[HIDDEN_PHONE_SIZE];
 
 	mac_hide_phone(phone, hidden);
-	counter_change(gateway->name, psprintf("check %s", hidden), change, arg);
+	counter_change(NameStr(otp->asked), psprintf("check %s", hidden), change, arg);
 	counter_flush();
 }
 
@@ -260,32 +272,40 @@ otp_try(const Gateway *gateway, const char *phone, const Otp *otp, bool right)
 
 	if (rate->seconds == 0)
 		attempt.allowed = 0;
-	change_tries(gateway, phone, count_try, &attempt);
+	change_tries(otp, phone, count_try, &attempt);
 	return attempt.counts;
 }
 
 /* The provider did not say whether it was right: that try was none. */
 void
-otp_take_back_try(const Gateway *gateway, const char *phone, const Otp *otp)
+otp_take_back_try(const char *phone, const Otp *otp)
 {
-	change_tries(gateway, phone, uncount_try, unconstify(Otp *, otp));
+	change_tries(otp, phone, uncount_try, unconstify(Otp *, otp));
 }
 
-/* Uses up a phone's codes up to this one; false if another session has, or is about to. */
+/* Uses up a phone's codes through the same gateways up to this one; false if another session has, or is about to. */
 bool
-otp_use_up(const char *gateway, const char *phone, int64 id)
+otp_use_up(const Otp *otp, const char *phone)
 {
 	OwnerScope scope;
-	NameData name;
-	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(phone), Int64GetDatum(id)};
+	Datum values[] = {NameGetDatum(&otp->asked), NameGetDatum(&otp->sent_by), CStringGetTextDatum(phone),
+					  Int64GetDatum(otp->id)};
 	int64 n;
 	bool used = false;
 
 	scope_enter(&scope);
 	n = sql_run(&otp_delete, values);
 	for (int i = 0; i < n; i++)
-		used = used || sql_int64(i, 0) == id;
+		used = used || sql_int64(i, 0) == otp->id;
 	sql_done();
 	scope_leave(&scope);
 	return used;
+}
+
+/* Forgets codes, an array of ids, that nobody has got: who is right about one has guessed.  The caller has entered the outbox. */
+void
+otp_forget(Datum ids)
+{
+	sql_run(&otp_delete_unsent, &ids);
+	sql_done();
 }

@@ -9,6 +9,11 @@
  * somebody held then, in its next transaction that takes something.  Until then the count is too high, never
  * too low; what a session that ends has not given back stays counted until the window ends.
  *
+ * Why that is not mended: when a session ends, no transaction can be begun any more but by a callback at exit, and one that
+ * reads tables there may wait, and holds up a fast stop.  ROLLBACK PREPARED is another session's, which is told of no
+ * state of ours.  A list in shared memory for the worker would have to be as long as what all transactions have taken, or lose
+ * some of it: the same again, at a cost for each message.
+ *
  * A statement that queues thousands takes from a counter in larger pieces, never
  * more than a small part of what is left; what is left over is given back before
  * commit.

@@ -13,8 +13,8 @@
 
 #define MAX_TEXT 8192 /* bytes; lines that do not fit are left out */
 #define MAX_LINE 512
-/* Each value of a query, as it is and escaped; those of the headers; and NULL. */
-#define MAX_SECRETS (2 * HTTP_MAX_QUERY + HTTP_MAX_HEADERS + 1)
+/* Each value of a query and of the path, as it is and escaped; those of the headers; and NULL. */
+#define MAX_SECRETS (2 * HTTP_MAX_QUERY + 2 * HTTP_MAX_SEGMENTS + HTTP_MAX_HEADERS + 1)
 
 struct Trace
 {
@@ -37,6 +37,9 @@ trace_create(const HttpRequest *request)
 	for (int i = 0; ok && i < request->nquery; i++)
 		ok = (trace->secrets[n++] = strdup(request->query[i].value)) != NULL &&
 			 (trace->secrets[n++] = url_escape(request->query[i].value)) != NULL;
+	for (int i = 0; ok && i < request->nsegments; i++)
+		ok = (trace->secrets[n++] = strdup(request->segment[i])) != NULL &&
+			 (trace->secrets[n++] = url_escape(request->segment[i])) != NULL;
 	for (int i = 0; ok && i < request->nheaders; i++)
 		ok = (trace->secrets[n++] = strdup(request->header[i].value)) != NULL;
 	if (ok)

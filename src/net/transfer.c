@@ -164,7 +164,7 @@ transfer_set_target(HttpTransfer *t, const HttpEndpoint *endpoint, const HttpReq
 	char *url;
 	bool ok;
 
-	if (t->path == request->path && request->nquery == 0)
+	if (t->path == request->path && request->nquery == 0 && request->nsegments == 0)
 		return true;
 	t->path = NULL;
 	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
@@ -181,7 +181,7 @@ transfer_set_target(HttpTransfer *t, const HttpEndpoint *endpoint, const HttpReq
 		 curl_url_set(t->target, CURLUPART_URL, url, 0) == CURLUE_OK &&
 		 curl_easy_setopt(t->easy, CURLOPT_CURLU, t->target) == CURLE_OK;
 	free(url);
-	if (ok && request->nquery == 0)
+	if (ok && request->nquery == 0 && request->nsegments == 0)
 		t->path = request->path;
 	return ok;
 }

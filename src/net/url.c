@@ -9,6 +9,33 @@
 
 #include "net/url.h"
 
+#define USER_REFUSED                                                                                         \
+	"It holds a user name; credentials belong into the user mapping (for a proxy: proxy_user and "           \
+	"proxy_password)."
+
+/*
+ * Is a text, before it is taken apart, what a path can be put behind?  Returns NULL if so, else what is wrong with it, as a
+ * DETAIL: a literal.  What a parser takes for no part at all, such as an empty fragment, would swallow the path.
+ */
+const char *
+url_text_refusal(const char *text)
+{
+	for (const char *c = text; *c != '\0'; c++)
+	{
+		if ((unsigned char) *c <= ' ' || *c == '\x7f')
+			return "It holds a blank or a control character.";
+		if (*c == '\\')
+			return "It holds a backslash.";
+	}
+	if (strchr(text, '#') != NULL)
+		return "It holds a fragment.";
+	if (strchr(text, '?') != NULL)
+		return "It holds a query.";
+	if (strchr(text, '@') != NULL)
+		return USER_REFUSED;
+	return NULL;
+}
+
 /* May requests go to such a URL?  Returns NULL if so, else what is wrong with it, as a DETAIL: a literal. */
 const char *
 url_refusal(const UrlParts *parts)
@@ -16,12 +43,7 @@ url_refusal(const UrlParts *parts)
 	if (strcmp(parts->scheme, "http") != 0 && strcmp(parts->scheme, "https") != 0)
 		return "It starts neither with https:// nor with http://.";
 	if (parts->has_user)
-		return "It holds a user name; credentials belong into the user mapping (for a proxy: proxy_user and "
-			   "proxy_password).";
-	if (parts->has_query)
-		return "It holds a query.";
-	if (parts->has_fragment)
-		return "It holds a fragment.";
+		return USER_REFUSED;
 	return NULL;
 }
 
@@ -69,7 +91,7 @@ url_escape(const char *text)
 
 /*
  * Writes base URL, path and query of a request.  Returns it from malloc; NULL when memory is out.  As
- * credentials may be in the query, it is secret.
+ * credentials may be in path and query, it is secret.
  */
 char *
 url_make(const char *base, const HttpRequest *request)
@@ -77,6 +99,7 @@ url_make(const char *base, const HttpRequest *request)
 	size_t base_len = strlen(base);
 	size_t size = base_len + strlen(request->path) + 1;
 	char *escaped[HTTP_MAX_QUERY] = {0};
+	char *segment[HTTP_MAX_SEGMENTS] = {0};
 	char *url = NULL;
 	bool ok = true;
 
@@ -88,15 +111,25 @@ url_make(const char *base, const HttpRequest *request)
 		ok = escaped[i] != NULL;
 		size += ok ? strlen(request->query[i].name) + strlen(escaped[i]) + 2 : 0;
 	}
+	for (int i = 0; i < request->nsegments && ok; i++)
+	{
+		segment[i] = url_escape(request->segment[i]);
+		ok = segment[i] != NULL;
+		size += ok ? strlen(segment[i]) + 1 : 0;
+	}
 	if (ok && (url = malloc(size)) != NULL)
 	{
 		int used = snprintf(url, size, "%.*s%s", (int) base_len, base, request->path);
 
+		for (int i = 0; i < request->nsegments; i++)
+			used += snprintf(url + used, size - used, "/%s", segment[i]);
 		for (int i = 0; i < request->nquery; i++)
 			used += snprintf(url + used, size - used, "%c%s=%s", i == 0 ? '?' : '&', request->query[i].name,
 							 escaped[i]);
 	}
 	for (int i = 0; i < request->nquery; i++)
 		free(escaped[i]);
+	for (int i = 0; i < request->nsegments; i++)
+		free(segment[i]);
 	return url;
 }

@@ -17,10 +17,9 @@ typedef struct UrlParts
 	char scheme[16]; /* in lower case; a longer one, which nobody knows, is cut */
 	char host[256];  /* an IPv6 address stands in brackets */
 	bool has_user;
-	bool has_query;
-	bool has_fragment;
 } UrlParts;
 
+extern const char *url_text_refusal(const char *text);
 extern const char *url_refusal(const UrlParts *parts);
 extern bool url_is_plain_remote(const UrlParts *parts);
 extern char *url_escape(const char *text);

@@ -37,8 +37,6 @@ url_parse(const char *text, UrlParts *parts)
 								!get_part(url, CURLUPART_HOST, parts->host, sizeof(parts->host))))
 		result = CURLUE_NO_HOST;
 	parts->has_user = get_part(url, CURLUPART_USER, NULL, 0);
-	parts->has_query = get_part(url, CURLUPART_QUERY, NULL, 0);
-	parts->has_fragment = get_part(url, CURLUPART_FRAGMENT, NULL, 0);
 	curl_url_cleanup(url);
 	if (result == CURLUE_OUT_OF_MEMORY)
 		return "Out of memory.";
@@ -57,7 +55,9 @@ url_check(const char *url, bool *plain_remote)
 	const char *detail = url_parse(url, &parts);
 
 	*plain_remote = detail == NULL && url_is_plain_remote(&parts);
-	return detail != NULL ? detail : url_refusal(&parts);
+	if (detail == NULL)
+		detail = url_refusal(&parts);
+	return detail != NULL ? detail : url_text_refusal(url);
 }
 
 /* Is this an address of the web, for others to follow?  Returns NULL if so, else what is wrong with it, as url_check(). */

@@ -14,6 +14,7 @@
 #include "outbox/claim.h"
 #include "outbox/lease.h"
 #include "outbox/pause.h"
+#include "utils/array.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -82,13 +83,26 @@ enum
  * would be built for each claim and searched for each row.  It reads what the process holds and no
  * table, so the plan does not depend on it.
  */
+#define DUE_MESSAGES(condition)                                                                              \
+	"SELECT " ITEM_COLUMNS " FROM @sms_outbox o "                                                            \
+	"WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "                                      \
+	"AND (o.next_attempt_at, o.id) > ($3, $4) AND o.next_attempt_at <= $5 "                                  \
+	"AND o.origin = $6 " condition "AND NOT @sms_gateway_claimed(o.id) "                                     \
+	"ORDER BY o.next_attempt_at, o.id LIMIT $7 FOR NO KEY UPDATE OF o SKIP LOCKED"
+
 static Statement due_messages = {
-	.sql = "SELECT " ITEM_COLUMNS " FROM @sms_outbox o "
-		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $2 "
-		   "AND (o.next_attempt_at, o.id) > ($3, $4) AND o.next_attempt_at <= $5 "
-		   "AND o.origin = $6 AND NOT @sms_gateway_claimed(o.id) "
-		   "ORDER BY o.next_attempt_at, o.id LIMIT $7 FOR NO KEY UPDATE OF o SKIP LOCKED",
+	.sql = DUE_MESSAGES(""),
 	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID},
+};
+
+static Statement due_of_roles = {
+	.sql = DUE_MESSAGES("AND o.creator = ANY ($8) "),
+	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, OIDARRAYOID},
+};
+
+static Statement due_of_others = {
+	.sql = DUE_MESSAGES("AND coalesce(o.creator, 0) <> ALL ($8) "),
+	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, OIDARRAYOID},
 };
 
 /* Of this database's own: nobody sends here what a logical subscription brought. */
@@ -207,6 +221,33 @@ claim_due(const NameData *gateway, const Lane *lane, int limit, TimestampTz now,
 	};
 
 	return item_read_all(sql_run(&due_messages, values), false, parent);
+}
+
+/* The same, of messages of roles, a list of oids; or, behind where the lane was passed, of all others. */
+List *
+claim_due_of(const NameData *gateway, const Lane *lane, const List *roles, bool others, int limit,
+			 TimestampTz now, MemoryContext parent)
+{
+	bool passed = others && (lane->passed_due > lane->after_due ||
+							 (lane->passed_due == lane->after_due && lane->passed_id > lane->after_id));
+	Datum *oids = palloc(sizeof(Datum) * list_length(roles));
+	int noids = 0;
+	Datum values[] = {
+		NameGetDatum(gateway),
+		Int16GetDatum(lane->priority),
+		TimestampTzGetDatum(passed ? lane->passed_due : lane->after_due),
+		Int64GetDatum(passed ? lane->passed_id : lane->after_id),
+		TimestampTzGetDatum(now),
+		Int64GetDatum(home_origin()),
+		Int64GetDatum(limit),
+		(Datum) 0,
+	};
+	ListCell *lc;
+
+	foreach (lc, roles)
+		oids[noids++] = ObjectIdGetDatum(lfirst_oid(lc));
+	values[7] = PointerGetDatum(construct_array(oids, noids, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+	return item_read_all(sql_run(others ? &due_of_others : &due_of_roles, values), false, parent);
 }
 
 /* Is a message due here, as of now; "unlocked": and not locked, as of the caller's snapshot? */

@@ -29,6 +29,9 @@ typedef struct Lane
 	bool drained;          /* nothing due was left at the last look */
 	TimestampTz after_due; /* claimed up to here … */
 	int64 after_id;
+	TimestampTz
+		passed_due; /* … and, but for those of roles whose messages wait, up to here, if that is later */
+	int64 passed_id;
 } Lane;
 
 extern void claim_after_all(DuePlace *place, TimestampTz due);
@@ -39,6 +42,8 @@ extern int claim_find_priorities(const NameData *gateway, int below, int above, 
 								 FoundPriority *found, int limit);
 extern List *claim_due(const NameData *gateway, const Lane *lane, int limit, TimestampTz now,
 					   MemoryContext parent);
+extern List *claim_due_of(const NameData *gateway, const Lane *lane, const List *roles, bool others,
+						  int limit, TimestampTz now, MemoryContext parent);
 extern bool claim_is_idle(bool but_paused, bool but_locked);
 
 #endif /* SMS_CLAIM_H */

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #define REPORT_DAYS    7
+#define UNCERTAIN_DAYS 30 /* at least, for somebody to decide */
 #define EXPIRE_AT_ONCE 1000
 #define PURGE_AT_ONCE  1000
 
@@ -41,11 +42,12 @@ enum
 	LATE_CREATOR,
 };
 
-static const SqlColumn late_columns[] = {{"id", INT8OID}};
+static const SqlColumn late_columns[] = {{"id", INT8OID}, {"poll_at", TIMESTAMPTZOID}};
 
 /* clang-format off */
 static Statement cleanup_update_late = {
 	.sql = "UPDATE @sms_outbox o SET next_attempt_at = NULL, ended_at = pg_catalog.now(), "
+		   "poll_at = CASE WHEN o.kind OPERATOR(pg_catalog.<>) 'otp' THEN r.poll_at END, "
 		   "status = CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, "
 		   BLANK("o.unsure_since IS NULL AND " REDACTED) " "
 		   "FROM late r WHERE o.id OPERATOR(pg_catalog.=) r.id AND " IS_QUEUED,
@@ -58,14 +60,18 @@ static Statement cleanup_next_late = {
 	.args = {TIMESTAMPTZOID},
 };
 
-/* What is not known to have ended, queued or uncertain, stays; what somebody holds, for this time. */
+/*
+ * What is queued stays; what is uncertain, longer, as somebody is to decide it; and what somebody holds, for this
+ * time.
+ */
 static Statement cleanup_find_page = {
 	.sql =
 		"SELECT o.id, o.ended_at, " CREATOR_COLUMNS " FROM @sms_outbox o "
 		"WHERE o.ended_at IS NOT NULL AND (o.ended_at, o.id) > ($1, $2) AND o.ended_at < $3 AND o.status IN "
-		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled') "
-		"ORDER BY o.ended_at, o.id LIMIT $4 FOR UPDATE OF o SKIP LOCKED",
-	.args = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID},
+		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled', 'uncertain') "
+		"AND (o.status <> 'uncertain' OR o.ended_at < $5) ORDER BY o.ended_at, o.id LIMIT $4 FOR UPDATE OF o "
+		"SKIP LOCKED",
+	.args = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID},
 };
 enum
 {
@@ -123,9 +129,14 @@ typedef struct Late
 static void
 put_late(const RowWrite *row, Oid status_type, Datum *values, bool *nulls)
 {
+	const Late *late = (const Late *) row; /* its first member */
+	const Provider *provider = gateway_provider(NameStr(late->gateway));
+
 	(void) status_type;
-	(void) nulls;
 	values[0] = Int64GetDatum(row->id);
+	/* One in doubt is looked for: see engine/settle.c. */
+	nulls[1] = late->status != STATUS_UNCERTAIN || provider == NULL || provider->sent_list == NULL;
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 }
 
 /* Locks and reads messages whose time has passed into rows; returns how many they are. */
@@ -229,8 +240,12 @@ cleanup_delete(Old *olds, int n)
 bool
 cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried)
 {
-	Datum values[] = {TimestampTzGetDatum(place->ended_at), Int64GetDatum(place->id),
-					  TimestampTzGetDatum(before), Int64GetDatum(page)};
+	TimestampTz undecided = GetCurrentTimestamp() - UNCERTAIN_DAYS * USECS_PER_DAY;
+	Datum values[] = {
+		TimestampTzGetDatum(place->ended_at), Int64GetDatum(place->id),
+		TimestampTzGetDatum(before),          Int64GetDatum(page),
+		TimestampTzGetDatum(undecided),
+	};
 	int n = (int) sql_run(&cleanup_find_page, values);
 	Old *olds = palloc0(sizeof(Old) * (n + 1));
 

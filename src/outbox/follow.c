@@ -46,7 +46,9 @@ enum
 
 /* What a message becomes by a report, if it is open. */
 #define BECOMES                                                                                              \
-	"CASE WHEN r.leg IS NULL THEN coalesce(r.status, o.status) "                                             \
+	"CASE WHEN r.leg IS NULL AND r.status OPERATOR(pg_catalog.=) 'failed' THEN "                             \
+	"CASE WHEN o.status OPERATOR(pg_catalog.=) 'uncertain' THEN r.status ELSE o.status END "                 \
+	"WHEN r.leg IS NULL THEN coalesce(r.status, o.status) "                                                  \
 	"ELSE coalesce((" BY_LEGS " OPERATOR(pg_catalog.->>) 'status')::@sms_status, o.status) END"
 
 /* A late report of a message that has ended adds only what is not known yet, and what there is of a leg. */
@@ -58,7 +60,8 @@ static Statement follow_update = {
 		   "WHEN " BECOMES " OPERATOR(pg_catalog.=) 'delivered' THEN r.delivered_at END, "
 		   "ended_at = CASE WHEN " OPEN " AND " BECOMES " OPERATOR(pg_catalog.<>) o.status "
 		   "THEN pg_catalog.clock_timestamp() ELSE o.ended_at END, "
-		   "sent_at = coalesce(o.sent_at, CASE WHEN r.status IS NOT NULL THEN pg_catalog.clock_timestamp() END), "
+		   "sent_at = coalesce(o.sent_at, CASE WHEN r.status OPERATOR(pg_catalog.<>) 'failed' "
+		   "THEN pg_catalog.clock_timestamp() END), "
 		   "unsure_since = CASE WHEN r.status IS NULL THEN o.unsure_since END, "
 		   BLANK("r.status IS NOT NULL AND " REDACTED) ", "
 		   "price = coalesce(CASE WHEN r.leg IS NOT NULL THEN "
@@ -82,8 +85,8 @@ static Statement follow_update = {
 static Statement follow_find_ends = {
 	.sql = "SELECT o.id, o.gateway, b.status, r.details ->> 'delivery_code' "
 		   "FROM followups r JOIN @sms_outbox o ON o.id = r.id, LATERAL (SELECT " BECOMES " AS status) b "
-		   "WHERE r.status IN ('delivered', 'undelivered') AND o.status IN ('sent', 'uncertain') "
-		   "AND b.status IN ('delivered', 'undelivered')",
+		   "WHERE r.status IN ('delivered', 'undelivered', 'failed') AND o.status IN ('sent', 'uncertain') "
+		   "AND b.status IN ('delivered', 'undelivered', 'failed')",
 };
 /* clang-format on */
 enum
@@ -172,7 +175,11 @@ put_followup(const RowWrite *row, Oid status_type, Datum *values, bool *nulls)
 
 	values[FOLLOWUP_ID] = Int64GetDatum(followup->row.id);
 	if (followup->report != NULL)
+	{
 		put_report(followup->report, status_type, values, nulls);
+		if (followup->refused && !followup->legs)
+			values[FOLLOWUP_STATUS] = status_value(STATUS_FAILED, status_type);
+	}
 	else
 		memset(&nulls[FOLLOWUP_STATUS], true, FOLLOWUP_LEG - FOLLOWUP_STATUS);
 	nulls[FOLLOWUP_LEG] = true;

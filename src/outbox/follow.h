@@ -13,6 +13,7 @@ typedef struct FollowUp
 	RowWrite row;
 	const Report *report; /* NULL: nothing */
 	bool legs;            /* the message has some, and the report is about one of them */
+	bool refused;         /* the provider took it, and then refused it: it has failed, if it is in doubt */
 	TimestampTz poll_at;  /* when to ask again; 0: not at all; DT_NOBEGIN: as before */
 } FollowUp;
 

@@ -14,6 +14,7 @@
 #include "db/home.h"
 #include "db/sql.h"
 #include "guard/mac.h"
+#include "miscadmin.h"
 #include "outbox/cleanup.h"
 #include "outbox/forget.h"
 #include "outbox/lease.h"
@@ -25,6 +26,7 @@
 #define AT_ONCE      1000 /* messages that are locked and deleted by one statement */
 #define FORMS        2    /* of a number: as it is, and as it was until 2018 */
 #define COUNTED_BY   3    /* counters of a phone: for messages, codes, and tries */
+#define SHORTEST     8    /* digits of a number that no version refused; fewer could be anything in a text */
 #define FORGOTTEN    "(forgotten)"
 
 /* What number is meant. */
@@ -35,6 +37,7 @@ typedef struct Forgotten
 	bool literal;  /* it could not be read, and is searched for as it stands */
 	Datum phones;  /* the forms, as text[] */
 	Datum pattern; /* what matches it in a text, in any spelling */
+	Datum likely;  /* text[]: what a text with it is LIKE */
 } Forgotten;
 
 static Statement forget_country_codes = {
@@ -62,10 +65,14 @@ enum
 	MESSAGE_CREATOR,
 };
 
-/* Those of unknown messages, or of messages that are gone, are known by their text. */
+/*
+ * Those of unknown messages, or of messages that are gone, are known by their text, of which LIKE sorts out most.  The
+ * subquery is hashed: a test phone may have tens of thousands of messages.
+ */
 static Statement forget_callbacks = {
-	.sql = "DELETE FROM @sms_gateway_callback c WHERE c.message = ANY ($1) OR c.report::text ~ $2",
-	.args = {INT8ARRAYOID, TEXTOID},
+	.sql = "DELETE FROM @sms_gateway_callback c WHERE c.message IN (SELECT unnest($1)) "
+		   "OR c.report::text LIKE ANY ($2) AND c.report::text ~ $3",
+	.args = {INT8ARRAYOID, TEXTARRAYOID, TEXTOID},
 };
 
 static Statement forget_codes = {
@@ -138,24 +145,11 @@ take_literally(const char *phone, PhoneStatus status, Forgotten *number)
 {
 	size_t n = strlen(phone);
 
-	if (n == 0 || n >= MSISDN_SIZE || strspn(phone, "0123456789") != n)
+	if (n < SHORTEST || n >= MSISDN_SIZE || strspn(phone, "0123456789") != n)
 		refuse_number(phone, phone_status_text(status));
 	strlcpy(number->forms[0], phone, MSISDN_SIZE);
 	number->nforms = 1;
 	number->literal = true;
-}
-
-/* What matches a number in a text: with the country code of Vietnam, or a 0 in its place, or neither. */
-static Datum
-make_pattern(const Forgotten *number)
-{
-	const char *const *form = (const char *const[]){number->forms[0], number->forms[1]};
-	bool national = !number->literal && phone_kind(form[0]) != PHONE_FOREIGN;
-	int skip = national ? (int) strlen(VIETNAM_CODE) : 0;
-
-	return CStringGetTextDatum(
-		psprintf("(?<![0-9])[+]?%s(%s%s%s)(?![0-9])", national ? "((00)?" VIETNAM_CODE "|0)?" : "(00)?",
-				 form[0] + skip, number->nforms > 1 ? "|" : "", number->nforms > 1 ? form[1] + skip : ""));
 }
 
 /* Puts texts into a text[]. */
@@ -163,6 +157,28 @@ static Datum
 text_array(Datum *texts, int n)
 {
 	return PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * Makes what finds a number in a text: with the country code of Vietnam, or a 0 in its place, or neither; and not in
+ * a longer number.
+ */
+static void
+make_patterns(Forgotten *number)
+{
+	bool national = !number->literal && phone_kind(number->forms[0]) != PHONE_FOREIGN;
+	const char *own[FORMS]; /* without the country code */
+	Datum likely[FORMS];
+
+	for (int i = 0; i < number->nforms; i++)
+	{
+		own[i] = number->forms[i] + (national ? strlen(VIETNAM_CODE) : 0);
+		likely[i] = CStringGetTextDatum(psprintf("%%%s%%", own[i]));
+	}
+	number->likely = text_array(likely, number->nforms);
+	number->pattern = CStringGetTextDatum(
+		psprintf("(?<![0-9])[+]?%s(%s%s%s)(?![0-9])", national ? "((00)?" VIETNAM_CODE "|0)?" : "(00)?",
+				 own[0], number->nforms > 1 ? "|" : "", number->nforms > 1 ? own[1] : ""));
 }
 
 /* Reads a number as the gateways here would.  Raises 22023 if it cannot be one, or could be more than one. */
@@ -189,7 +205,7 @@ read_number(const char *phone, Forgotten *number)
 	for (int i = 0; i < number->nforms; i++)
 		texts[i] = CStringGetTextDatum(number->forms[i]);
 	number->phones = text_array(texts, number->nforms);
-	number->pattern = make_pattern(number);
+	make_patterns(number);
 }
 
 /* ------------------------------------------------------------------------
@@ -205,11 +221,13 @@ refuse_on_their_way(const Forgotten *number)
 
 	if (n == 0)
 		return;
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-					errmsg_plural("%d message to this phone is on its way",
-								  "%d messages to this phone are on their way", (unsigned long) n, n),
-					errdetail("The first is message %lld.", (long long) first),
-					errhint("Try again when they have been sent; sms_wait() waits for that.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg_plural("%d message to this phone is on its way",
+						   "%d messages to this phone are on their way", (unsigned long) n, n),
+			 errdetail("The first is message %lld.", (long long) first),
+			 errhint("Try again when they have been sent; sms_wait() waits for that. Where no worker runs, "
+					 "CALL sms_drain() settles what was being sent.")));
 }
 
 /* Locks and deletes some messages, those that are still there.  Returns how many. */
@@ -280,6 +298,22 @@ forget_usage(const Forgotten *number)
 	return sql_run(&forget_counters, &subjects);
 }
 
+/* Raises 42501 unless the owner of the outbox, as whom this runs, owns the other tables too, and so sees all of their rows. */
+static void
+prove_all_are_seen(void)
+{
+	static const char *const tables[] = {"sms_gateway_callback", "sms_gateway_otp", "sms_gateway_usage",
+										 "sms_gateway_pause", "sms_gateway_refused"};
+
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		if (!compat_owns_table(home_relation(tables[i]), GetUserId()))
+			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+							errmsg("the owner of table sms_outbox must own table %s too", tables[i]),
+							errdetail("It has rows that would not be erased.")));
+	}
+}
+
 /*
  * Erases what is stored of a phone, for role.  Returns how many rows of which table were deleted, or changed, as JSON.
  * Raises 42501 unless role owns the outbox, 22023 if the number cannot be read, 55006 if a message to it is on
@@ -289,7 +323,7 @@ char *
 forget_phone(const char *phone, Oid role)
 {
 	Forgotten number;
-	Datum values[2];
+	Datum values[3];
 	int64 messages;
 	int64 callbacks;
 	int64 codes;
@@ -299,9 +333,11 @@ forget_phone(const char *phone, Oid role)
 	if (!compat_owns_table(home_relation("sms_outbox"), role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table sms_outbox")));
+	prove_all_are_seen();
 	read_number(phone, &number);
 	messages = forget_messages(&number, &values[0]);
-	values[1] = number.pattern;
+	values[1] = number.likely;
+	values[2] = number.pattern;
 	callbacks = sql_run(&forget_callbacks, values);
 	codes = sql_run(&forget_codes, &number.phones);
 	counters = forget_usage(&number);

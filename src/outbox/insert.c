@@ -9,20 +9,28 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "base/bounds.h"
 #include "base/compat.h"
+#include "base/encoding.h"
 #include "db/home.h"
+#include "db/sql.h"
 #include "db/status.h"
 #include "gateway/choose.h"
 #include "gateway/prepare.h"
 #include "guard/limits.h"
+#include "guard/templates.h"
 #include "outbox/held.h"
 #include "outbox/item.h"
 #include "outbox/request_id.h"
+#include "miscadmin.h"
 #include "provider/table.h"
 #include "wake/wake.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -30,6 +38,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(sms_outbox_insert);
+PG_FUNCTION_INFO_V1(sms_outbox_update);
 
 /* The columns of sms_outbox, in the order in which they stand there. */
 enum
@@ -104,6 +113,25 @@ static const char *const column_names[COL_COUNT] = {
 	[COL_POLL_AT] = "poll_at",
 };
 
+/* How long values may be, in bytes, whichever kind of message has them; other columns are of fixed length. */
+static const int column_bounds[COL_COUNT] = {
+	[COL_KIND] = BOUND_KIND,
+	[COL_PHONE] = BOUND_PHONE,
+	[COL_CONTENT] = BOUND_CONTENT,
+	[COL_TEMPLATE_CODE] = BOUND_TEMPLATE_CODE,
+	[COL_LIST_PARAM] = BOUND_LIST_PARAM,
+	[COL_ROUTERULE] = BOUND_ROUTERULE,
+	[COL_OPTIONS] = BOUND_OPTIONS,
+	[COL_REQUEST_ID] = BOUND_REQUEST_ID,
+	[COL_SMSID] = BOUND_RESULT,
+	[COL_ID_OMNI_MESS] = BOUND_RESULT,
+	[COL_REFERENT_ID] = BOUND_RESULT,
+	[COL_RESULT_CODE] = BOUND_RESULT,
+	[COL_RESULT_MESSAGE] = BOUND_RESULT,
+	[COL_PRICE] = BOUND_RESULT,
+	[COL_DETAILS] = BOUND_RESULT,
+};
+
 typedef struct Row
 {
 	int natts;
@@ -116,7 +144,9 @@ static struct
 {
 	NameData user_name; /* of user */
 	Oid user;
-	Oid table; /* whose columns are proved to be column_names; InvalidOid: none's */
+	Oid sequence;        /* that ids come from */
+	TimestampTz drew_in; /* the transaction, by its start, in which this session has drawn from it */
+	Oid table;           /* whose columns are proved to be column_names; InvalidOid: none's */
 	/* positions of later columns there; -1: it is a table of 0.1.0, not updated yet */
 	int ended_at;
 	int creator;
@@ -191,7 +221,19 @@ prove_columns(Relation table)
 	}
 	known.ended_at = find_later(desc, "ended_at");
 	known.creator = find_later(desc, "creator");
+	known.sequence = home_relation("sms_outbox_id_seq");
 	known.table = RelationGetRelid(table);
+}
+
+/* Raises 22023 if a value is too long, before it is unpacked. */
+static void
+check_bounds(const Row *row)
+{
+	for (int i = 0; i < COL_COUNT; i++)
+	{
+		if (column_bounds[i] > 0 && !row->nulls[i])
+			bound_check(row->values[i], column_bounds[i], column_names[i]);
+	}
 }
 
 static void
@@ -205,6 +247,45 @@ static char *
 text_of(const Row *row, int column)
 {
 	return row->nulls[column] ? NULL : TextDatumGetCString(row->values[column]);
+}
+
+/* Reads into "id", an int64, what this session has drawn last from the sequence of ids; raises 55000 if nothing. */
+static void
+read_drawn(void *id)
+{
+	Oid user;
+	int security;
+
+	/* No code of users' is called. */
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
+	*(int64 *) id = DatumGetInt64(DirectFunctionCall1(currval_oid, ObjectIdGetDatum(known.sequence)));
+	SetUserIdAndSecContext(user, security);
+}
+
+/*
+ * The id is the one that was drawn for the row, or a new one: who writes one of his own (OVERRIDING SYSTEM VALUE,
+ * COPY) would else take that of a message yet to come, or of one that is no more and may be reported.
+ */
+static void
+assign_id(Row *row)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	int64 drawn = 0;
+
+	if (known.drew_in == now)
+		read_drawn(&drawn);
+	else
+	{
+		/* Whether it has drawn at all it forgets by DISCARD. */
+		ErrorData *error = sql_try(read_drawn, &drawn, 0);
+
+		if (error != NULL)
+			FreeErrorData(error);
+		known.drew_in = now;
+	}
+	if (drawn == 0 || row->nulls[COL_ID] || DatumGetInt64(row->values[COL_ID]) != drawn)
+		set(row, COL_ID, Int64GetDatum(nextval_internal(known.sequence, false)));
 }
 
 /* The gateway that the row names, else the default. */
@@ -265,6 +346,21 @@ tell_old_phone(Row *row, const char *old_phone)
 			DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("{\"old_phone\": \"%s\"}", old_phone))));
 }
 
+/* A text among the options is a message's text as any other: it is blanked when that is. */
+static void
+move_text(Row *row, const Gateway *gateway, const Prepared *prepared)
+{
+	const OptionDef *option = gateway->provider->content_option;
+	const char *text = gateway_setting(gateway->provider, prepared->settings, option);
+
+	if (!row->nulls[COL_CONTENT] || text == NULL)
+		return;
+	set(row, COL_CONTENT, CStringGetTextDatum(from_utf8(text)));
+	set(row, COL_OPTIONS,
+		DirectFunctionCall2(jsonb_delete, row->values[COL_OPTIONS],
+							PointerGetDatum(cstring_to_text(option->name))));
+}
+
 /* Checks what the user wrote, and completes it. */
 static void
 check_message(Row *row)
@@ -284,10 +380,12 @@ check_message(Row *row)
 	gateway = gateway_get(choose_gateway(row, draft.call), GetUserId(), &refusal);
 	if (gateway == NULL || !gateway_prepare(gateway, &draft, &prepared, &refusal))
 		refusal_raise(&refusal);
+	templates_check(gateway, &prepared);
 	limits_take(gateway, &prepared.message, false);
 
 	set(row, COL_KIND, CStringGetTextDatum(kind));
 	set(row, COL_PHONE, CStringGetTextDatum(prepared.phone));
+	move_text(row, gateway, &prepared);
 	tell_old_phone(row, prepared.old_phone);
 	row->nulls[COL_PARTS] = prepared.message.content == NULL;
 	row->values[COL_PARTS] = Int32GetDatum(prepared.message.shape.parts);
@@ -396,20 +494,34 @@ complete_restored(Row *row)
 	return complete_creator(row) || ended;
 }
 
-/* Raises 39P01 unless the function is called as a trigger BEFORE INSERT FOR EACH ROW. */
+/* Raises 39P01 unless the function is called as a trigger BEFORE INSERT, or UPDATE, FOR EACH ROW. */
 static void
-prove_event(FunctionCallInfo fcinfo)
+prove_event(FunctionCallInfo fcinfo, const char *function, bool update)
 {
 	const TriggerData *trigger = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("function \"%s\" was not called by trigger manager", "sms_outbox_insert")));
+						errmsg("function \"%s\" was not called by trigger manager", function)));
 	if (!TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired BEFORE INSERT FOR EACH ROW", "sms_outbox_insert")));
+		!(update ? TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) : TRIGGER_FIRED_BY_INSERT(trigger->tg_event)))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("function \"%s\" must be fired BEFORE %s FOR EACH ROW", function,
+							   update ? "UPDATE" : "INSERT")));
+}
+
+/* Takes a row apart, which may get other values. */
+static void
+open_row(Row *row, const TriggerData *trigger, HeapTuple tuple)
+{
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+
+	watch();
+	prove_columns(trigger->tg_relation);
+	row->natts = desc->natts;
+	row->values = palloc(sizeof(Datum) * row->natts);
+	row->nulls = palloc(sizeof(bool) * row->natts);
+	heap_deform_tuple(tuple, desc, row->values, row->nulls);
 }
 
 Datum
@@ -419,23 +531,32 @@ sms_outbox_insert(PG_FUNCTION_ARGS)
 	TupleDesc desc;
 	Row row;
 
-	prove_event(fcinfo);
+	prove_event(fcinfo, "sms_outbox_insert", false);
 	desc = RelationGetDescr(trigger->tg_relation);
-	watch();
-	prove_columns(trigger->tg_relation);
-
-	row.natts = desc->natts;
-	row.values = palloc(sizeof(Datum) * row.natts);
-	row.nulls = palloc(sizeof(bool) * row.natts);
-	heap_deform_tuple(trigger->tg_trigtuple, desc, row.values, row.nulls);
+	open_row(&row, trigger, trigger->tg_trigtuple);
 	if (is_restored(&row, RelationGetRelid(trigger->tg_relation)))
 		return PointerGetDatum(complete_restored(&row) ? heap_form_tuple(desc, row.values, row.nulls)
 													   : trigger->tg_trigtuple);
 
+	check_bounds(&row);
 	check_times(&row);
 	check_message(&row);
+	assign_id(&row);
 	held_tell_once();
 	/* In a copy, rows are taken and held: an application under test goes on. */
 	reset_outcome(&row, desc, home_origin());
 	return PointerGetDatum(heap_form_tuple(desc, row.values, row.nulls));
+}
+
+/* What somebody changes by himself is no longer than what he may insert.  The engine's changes do not come here. */
+Datum
+sms_outbox_update(PG_FUNCTION_ARGS)
+{
+	const TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Row row;
+
+	prove_event(fcinfo, "sms_outbox_update", true);
+	open_row(&row, trigger, trigger->tg_newtuple);
+	check_bounds(&row);
+	return PointerGetDatum(trigger->tg_newtuple);
 }

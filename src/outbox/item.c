@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "base/bounds.h"
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/sql.h"
@@ -16,8 +17,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#define ITEM_SIZE      4096 /* bytes; a usual message and its answer fit in */
-#define SPARE_CONTEXTS 512
+#define ITEM_SIZE      6144 /* bytes; a usual message and its answer fit in */
+#define SPARE_CONTEXTS 1024 /* as many as a round claims */
 
 /*
  * Contexts of messages, empty, to be used again: making and freeing one for each message costs more
@@ -90,17 +91,26 @@ complete_item(OutboxItem *item)
 		mac_token(item->row.id, prepared->token, sizeof(prepared->token));
 		prepared->message.token = prepared->token;
 	}
-	if (prepared->message.call == CALL_OTP)
+	/* Of a message that is in doubt, the code that may have arrived is the last one: nothing is sent now. */
+	if (prepared->message.call == CALL_OTP && item->claimed_at == 0)
 	{
 		char asked[NAMEDATALEN];
 
-		/* Whoever asked for it checks it through the gateway that he asked. */
+		/* Whoever asked for it checks it through the gateway that he asked, or through the one that sent it. */
 		if (!details_first_gateway(item->details, asked, sizeof(asked)))
 			strlcpy(asked, item->gateway->name, sizeof(asked));
-		if (provider->otp_is_local)
+		if (item->gateway->otp_is_local)
 			prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
-		otp_keep(asked, item->gateway->name, prepared->phone, prepared->message.code, prepared->message.ttl);
+		item->otp = otp_keep(asked, item->gateway->name, prepared->phone, prepared->message.code,
+							 prepared->message.ttl);
 	}
+}
+
+/* Has each attempt to send a message a new one-time password, made here? */
+bool
+item_makes_code(const OutboxItem *item)
+{
+	return item->gateway != NULL && item->prepared.message.call == CALL_OTP && item->gateway->otp_is_local;
 }
 
 /*
@@ -112,6 +122,9 @@ may_have_been_sent(const OutboxItem *item)
 {
 	const char *id = item->prepared.message.request_id;
 
+	/* With a code that was made here, each attempt is another message. */
+	if (item_makes_code(item))
+		return false;
 	return item->unsure_since != 0 ||
 		   (id != NULL && request_id_is_ours(id) && !request_id_is_from(id, home_origin()));
 }
@@ -122,7 +135,41 @@ typedef struct Unprepared
 	OutboxItem *item;
 	Draft draft;
 	char *created_by;
+	const char *too_long; /* a column that has not been read, as it is too long; NULL: none */
 } Unprepared;
+
+/* Columns that are read, and how long their values may be: the trigger sees to that, but not of rows that were restored. */
+static const struct
+{
+	int column;
+	int most;
+	const char *name;
+} item_bounds[] = {
+	{ITEM_PHONE, BOUND_PHONE, "phone"},
+	{ITEM_CONTENT, BOUND_CONTENT, "content"},
+	{ITEM_TEMPLATE_CODE, BOUND_TEMPLATE_CODE, "template_code"},
+	{ITEM_LIST_PARAM, BOUND_LIST_PARAM, "list_param"},
+	{ITEM_ROUTERULE, BOUND_ROUTERULE, "routerule"},
+	{ITEM_OPTIONS, BOUND_OPTIONS, "options"},
+	{ITEM_REQUEST_ID, BOUND_REQUEST_ID, "request_id"},
+	{ITEM_DETAILS, BOUND_RESULT, "details"},
+	{ITEM_KIND, BOUND_KIND, "kind"},
+};
+
+/* The name of a column of a row of ITEM_COLUMNS that is too long to be read; NULL: none is. */
+static const char *
+find_too_long(int row)
+{
+	for (int i = 0; i < (int) lengthof(item_bounds); i++)
+	{
+		bool isnull;
+		Datum value = sql_datum(row, item_bounds[i].column, &isnull);
+
+		if (!isnull && bound_exceeded(value, item_bounds[i].most))
+			return item_bounds[i].name;
+	}
+	return NULL;
+}
 
 /* Finds what a message is to be sent with, or why it cannot be. */
 static void
@@ -133,7 +180,9 @@ prepare_item(const Unprepared *read)
 	Gateway *gateway = NULL;
 
 	memset(&refusal, 0, sizeof(refusal));
-	if (OidIsValid(item->row.role))
+	if (read->too_long != NULL)
+		refusal_fill(&refusal, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "%s is too long", read->too_long);
+	else if (OidIsValid(item->row.role))
 		gateway = gateway_get(item->gateway_name, item->row.role, &refusal);
 	else
 	{
@@ -197,11 +246,14 @@ read_item(int row, Unprepared *read)
 	item->created_at = sql_time(row, ITEM_CREATED_AT, 0);
 	item->expires_at = sql_time(row, ITEM_EXPIRES_AT, DT_NOEND);
 	item->unsure_since = sql_time(row, ITEM_UNSURE_SINCE, 0);
-	item->details = sql_json(row, ITEM_DETAILS);
-	item->resent = item->details != NULL ? details_resent(item->details) : 0;
-	item->gateway_name = pstrdup(sql_name(row, ITEM_GATEWAY));
 	read->item = item;
 	read->created_by = pstrdup(sql_name(row, ITEM_CREATED_BY));
+	item->gateway_name = pstrdup(sql_name(row, ITEM_GATEWAY));
+	read->too_long = find_too_long(row);
+	if (read->too_long != NULL)
+		return item;
+	item->details = sql_json(row, ITEM_DETAILS);
+	item->resent = item->details != NULL ? details_resent(item->details) : 0;
 	read_draft(row, &read->draft);
 	return item;
 }

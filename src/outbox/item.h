@@ -47,7 +47,9 @@ typedef struct OutboxItem
 	Refusal *refusal;
 	char *gateway_name;
 	char *details; /* JSON, or NULL */
-	int resent;    /* how often the message was refused for certain: of details */
+	int resent;    /* how often it needed another request_id: of details */
+	int64 otp;     /* of guard/otp.c: the one-time password that goes with this attempt; 0: there is none */
+	bool may_have_gone; /* this attempt: the provider may have accepted it */
 	Prepared prepared;
 	struct Lease *lease;
 	struct StartSlot *start; /* in the note of starts; NULL: nothing is known there */
@@ -112,6 +114,7 @@ enum
 
 extern List *item_read_all(int64 n, bool leased, MemoryContext parent);
 extern void item_free(OutboxItem *item);
+extern bool item_makes_code(const OutboxItem *item);
 extern char *item_join_routerule(ArrayType *array);
 
 #endif /* SMS_ITEM_H */

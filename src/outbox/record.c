@@ -11,10 +11,12 @@
 #include "db/sql.h"
 #include "gateway/gateway.h"
 #include "guard/limits.h"
+#include "guard/otp.h"
 #include "outbox/event.h"
 #include "outbox/item.h"
 #include "outbox/record.h"
 #include "outbox/write.h"
+#include "provider/table.h"
 #include "utils/timestamp.h"
 
 static const SqlColumn outcome_columns[] = {
@@ -131,17 +133,21 @@ end_here(RowWrite *row)
 	end_where_it_is((OutboxItem *) row /* its first member */, "which has a message with this request_id");
 }
 
-/* Takes a message that moves to a fallback from the limits of that, or ends it. */
+/* Takes a message that moves to a fallback from the limits of that, or ends it: one that cannot send it is none. */
 static void
 take_from_fallback(void *arg)
 {
 	OutboxItem *item = arg;
 	Refusal refusal;
 	const Gateway *gateway = gateway_get(item->new_gateway, item->row.role, &refusal);
+	Call call = item->prepared.message.call;
 
-	/* One that cannot send it says so when the message is claimed. */
-	if (gateway != NULL && !limits_grant(gateway, &item->prepared.message, item->row.role, &refusal))
-		end_where_it_is(item, to_utf8(refusal.message, "message"));
+	if (gateway != NULL && !(gateway->provider->calls & CALL_BIT(call)))
+		refusal_fill(&refusal, ERRCODE_FEATURE_NOT_SUPPORTED, NULL, "which sends no messages of kind \"%s\"",
+					 kind_name(call));
+	else if (gateway != NULL && limits_grant(gateway, &item->prepared.message, item->row.role, &refusal))
+		return;
+	end_where_it_is(item, to_utf8(refusal.message, "message"));
 }
 
 /* Takes all messages that move from the limits of where they move to, each once. */
@@ -167,6 +173,41 @@ take_from_fallbacks(dlist_head *outcomes)
 	}
 }
 
+static void
+forget_ids(void *ids)
+{
+	otp_forget(*(Datum *) ids);
+}
+
+/* One-time passwords that certainly were not sent are nobody's: who has them right, has guessed. */
+static void
+forget_unsent_codes(dlist_head *outcomes)
+{
+	Datum *ids = NULL;
+	Datum array;
+	ErrorData *error;
+	dlist_iter iter;
+	int n = 0;
+
+	dlist_foreach (iter, outcomes)
+	{
+		const OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);
+
+		if (item->otp == 0 || !item->row.recorded || item->may_have_gone)
+			continue;
+		/* Few are, so there is no saving up. */
+		ids = ids == NULL ? palloc(sizeof(Datum)) : repalloc(ids, sizeof(Datum) * (n + 1));
+		ids[n++] = Int64GetDatum(item->otp);
+	}
+	if (n == 0)
+		return;
+	/* Where that is held up, they have their five tries, and end by themselves. */
+	array = sql_id_array(ids, n);
+	error = sql_try(forget_ids, &array, 0);
+	if (error != NULL)
+		FreeErrorData(error);
+}
+
 /*
  * Writes outcomes, OutboxItems, onto their rows, marks those that were written (see write_rows()), and
  * tells what ended.
@@ -186,6 +227,7 @@ record_outcomes(dlist_head *outcomes)
 
 	take_from_fallbacks(outcomes);
 	write_rows(&writing, outcomes);
+	forget_unsent_codes(outcomes);
 	dlist_foreach (iter, outcomes)
 	{
 		const OutboxItem *item = dlist_container(OutboxItem, row.node, iter.cur);

@@ -16,7 +16,9 @@
 #include "outbox/manage.h"
 #include "outbox/report.h"
 #include "outbox/request_id.h"
+#include "provider/kept.h"
 #include "storage/bufmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
@@ -24,8 +26,7 @@
 
 #define UNKNOWN_BLOCKS  8192 /* of 8 kB: unknown reports are kept up to this size */
 #define UNKNOWN_AT_ONCE 500
-#define UNKNOWN_DAYS    7
-#define MATCH_TIME      200.0 /* ms within which those are begun to be matched, at once */
+#define MATCH_TIME      20.0 /* ms within which those are begun to be matched, at once */
 
 /* The provider's id of a message "o": there is an index on it. */
 #define REFERENCE "coalesce(o.id_omni_mess, o.smsid, o.referent_id)"
@@ -59,8 +60,8 @@ enum
 	FOLLOW_POLL_AT,
 };
 
-/* Somebody may have ended a message "o" by hand. */
-#define IS_ASKED_ABOUT "o.status IN ('sent', 'uncertain')"
+/* Somebody may have ended a message "o" by hand.  Of those in doubt it says when the account's list is asked for: settle.c. */
+#define IS_ASKED_ABOUT "o.status = 'sent'"
 
 static Statement report_find_polls = {
 	.sql = "SELECT " FOLLOW_COLUMNS " FROM @sms_outbox o WHERE o.gateway = $1 AND o.poll_at IS NOT NULL "
@@ -119,12 +120,13 @@ enum
 	FOUND_ID,
 };
 
+/* One that comes again is looked at again: its message may have got its answer meanwhile. */
 static Statement report_insert = {
-	.sql = "INSERT INTO @sms_gateway_callback AS s (gateway, reference, message, report) "
-		   "VALUES ($1, $2, $3, $4) ON CONFLICT (gateway, reference) DO UPDATE SET "
+	.sql = "INSERT INTO @sms_gateway_callback AS s (gateway, reference, message, report, looked) "
+		   "VALUES ($1, $2, $3, $4, $3 IS NOT NULL) ON CONFLICT (gateway, reference) DO UPDATE SET "
 		   "message = coalesce(s.message, excluded.message), "
 		   "report = CASE WHEN $5 THEN excluded.report ELSE s.report END, "
-		   "received_at = excluded.received_at",
+		   "received_at = excluded.received_at, looked = excluded.looked",
 	.args = {NAMEOID, TEXTOID, INT8OID, JSONBOID, BOOLOID},
 };
 
@@ -135,21 +137,39 @@ static Statement report_find_waiting = {
 	.args = {NAMEOID, TEXTOID},
 };
 
-static Statement report_find_unknown = {
-	.sql = "SELECT gateway, reference, report::text FROM @sms_gateway_callback "
-		   "WHERE message IS NULL AND received_at > $1 ORDER BY received_at DESC LIMIT $2 "
-		   "FOR NO KEY UPDATE SKIP LOCKED",
-	.args = {TIMESTAMPTZOID, INT8OID},
-};
+/* The columns of kept reports "c" that match_reports() takes. */
+#define KEPT_COLUMNS "c.gateway, c.reference, c.report::text"
 enum
 {
-	UNKNOWN_GATEWAY,
-	UNKNOWN_REFERENCE,
-	UNKNOWN_REPORT,
+	KEPT_GATEWAY,
+	KEPT_REFERENCE,
+	KEPT_REPORT,
 };
 
-static Statement report_set_message = {
-	.sql = "UPDATE @sms_gateway_callback SET message = $3 WHERE gateway = $1 AND reference = $2",
+static Statement report_find_new = {
+	.sql = "SELECT " KEPT_COLUMNS " FROM @sms_gateway_callback c "
+		   "WHERE NOT c.looked ORDER BY c.received_at DESC LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED",
+	.args = {INT8OID},
+};
+
+static Statement report_find_awaited = {
+	.sql = "SELECT " KEPT_COLUMNS " FROM unnest($1, $2) AS a(gateway, reference) "
+		   "JOIN @sms_gateway_callback c ON c.gateway = a.gateway AND c.reference = a.reference "
+		   "WHERE c.message IS NULL FOR NO KEY UPDATE OF c SKIP LOCKED",
+	.args = {NAMEARRAYOID, TEXTARRAYOID},
+};
+
+static Statement report_find_next = {
+	.sql = "SELECT " KEPT_COLUMNS " FROM @sms_gateway_callback c "
+		   "WHERE (c.gateway, c.reference) > ($1, $2) AND c.message IS NULL AND c.looked "
+		   "ORDER BY c.gateway, c.reference LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
+	.args = {NAMEOID, TEXTOID, INT8OID},
+};
+
+/* $3: the message it belongs to; NULL: it was looked for. */
+static Statement report_set_looked = {
+	.sql = "UPDATE @sms_gateway_callback SET message = coalesce($3, message), looked = true "
+		   "WHERE gateway = $1 AND reference = $2",
 	.args = {NAMEOID, TEXTOID, INT8OID},
 };
 
@@ -320,29 +340,46 @@ report_find_message(const char *gateway, const Report *report, int64 id)
 	return reported;
 }
 
+/* Is there anything among the kept reports?  There may be, where there was. */
+bool
+report_any_kept(void)
+{
+	Relation table = table_open(home_relation("sms_gateway_callback"), AccessShareLock);
+	bool any = RelationGetNumberOfBlocks(table) > 0;
+
+	table_close(table, AccessShareLock);
+	return any;
+}
+
 /* Keeps a report under a reference, in UTF-8; "message" is whose it is, or 0. */
 static void
-keep_as(const char *gateway, const char *reference, const Report *report, const char *json, int64 message)
+keep_as(const char *gateway, const char *reference, const Report *report, int64 message)
 {
+	char *written = report_write(report);
+	char *json;
 	NameData name;
 	Datum values[5];
 	char nulls[] = "     ";
 
+	if (written == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	json = pstrdup(written);
+	free(written);
 	values[0] = name_datum(&name, gateway);
 	values[1] = CStringGetTextDatum(from_utf8(reference));
 	values[2] = Int64GetDatum(message);
 	nulls[2] = message == 0 ? 'n' : ' ';
-	values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+	values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(from_utf8(json)));
 	values[4] = BoolGetDatum(report->delivery != DELIVERY_PENDING);
 	sql_run_nulls(&report_insert, values, nulls);
 }
 
 /*
- * Keeps a report, JSON in the database's encoding, under the id it came with: its message is not known.  Those are kept only
- * up to a size: callbacks are not signed, and anybody could fill the disk.
+ * Keeps a report under the id it came with: its message is not known.  Those are kept only up to a size: callbacks are
+ * not signed, and anybody could fill the disk.
  */
 void
-report_keep(const char *gateway, const Report *report, const char *json)
+report_keep(const char *gateway, const Report *report)
 {
 	const char *reference = report->request_id[0] ? report->request_id : report_reference(report, 0);
 	Relation table = table_open(home_relation("sms_gateway_callback"), AccessShareLock);
@@ -350,7 +387,19 @@ report_keep(const char *gateway, const Report *report, const char *json)
 
 	table_close(table, AccessShareLock);
 	if (reference != NULL && !full)
-		keep_as(gateway, reference, report, json, 0);
+		keep_as(gateway, reference, report, 0);
+}
+
+/* Reads what was kept of a report, in the database's encoding; 0.1.0 kept them as they came.  False if it says nothing. */
+static bool
+read_kept(const char *gateway, const char *kept, Report *report)
+{
+	const Provider *provider = gateway_provider(gateway);
+	const char *json = to_utf8(kept, "report");
+
+	memset(report, 0, sizeof(*report));
+	return report_read(json, strlen(json), report) ||
+		   (provider != NULL && provider->report(json, strlen(json), report));
 }
 
 /* Writes a report onto its message; false if that is locked. */
@@ -368,99 +417,149 @@ write_report(const Report *report, const Reported *reported)
  * so before is written now.  False if its message is locked.
  */
 static bool
-remember(const char *gateway, const char *reference, const Report *report, const char *json,
-		 const Reported *reported)
+remember(const char *gateway, const char *reference, const Report *report, const Reported *reported)
 {
-	const Provider *provider = gateway_provider(gateway);
 	NameData name;
 	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(from_utf8(reference))};
-	const char *waiting =
-		sql_run(&report_find_waiting, values) > 0 ? to_utf8(sql_text(0, 0), "report") : NULL;
-	Report earlier = {0};
+	const char *waiting = sql_run(&report_find_waiting, values) > 0 ? sql_text(0, 0) : NULL;
+	Report earlier;
 
 	sql_done();
-	if (waiting != NULL && provider != NULL && provider->report(waiting, strlen(waiting), &earlier) &&
-		!write_report(&earlier, reported))
+	if (waiting != NULL && read_kept(gateway, waiting, &earlier) && !write_report(&earlier, reported))
 		return false;
-	keep_as(gateway, reference, report, json, reported->id);
+	keep_as(gateway, reference, report, reported->id);
 	return true;
 }
 
 /*
- * Writes a report, JSON in the database's encoding, onto the message that report_find_message() has found, and remembers the
- * ids in it by which that could not be found again; false if somebody holds the message.
+ * Writes a report onto the message that report_find_message() has found, and remembers the ids in it by which that could not
+ * be found again; false if somebody holds the message.
  */
 bool
-report_record(const char *gateway, const Report *report, const char *json, const Reported *reported)
+report_record(const char *gateway, const Report *report, const Reported *reported)
 {
 	const char *reference = report_reference(report, 0);
 
 	if (!write_report(report, reported))
 		return false;
 	if (reference != NULL && (reported->by_id_only || reported->legs) &&
-		!remember(gateway, reference, report, json, reported))
+		!remember(gateway, reference, report, reported))
 		return false;
 	return !reported->legs || report->next_smsid[0] == '\0' ||
-		   remember(gateway, report->next_smsid, report, json, reported);
+		   remember(gateway, report->next_smsid, report, reported);
 }
 
 /* A kept report whose message was not known. */
-typedef struct UnknownReport
+typedef struct KeptReport
 {
 	NameData gateway;
 	char *reference;
 	char *json;
-} UnknownReport;
+} KeptReport;
 
-/* Looks for the message of a kept report once more. */
-static void
-match_report(UnknownReport *unknown)
+/* Looks for the message of a kept report, and writes onto it what is reported; false if it has to be tried again. */
+static bool
+match_kept(const KeptReport *kept)
 {
-	const char *gateway = NameStr(unknown->gateway);
-	const Provider *provider = gateway_provider(gateway);
-	const char *json = to_utf8(unknown->json, "report");
-	Report report = {0};
-	Reported reported;
+	const char *gateway = NameStr(kept->gateway);
+	Report report;
+	Reported reported = {.id = 0};
+	bool known;
+	char nulls[] = "   ";
 
-	if (provider == NULL || !provider->report(json, strlen(json), &report))
-		return;
-	reported = report_find_message(gateway, &report, 0);
-	if (reported.id == 0 || reported.status == STATUS_QUEUED)
-		return;
-	if (report_record(gateway, &report, unknown->json, &reported))
-		sql_run(&report_set_message,
-				(Datum[]){NameGetDatum(&unknown->gateway), CStringGetTextDatum(unknown->reference),
-						  Int64GetDatum(reported.id)});
+	if (read_kept(gateway, kept->json, &report))
+		reported = report_find_message(gateway, &report, 0);
+	known = reported.id != 0 && reported.status != STATUS_QUEUED;
+	if (known && !report_record(gateway, &report, &reported))
+		return false;
+	nulls[2] = known ? ' ' : 'n';
+	sql_run_nulls(&report_set_looked,
+				  (Datum[]){NameGetDatum(&kept->gateway), CStringGetTextDatum(kept->reference),
+							Int64GetDatum(reported.id)},
+				  nulls);
+	return true;
 }
 
-/*
- * Matches reports that came before their message's answer, now that it may be there: of the last days
- * if answers have just been recorded, else of the last minute.  Returns true if time was up before all were done.
- */
-bool
-report_match(bool answered)
+/* Reads the kept reports of a result of n rows, and ends it. */
+static KeptReport *
+read_all_kept(int64 n)
 {
-	double end = now_ms() + MATCH_TIME;
-	TimestampTz now = GetCurrentTimestamp();
-	Datum values[] = {
-		TimestampTzGetDatum(answered ? now - UNKNOWN_DAYS * USECS_PER_DAY : now - USECS_PER_MINUTE),
-		Int64GetDatum(UNKNOWN_AT_ONCE),
-	};
-	int64 n = sql_run(&report_find_unknown, values);
-	UnknownReport *unknown = palloc(sizeof(UnknownReport) * Max(n, 1));
+	KeptReport *kept = palloc(sizeof(KeptReport) * Max(n, 1));
 
 	for (int i = 0; i < n; i++)
 	{
-		namestrcpy(&unknown[i].gateway, sql_name(i, UNKNOWN_GATEWAY));
-		unknown[i].reference = sql_text(i, UNKNOWN_REFERENCE);
-		unknown[i].json = sql_text(i, UNKNOWN_REPORT);
+		namestrcpy(&kept[i].gateway, sql_name(i, KEPT_GATEWAY));
+		kept[i].reference = sql_text(i, KEPT_REFERENCE);
+		kept[i].json = sql_text(i, KEPT_REPORT);
 	}
 	sql_done();
+	return kept;
+}
+
+/*
+ * Looks for the messages of reports that have come since, once for each: what is not found then waits for its message's
+ * answer.  Returns true if there may be more.
+ */
+bool
+report_match_new(void)
+{
+	double end = now_ms() + MATCH_TIME;
+	Datum values[] = {Int64GetDatum(UNKNOWN_AT_ONCE)};
+	int64 n = sql_run(&report_find_new, values);
+	KeptReport *kept = read_all_kept(n);
+
 	for (int i = 0; i < n; i++)
 	{
 		if (now_ms() > end)
 			return true;
-		match_report(&unknown[i]);
+		match_kept(&kept[i]);
 	}
-	return false;
+	return n == UNKNOWN_AT_ONCE;
+}
+
+/* Matches reports that came before their messages' answers, by the ids of messages that have got theirs. */
+void
+report_match_awaited(const ReportKey *awaited, int n)
+{
+	Datum *gateways = palloc(sizeof(Datum) * n);
+	Datum *references = palloc(sizeof(Datum) * n);
+	Datum values[2];
+	KeptReport *kept;
+	int64 found;
+
+	for (int i = 0; i < n; i++)
+	{
+		gateways[i] = NameGetDatum(&awaited[i].gateway);
+		references[i] = CStringGetTextDatum(from_utf8(awaited[i].reference));
+	}
+	values[0] = PointerGetDatum(construct_array(gateways, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+	values[1] = PointerGetDatum(construct_array(references, n, TEXTOID, -1, false, TYPALIGN_INT));
+	found = sql_run(&report_find_awaited, values);
+	kept = read_all_kept(found);
+	for (int i = 0; i < found; i++)
+		match_kept(&kept[i]);
+}
+
+/*
+ * Looks for the messages of reports that were looked for already, some of them, behind a place, which it moves on: for
+ * when it is not known which messages have got their answers.  Returns true if there may be more.
+ */
+bool
+report_match_next(ReportKey *after)
+{
+	double end = now_ms() + MATCH_TIME;
+	Datum values[] = {NameGetDatum(&after->gateway), CStringGetTextDatum(from_utf8(after->reference)),
+					  Int64GetDatum(UNKNOWN_AT_ONCE)};
+	int64 n = sql_run(&report_find_next, values);
+	KeptReport *kept = read_all_kept(n);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (now_ms() > end)
+			return true;
+		match_kept(&kept[i]);
+		after->gateway = kept[i].gateway;
+		strlcpy(after->reference, to_utf8(kept[i].reference, "reference"), sizeof(after->reference));
+	}
+	return n == UNKNOWN_AT_ONCE;
 }

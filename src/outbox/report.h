@@ -32,13 +32,22 @@ typedef struct Reported
 	bool by_id_only; /* it was found by the provider's ids */
 } Reported;
 
+/* The key of a kept report: which gateway told of which id. */
+typedef struct ReportKey
+{
+	NameData gateway;
+	char reference[sizeof(((Report *) NULL)->request_id)]; /* UTF-8 */
+} ReportKey;
+
 extern List *report_polls(const char *gateway, TimestampTz after, int64 after_id, TimestampTz now, int limit);
 extern TimestampTz report_poll_due(const char *gateway, TimestampTz after);
 extern Follow *report_sent_message(int64 id, Oid role);
 extern Reported report_find_message(const char *gateway, const Report *report, int64 id);
-extern void report_keep(const char *gateway, const Report *report, const char *json);
-extern bool report_record(const char *gateway, const Report *report, const char *json,
-						  const Reported *reported);
-extern bool report_match(bool answered);
+extern bool report_any_kept(void);
+extern void report_keep(const char *gateway, const Report *report);
+extern bool report_record(const char *gateway, const Report *report, const Reported *reported);
+extern bool report_match_new(void);
+extern void report_match_awaited(const ReportKey *awaited, int n);
+extern bool report_match_next(ReportKey *after);
 
 #endif /* SMS_REPORT_H */

@@ -53,6 +53,20 @@ request_id_make(int64 origin, int64 id, TimestampTz created_at)
 	return psprintf(REQUEST_ID_PREFIX "%s%s-%lld", where, when + 2, (long long) id);
 }
 
+/* The same for a message that is in no outbox: random bits stand in the place of its time, and its id is 0. */
+char *
+request_id_make_for_call(int64 origin)
+{
+	return request_id_make(origin, 0, random_int64());
+}
+
+/* Is it, on the wire, the request_id of a message that is in no outbox? */
+bool
+request_id_is_of_call(const char *request_id)
+{
+	return request_id_is_ours(request_id) && request_id_message(request_id) == 0;
+}
+
 /*
  * A message's request_id as its provider gets it, palloc'd.  Users' own are made others': two roles, and two databases, may
  * call their messages the same, and providers know one account.  "id" is 0 for a message that is in no outbox.

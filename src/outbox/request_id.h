@@ -12,6 +12,8 @@
 #define REQUEST_ID_PREFIX "sgw-"
 
 extern char *request_id_make(int64 origin, int64 id, TimestampTz created_at);
+extern char *request_id_make_for_call(int64 origin);
+extern bool request_id_is_of_call(const char *request_id);
 extern int64 request_id_message(const char *request_id);
 extern char *request_id_on_wire(const char *request_id, int64 id, const char *creator, int resent);
 extern bool request_id_names(const char *on_wire, const char *request_id, int64 id, const char *creator);

@@ -2,7 +2,7 @@
  * esms.c
  *		eSMS (rest.esms.vn): customer-care, fixed-number and advertising messages,
  *		Viber, Zalo ZNS with an SMS behind it, and one-time passwords that the
- *		provider makes and checks.
+ *		provider makes and checks, or that are made here and go as texts.
  *
  * Its requests are in esms_build.c.
  *
@@ -41,6 +41,9 @@ static const OptionDef esms_options[] = {
 	[ESMS_VIBER_IMAGE] = {"viber_image", OPTION_SERVER | OPTION_MESSAGE, OPTION_LINK, .max = 1000},
 	[ESMS_VIBER_LABEL] = {"viber_label", OPTION_SERVER | OPTION_MESSAGE, OPTION_TEXT, .max = 100},
 	[ESMS_VIBER_URL] = {"viber_url", OPTION_SERVER | OPTION_MESSAGE, OPTION_LINK, .max = 1000},
+	[ESMS_CHECK_TEMPLATES] = {"check_templates", OPTION_SERVER, OPTION_CHOICE, "off",
+							  .choices = {"off", "warn", "refuse"}},
+	[ESMS_OTP_MAKER] = {"otp", OPTION_SERVER, OPTION_CHOICE, "provider", .choices = {"provider", OTP_LOCAL}},
 	{.name = NULL},
 };
 
@@ -152,22 +155,37 @@ esms_carries(Settings settings, const Message *message, const char **request)
 	return esms_requests[kind].options;
 }
 
+/* A one-time password: what eSMS makes has rules of its own, what is made here is a text. */
+static bool
+esms_check_otp(Settings settings, const Message *message, Complaint *complaint)
+{
+	if (esms_otp_is_local(settings))
+		return !esms_is_viber(settings) ||
+			   complain(complaint, "Give the message the option \"sms_type\" with 2 or 8.",
+						"a one-time password that is made here goes as a text, not over Viber");
+	if (message->ttl < 120 || message->ttl > 600 || message->ttl % 60 != 0)
+		return complain(complaint, "eSMS takes whole minutes from 2 to 10 (up to 15 until March 2025).",
+						"a one-time password of %d seconds cannot be sent", message->ttl);
+	if (setting_is_true(settings[ESMS_SANDBOX]))
+		return complain(complaint,
+						"It would be charged, and arrive, in spite of the option \"sandbox\". The server "
+						"option otp 'local' makes them here.",
+						"one-time passwords that eSMS makes have no sandbox");
+	return true;
+}
+
 static bool
 esms_check(Settings settings, const Message *message, Complaint *complaint)
 {
+	bool makes_code = message->call == CALL_OTP && !esms_otp_is_local(settings);
+
 	if (!check_date(complaint, &esms_options[ESMS_SEND_DATE], settings[ESMS_SEND_DATE], VIETNAM_OFFSET))
 		return false;
 	switch (message->call)
 	{
 		case CALL_OTP:
-			if (message->ttl < 120 || message->ttl > 600 || message->ttl % 60 != 0)
-				return complain(complaint,
-								"eSMS takes whole minutes from 2 to 10 (up to 15 until March 2025).",
-								"a one-time password of %d seconds cannot be sent", message->ttl);
-			if (setting_is_true(settings[ESMS_SANDBOX]))
-				return complain(complaint,
-								"It would be charged, and arrive, in spite of the option \"sandbox\".",
-								"one-time passwords that eSMS makes have no sandbox");
+			if (!esms_check_otp(settings, message, complaint))
+				return false;
 			break;
 		case CALL_BULK:
 			if (!esms_is_viber(settings) &&
@@ -176,18 +194,19 @@ esms_check(Settings settings, const Message *message, Complaint *complaint)
 								message->nphones);
 			break;
 		case CALL_TEXT:
-			if (strcmp(settings[ESMS_SMS_TYPE], SMS_TYPE_FIXED) == 0)
-				return true;
 			break;
 		case CALL_OMNI:
 			return esms_check_omni(settings, message, complaint);
 		default:
 			return true;
 	}
-	if (settings[ESMS_BRANDNAME] != NULL)
+	if (settings[ESMS_BRANDNAME] != NULL || esms_request_of(settings, message) == ESMS_FIXED)
 		return true;
 	lacks(complaint, &esms_options[ESMS_BRANDNAME]);
-	complaint->hint = "Messages of sms_type '8' go from a fixed number and need none.";
+	complaint->hint = makes_code
+						  ? "One-time passwords that are made here, by the server option otp 'local', need "
+							"none with sms_type '8'."
+						  : "Messages of sms_type '8' go from a fixed number and need none.";
 	return false;
 }
 
@@ -294,6 +313,59 @@ read_channel(struct json_object *body, Report *report)
 		snprintf(report->channel, sizeof(report->channel), ESMS_CHANNEL_ZALO);
 }
 
+/* What a hexadecimal digit stands for; -1: it is none. */
+static int
+hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/*
+ * Takes the wrapping off "error_info", in place: newer callbacks have it as JSON, percent-encoded a second time, at times in
+ * quotes, at times with "____" and a date behind it.
+ */
+static void
+unwrap_error_info(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from != '\0'; from++)
+	{
+		if (from[0] == '%' && hex_value(from[1]) >= 0 && hex_value(from[2]) >= 0)
+		{
+			*to++ = (char) (hex_value(from[1]) * 16 + hex_value(from[2]));
+			from += 2;
+		}
+		else
+			*to++ = *from;
+	}
+	*to = '\0';
+	to = strstr(text, "____");
+	if (to != NULL)
+		*to = '\0';
+	to = text + strlen(text);
+	if (to - text >= 2 && text[0] == '"' && to[-1] == '"')
+	{
+		to[-1] = '\0';
+		memmove(text, text + 1, strlen(text));
+	}
+}
+
+/* The provider's words for a failure over Zalo. */
+static void
+read_error_info(struct json_object *body, Report *report)
+{
+	char text[4 * sizeof(report->message)];
+
+	if (!json_text(body, "error_info", text, sizeof(text)))
+		return;
+	unwrap_error_info(text);
+	utf8_copy(report->message, sizeof(report->message), text, strlen(text));
+}
+
 static bool
 esms_report(const char *json, size_t len, Report *report)
 {
@@ -306,7 +378,7 @@ esms_report(const char *json, size_t len, Report *report)
 		json_text(body, "RequestId", report->request_id, sizeof(report->request_id));
 		json_text(body, "token", report->token, sizeof(report->token));
 		json_text(body, "TotalPrice", report->price, sizeof(report->price));
-		json_text(body, "error_info", report->message, sizeof(report->message));
+		read_error_info(body, report);
 		json_text(body, "switchsmsid", report->next_smsid, sizeof(report->next_smsid));
 		read_channel(body, report);
 		read_telco(body, report);
@@ -317,13 +389,135 @@ esms_report(const char *json, size_t len, Report *report)
 	return told;
 }
 
+/*
+ * In which list a message would be: those of Zalo are not documented, and one-time passwords carry no RequestId.  Of Zalo, then
+ * SMS, the SMS is looked for.
+ */
+static const char *
+esms_sent_list(Settings settings, const Message *message)
+{
+	if (message->request_id == NULL)
+		return NULL;
+	switch (esms_request_of(settings, message))
+	{
+		case ESMS_TEXT:
+		case ESMS_FIXED:
+		case ESMS_VIBER:
+			return settings[ESMS_SMS_TYPE];
+		case ESMS_ZALO_THEN_SMS:
+			return "2";
+		default:
+			return NULL;
+	}
+}
+
+/* Only SendResult 1 is an end that the documentation tells; 4 says that it was refused.  All else is asked about. */
+static void
+read_sent_entry(struct json_object *item, SentEntry *entry)
+{
+	Report *report = &entry->report;
+	char result[8];
+
+	memset(entry, 0, sizeof(*entry));
+	json_text(item, "ReferenceId", entry->request_id, sizeof(entry->request_id));
+	json_text(item, "Phone", entry->phone, sizeof(entry->phone));
+	json_text(item, "SmsId", report->smsid, sizeof(report->smsid));
+	json_text(item, "SellPrice", report->price, sizeof(report->price));
+	json_text(item, "SendStatus", report->code, sizeof(report->code));
+	json_text(item, "SendResult", result, sizeof(result));
+	entry->refused = strcmp(report->code, "4") == 0;
+	report->delivery = entry->refused             ? DELIVERY_UNDELIVERED
+					   : strcmp(result, "1") == 0 ? DELIVERY_DELIVERED
+												  : DELIVERY_PENDING;
+}
+
+static int
+esms_read_sent(const HttpAnswer *http, SentEntry *entries)
+{
+	struct json_object *body = json_read_object(http->body, http->len);
+	struct json_object *items = json_field(body, "SentData");
+	int n = -1;
+
+	if (json_object_is_type(items, json_type_array))
+	{
+		n = (int) json_object_array_length(items);
+		n = n < SENT_PAGE_SIZE ? n : SENT_PAGE_SIZE;
+		for (int i = 0; i < n; i++)
+			read_sent_entry(json_object_array_get_idx(items, (size_t) i), &entries[i]);
+	}
+	json_object_put(body);
+	return n;
+}
+
 static bool
 esms_balance(const HttpAnswer *http, char *amount, size_t size)
 {
-	return read_balance(http, "Balance", amount, size);
+	return read_balance(http, "Balance", amount, size) || read_balance(http, "TotalPrice", amount, size);
 }
 
-/* RequestId makes a repeat harmless for 24 hours; one-time passwords have none. */
+/* The fields of the lists that eSMS has, and what they are called here. */
+static const struct
+{
+	const char *list;
+	const char *needed; /* what has none is left out */
+	const char *fields[3][2];
+} lists[] = {
+	[CALL_BRANDNAMES] = {"ListBrandName", "Brandname", {{"Brandname", "brandname"}, {"Type", "type"}}},
+	[CALL_TEMPLATES] = {"BrandnameTemplates",
+						"TempContent",
+						{{"TempContent", "content"}, {"NetworkID", "network"}, {"TempId", "template_id"}}},
+};
+
+static char *
+esms_list(Call call, const HttpAnswer *http)
+{
+	struct json_object *body = json_read_object(http->body, http->len);
+	struct json_object *from = json_field(body, lists[call].list);
+	struct json_object *to = json_object_new_array();
+	bool told = json_object_is_type(from, json_type_array);
+
+	for (size_t i = 0; told && i < json_object_array_length(from); i++)
+	{
+		struct json_object *entry = json_object_array_get_idx(from, i);
+		struct json_object *copy;
+
+		if (!json_object_is_type(json_field(entry, lists[call].needed), json_type_string))
+			continue;
+		copy = json_object_new_object();
+		for (int k = 0; k < 3 && lists[call].fields[k][0] != NULL; k++)
+		{
+			struct json_object *field = json_field(entry, lists[call].fields[k][0]);
+
+			json_put_text(copy, lists[call].fields[k][1],
+						  field != NULL ? json_object_get_string(field) : NULL);
+		}
+		json_object_array_add(to, copy);
+	}
+	json_object_put(body);
+	if (told)
+		return json_write(to);
+	json_object_put(to);
+	return NULL;
+}
+
+/* Texts under a brandname: customer care, one-time passwords, and the SMS behind a Zalo message. */
+static const char *
+esms_templated(Settings settings, const Message *message, const char **brandname)
+{
+	*brandname = settings[ESMS_BRANDNAME];
+	switch (esms_request_of(settings, message))
+	{
+		case ESMS_TEXT:
+		case ESMS_OTP:
+			return message->content;
+		case ESMS_ZALO_THEN_SMS:
+			return esms_sms_content(settings, message);
+		default:
+			return NULL;
+	}
+}
+
+/* RequestId makes a repeat harmless for 24 hours; a second one-time password is another code. */
 static bool
 esms_repeat_safe(Settings settings, const Message *message)
 {
@@ -337,8 +531,9 @@ const Provider esms_provider = {
 	.base_url = "https://rest.esms.vn",
 	.calls = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_CHECK_OTP) | CALL_BIT(CALL_OMNI) |
 			 CALL_BIT(CALL_BULK) | CALL_BIT(CALL_STATUS) | CALL_BIT(CALL_STATUS_DETAIL) |
-			 CALL_BIT(CALL_BALANCE),
-	.identified = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_BULK),
+			 CALL_BIT(CALL_BALANCE) | CALL_BIT(CALL_BRANDNAMES) | CALL_BIT(CALL_TEMPLATES) |
+			 CALL_BIT(CALL_PRICE) | CALL_BIT(CALL_SENT_LIST),
+	.identified = CALL_BIT(CALL_TEXT) | CALL_BIT(CALL_OTP) | CALL_BIT(CALL_OMNI) | CALL_BIT(CALL_BULK),
 	.max_phones = MAX_ADVERTISED,
 	.options = esms_options,
 	.needs = {[CALL_OMNI] = &esms_options[ESMS_OAID]},
@@ -349,11 +544,19 @@ const Provider esms_provider = {
 	.read = esms_read,
 	.repeat_safe = esms_repeat_safe,
 	.legs = esms_legs,
+	.sent_list = esms_sent_list,
+	.read_sent = esms_read_sent,
 	.repeat_window = 24 * 3600,
 	.report = esms_report,
 	.balance = esms_balance,
+	.list = esms_list,
+	.templated = esms_templated,
 	.status_window = 7 * 24 * 3600,
+	.otp_option = &esms_options[ESMS_OTP_MAKER],
 	.ordered_params = true,
 	.unicode_option = &esms_options[ESMS_UNICODE],
 	.callback_option = &esms_options[ESMS_CALLBACK_URL],
+	.brandname_option = &esms_options[ESMS_BRANDNAME],
+	.templates_option = &esms_options[ESMS_CHECK_TEMPLATES],
+	.content_option = &esms_options[ESMS_SMS_CONTENT],
 };

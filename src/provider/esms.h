@@ -30,6 +30,8 @@ enum
 	ESMS_VIBER_IMAGE,
 	ESMS_VIBER_LABEL,
 	ESMS_VIBER_URL,
+	ESMS_CHECK_TEMPLATES,
+	ESMS_OTP_MAKER,
 };
 
 /* The requests that eSMS has, by what they carry. */
@@ -47,6 +49,7 @@ typedef enum EsmsRequest
 
 extern EsmsRequest esms_request_of(Settings settings, const Message *message);
 extern bool esms_is_viber(Settings settings);
+extern bool esms_otp_is_local(Settings settings);
 extern const char *esms_route_of(Settings settings, const Message *message);
 extern const char *esms_sms_content(Settings settings, const Message *message);
 extern int esms_legs(Settings settings, const Message *message, Leg *legs);

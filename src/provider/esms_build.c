@@ -35,6 +35,13 @@ esms_is_viber(Settings settings)
 	return strcmp(settings[ESMS_SMS_TYPE], SMS_TYPE_VIBER) == 0;
 }
 
+/* Are one-time passwords made here, and go as texts? */
+bool
+esms_otp_is_local(Settings settings)
+{
+	return strcmp(settings[ESMS_OTP_MAKER], OTP_LOCAL) == 0;
+}
+
 /* As which request a message goes. */
 EsmsRequest
 esms_request_of(Settings settings, const Message *message)
@@ -42,7 +49,9 @@ esms_request_of(Settings settings, const Message *message)
 	switch (message->call)
 	{
 		case CALL_OTP:
-			return ESMS_OTP;
+			if (!esms_otp_is_local(settings))
+				return ESMS_OTP;
+			return strcmp(settings[ESMS_SMS_TYPE], SMS_TYPE_FIXED) == 0 ? ESMS_FIXED : ESMS_TEXT;
 		case CALL_OMNI:
 			return strchr(esms_route_of(settings, message), '3') != NULL ? ESMS_ZALO_THEN_SMS : ESMS_ZALO;
 		case CALL_TEXT:
@@ -137,7 +146,7 @@ esms_text(Settings settings, const Message *message)
 		json_put_texts(body, "Phones", message->phones, message->nphones);
 	else
 		json_put_text(body, "Phone", message->phones[0]);
-	json_put_text(body, "Content", message->content);
+	put_content(body, "Content", message);
 	json_put_text(body, "SmsType", sms_type);
 	if (strcmp(sms_type, SMS_TYPE_FIXED) != 0)
 		json_put_text(body, "Brandname", settings[ESMS_BRANDNAME]);
@@ -339,6 +348,24 @@ esms_build_balance(Settings settings, HttpRequest *request)
 	return request_body(request, "/MainService.svc/json/GetBalance_json", body);
 }
 
+/* A page of what the account has sent; times are Vietnam's. */
+static bool
+esms_build_sent(Settings settings, const SentPage *page, HttpRequest *request)
+{
+	struct json_object *body = json_object_new_object();
+	char time[32];
+
+	put_credentials(body, settings);
+	json_put_text(body, "SmsType", page->list);
+	date_write(page->from, VIETNAM_OFFSET, "%Y-%m-%d %H:%M:%S", time, sizeof(time));
+	json_put_text(body, "From", time);
+	date_write(page->to, VIETNAM_OFFSET, "%Y-%m-%d %H:%M:%S", time, sizeof(time));
+	json_put_text(body, "To", time);
+	json_object_object_add(body, "Page", json_object_new_int(page->number));
+	json_object_object_add(body, "PageSize", json_object_new_int(SENT_PAGE_SIZE));
+	return request_body(request, "/MainService.svc/json/GetSmsSentData_V2", body);
+}
+
 /* The credentials are in the query string: this URL is a secret. */
 static bool
 esms_build_otp(Settings settings, const Message *message, HttpRequest *request)
@@ -380,6 +407,44 @@ esms_build_status(Settings settings, const Message *message, HttpRequest *reques
 	return true;
 }
 
+/* Here the credentials are in the path. */
+static bool
+esms_build_brandnames(Settings settings, HttpRequest *request)
+{
+	request->path = "/MainService.svc/json/GetListBrandname";
+	request->segment[request->nsegments++] = settings[ESMS_API_KEY];
+	request->segment[request->nsegments++] = settings[ESMS_SECRET_KEY];
+	return true;
+}
+
+static bool
+esms_build_templates(Settings settings, const Message *message, HttpRequest *request)
+{
+	struct json_object *body = json_object_new_object();
+
+	put_credentials(body, settings);
+	json_put_text(body, "SmsType", "2");
+	json_put_text(body, "Brandname",
+				  message->reference != NULL ? message->reference : settings[ESMS_BRANDNAME]);
+	return request_body(request, "/MainService.svc/json/GetTemplate/", body);
+}
+
+static bool
+esms_build_price(Settings settings, const Message *message, HttpRequest *request)
+{
+	bool fixed = strcmp(settings[ESMS_SMS_TYPE], SMS_TYPE_FIXED) == 0;
+
+	request->path = "/MainService.svc/json/SummaryMultipleMessage_V4_get";
+	request_query(request, "Phone", message->phones[0]);
+	request_query(request, "Content", message->content);
+	request_query(request, "ApiKey", settings[ESMS_API_KEY]);
+	request_query(request, "SecretKey", settings[ESMS_SECRET_KEY]);
+	request_query(request, "SmsType", fixed ? SMS_TYPE_FIXED : "2");
+	request_query(request, "BrandName", fixed ? NULL : settings[ESMS_BRANDNAME]);
+	request_query(request, "IsUnicode", goes_as_unicode(settings[ESMS_UNICODE], &message->shape) ? "1" : "0");
+	return true;
+}
+
 /* Fills the request for a message, as Provider says. */
 bool
 esms_build(Settings settings, const Message *message, HttpRequest *request)
@@ -387,7 +452,8 @@ esms_build(Settings settings, const Message *message, HttpRequest *request)
 	switch (message->call)
 	{
 		case CALL_OTP:
-			return esms_build_otp(settings, message, request);
+			return esms_otp_is_local(settings) ? esms_build_post(settings, message, request)
+											   : esms_build_otp(settings, message, request);
 		case CALL_CHECK_OTP:
 			return esms_build_check(settings, message, request);
 		case CALL_STATUS:
@@ -395,6 +461,14 @@ esms_build(Settings settings, const Message *message, HttpRequest *request)
 			return esms_build_status(settings, message, request);
 		case CALL_BALANCE:
 			return esms_build_balance(settings, request);
+		case CALL_BRANDNAMES:
+			return esms_build_brandnames(settings, request);
+		case CALL_TEMPLATES:
+			return esms_build_templates(settings, message, request);
+		case CALL_PRICE:
+			return esms_build_price(settings, message, request);
+		case CALL_SENT_LIST:
+			return esms_build_sent(settings, message->sent, request);
 		default:
 			return esms_build_post(settings, message, request);
 	}

@@ -24,6 +24,10 @@ typedef enum Call
 	CALL_STATUS,        /* what became of a message */
 	CALL_STATUS_DETAIL, /* what CALL_STATUS leaves out: the operator */
 	CALL_BALANCE,
+	CALL_BRANDNAMES, /* under which the account may send */
+	CALL_TEMPLATES,  /* that texts under a brandname have to fit */
+	CALL_PRICE,      /* of a text, before it is sent */
+	CALL_SENT_LIST,  /* what the account has sent in a period */
 	CALL_COUNT
 } Call;
 
@@ -79,7 +83,19 @@ typedef const char *const *Settings;
 #define MAX_ROUTES           3
 #define REQUEST_ID_MAX       50 /* characters; eSMS's limit, kept for all */
 #define OTP_PLACE            "{OTP}"
+#define OTP_LOCAL            "local"
 #define TOKEN_PLACE          "{token}"
+
+/* A page of the list of what an account has sent: times in milliseconds of the epoch. */
+typedef struct SentPage
+{
+	const char *list; /* which of its lists */
+	long long from;
+	long long to;
+	int number; /* from 1 */
+} SentPage;
+
+#define SENT_PAGE_SIZE 200 /* messages of a page: with the longest of texts they fit into an answer */
 
 typedef struct Message
 {
@@ -95,10 +111,12 @@ typedef struct Message
 	int ttl;    /* seconds an OTP lives */
 	int length; /* characters of an OTP */
 	bool digits_only;
-	const char *code;      /* an OTP to check; or the one to send, if it is made here */
-	const char *token;     /* stands in the place of {token} in a callback URL */
-	const char *reference; /* the provider's id of the message to ask about */
-	bool unsure;           /* an earlier request of this message may have been accepted */
+	const char *code;  /* an OTP to check; or the one to send, if it is made here */
+	const char *token; /* stands in the place of {token} in a callback URL */
+	const char
+		*reference;       /* the provider's id of the message to ask about; of CALL_TEMPLATES the brandname */
+	const SentPage *sent; /* what CALL_SENT_LIST asks for */
+	bool unsure;          /* an earlier request of this message may have been accepted */
 } Message;
 
 /*
@@ -167,6 +185,15 @@ typedef struct Report
 	char next_smsid[104]; /* of the leg that took over */
 } Report;
 
+/* One message of such a page. */
+typedef struct SentEntry
+{
+	char request_id[104];
+	char phone[24];
+	Report report;
+	bool refused; /* the provider took it, and then refused it */
+} SentEntry;
+
 /* What is wrong with a message, for the user: see complain() in support.c. */
 typedef struct Complaint
 {
@@ -186,8 +213,9 @@ typedef struct Provider
 	const char *name;     /* its file's, and its foreign-data wrapper's */
 	const char *base_url; /* for servers that give no other */
 	unsigned calls;       /* CALL_BITs */
-	unsigned identified;  /* CALL_BITs of those whose request carries a request_id */
-	int max_phones;       /* receivers of one CALL_BULK, if it has that */
+	unsigned
+		identified; /* CALL_BITs of those whose request carries a request_id; CALL_OTP: if it is made here */
+	int max_phones; /* receivers of one CALL_BULK, if it has that */
 	const OptionDef *options;
 
 	/* A server is not chosen for such a call by default, unless this option of it is given; or NULL. */
@@ -221,6 +249,15 @@ typedef struct Provider
 	 */
 	int (*legs)(Settings settings, const Message *message, Leg *legs);
 
+	/*
+	 * In which of the lists that CALL_SENT_LIST asks for would a message be, with its request_id or one of its legs'?  NULL: in
+	 * none.  The function, like the next, may be left out where there is no such call.
+	 */
+	const char *(*sent_list)(Settings settings, const Message *message);
+
+	/* Reads a page of such a list, at most SENT_PAGE_SIZE entries; returns how many, -1 if it is none. */
+	int (*read_sent)(const HttpAnswer *http, SentEntry *entries);
+
 	/* How long the provider remembers a request_id, in seconds; 0: for good. */
 	int repeat_window;
 
@@ -230,14 +267,25 @@ typedef struct Provider
 	 */
 	bool (*report)(const char *json, size_t len, Report *report);
 
-	/* Reads the answer to CALL_BALANCE, if it has that; false if it tells none. */
+	/* Reads the answer to CALL_BALANCE or CALL_PRICE, if it has that; false if it tells none. */
 	bool (*balance)(const HttpAnswer *http, char *amount, size_t size);
+
+	/*
+	 * Reads the answer to CALL_BRANDNAMES or CALL_TEMPLATES, if it has that, into a JSON array from malloc: of
+	 * {"brandname", "type"}, or of {"network", "template_id", "content"}.  NULL if it is none, or memory is out.
+	 */
+	char *(*list)(Call call, const HttpAnswer *http);
+
+	/* The text of a message that has to fit a registered template of "*brandname"; NULL: it has none.  May be NULL. */
+	const char *(*templated)(Settings settings, const Message *message, const char **brandname);
 
 	/* How long after sending CALL_STATUS, if it has that, tells something, in seconds. */
 	int status_window;
 
-	/* Its one-time passwords are made and checked here, not by the provider. */
+	/* Its one-time passwords are made and checked here, not by the provider: always, or where this option of the
+	 * server is OTP_LOCAL; or NULL. */
 	bool otp_is_local;
+	const OptionDef *otp_option;
 
 	/* Its one-time passwords go into a template: they have no text. */
 	bool otp_by_template;
@@ -251,6 +299,9 @@ typedef struct Provider
 	/* Options that mean the same in all providers; or NULL. */
 	const OptionDef *unicode_option;  /* auto, true or false */
 	const OptionDef *callback_option; /* a URL, in which {token} may stand */
+	const OptionDef *brandname_option;
+	const OptionDef *templates_option; /* off, warn or refuse */
+	const OptionDef *content_option;   /* a message's text, where it has no content */
 } Provider;
 
 #endif /* SMS_PROVIDER_H */

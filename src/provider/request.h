@@ -9,8 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define HTTP_MAX_QUERY   12
-#define HTTP_MAX_HEADERS 4
+#define HTTP_MAX_QUERY    12
+#define HTTP_MAX_HEADERS  4
+#define HTTP_MAX_SEGMENTS 2
 
 typedef struct HttpPair
 {
@@ -25,7 +26,9 @@ typedef struct HttpPair
  */
 typedef struct HttpRequest
 {
-	const char *path;               /* appended to the gateway's base URL */
+	const char *path;                       /* appended to the gateway's base URL */
+	const char *segment[HTTP_MAX_SEGMENTS]; /* of the path, behind it; URL-escaped by http.c */
+	int nsegments;
 	HttpPair query[HTTP_MAX_QUERY]; /* URL-escaped by http.c */
 	int nquery;
 	HttpPair header[HTTP_MAX_HEADERS];

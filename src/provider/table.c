@@ -24,6 +24,16 @@ provider_by_name(const char *name)
 	return NULL;
 }
 
+/*
+ * Are one-time passwords of a provider made and checked here?  "maker" is the value that a server has for its
+ * otp_option, or NULL.
+ */
+bool
+provider_otp_is_local(const Provider *provider, const char *maker)
+{
+	return provider->otp_is_local || (maker != NULL && strcmp(maker, OTP_LOCAL) == 0);
+}
+
 /* How the outbox calls a call, in its column "kind". */
 const char *
 kind_name(Call call)
@@ -39,9 +49,17 @@ kind_name(Call call)
 			return "bulk";
 		case CALL_BALANCE:
 			return "balance";
+		case CALL_SENT_LIST:
+			return "sent";
 		case CALL_STATUS:
 		case CALL_STATUS_DETAIL:
 			return "status";
+		case CALL_BRANDNAMES:
+			return "brandnames";
+		case CALL_TEMPLATES:
+			return "templates";
+		case CALL_PRICE:
+			return "price";
 		case CALL_TEXT:
 		case CALL_COUNT:
 			break;

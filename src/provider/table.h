@@ -12,6 +12,7 @@
 
 extern const Provider *const providers[]; /* ends with NULL */
 extern const Provider *provider_by_name(const char *name);
+extern bool provider_otp_is_local(const Provider *provider, const char *maker);
 extern const char *kind_name(Call call);
 extern bool kind_from_name(const char *name, Call *call);
 

@@ -18,6 +18,21 @@
 
 /* Deeper nesting is no answer of a gateway but an attack on the parser. */
 #define JSON_MAX_DEPTH 32
+/* A parser that has read more than this is not kept for the next text. */
+#define KEEP_PARSER 16384
+
+/* The parser of this process, ready for another text; NULL when memory is out.  Making one costs as much as most answers. */
+static struct json_tokener **
+take_parser(void)
+{
+	static struct json_tokener *parser = NULL;
+
+	if (parser == NULL)
+		parser = json_tokener_new_ex(JSON_MAX_DEPTH);
+	else
+		json_tokener_reset(parser);
+	return &parser;
+}
 
 /*
  * Reads a text that must be one JSON object and nothing else but blanks.
@@ -26,7 +41,7 @@
 struct json_object *
 json_read_object(const char *text, size_t len)
 {
-	struct json_tokener *tokener;
+	struct json_tokener **parser;
 	struct json_object *object;
 	size_t end;
 
@@ -35,14 +50,18 @@ json_read_object(const char *text, size_t len)
 		text += 3;
 		len -= 3;
 	}
-	if (len == 0 || len > INT_MAX || (tokener = json_tokener_new_ex(JSON_MAX_DEPTH)) == NULL)
+	if (len == 0 || len > INT_MAX || *(parser = take_parser()) == NULL)
 		return NULL;
 
-	object = json_tokener_parse_ex(tokener, text, (int) len);
-	end = json_tokener_get_parse_end(tokener);
-	if (json_tokener_get_error(tokener) != json_tokener_success)
+	object = json_tokener_parse_ex(*parser, text, (int) len);
+	end = json_tokener_get_parse_end(*parser);
+	if (json_tokener_get_error(*parser) != json_tokener_success)
 		end = 0;
-	json_tokener_free(tokener);
+	if (len > KEEP_PARSER)
+	{
+		json_tokener_free(*parser);
+		*parser = NULL;
+	}
 
 	while (end > 0 && end < len && isspace((unsigned char) text[end]))
 		end++;

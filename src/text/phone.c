@@ -205,3 +205,14 @@ phone_status_text(PhoneStatus status)
 	}
 	return "";
 }
+
+/* Takes a phone as a provider writes it, 84… or 0…, and an MSISDN; are they one? */
+bool
+phone_ends_alike(const char *listed, const char *msisdn)
+{
+	size_t length = strlen(msisdn);
+	size_t listed_length = strlen(listed);
+	size_t n = length < 9 ? length : 9;
+
+	return listed_length >= n && strcmp(listed + listed_length - n, msisdn + length - n) == 0;
+}

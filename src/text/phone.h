@@ -35,6 +35,7 @@ extern PhoneStatus phone_normalise(const char *phone, const char *country_code, 
 extern PhoneKind phone_kind(const char *msisdn);
 extern void phone_convert_old(char msisdn[MSISDN_SIZE]);
 extern bool phone_old_form(const char *msisdn, char old[MSISDN_SIZE]);
+extern bool phone_ends_alike(const char *listed, const char *msisdn);
 extern const char *phone_status_text(PhoneStatus status);
 
 #endif /* SMS_PHONE_H */

@@ -105,6 +105,19 @@ answers(const uint8_t *data, size_t len)
 	MUST_BE_CLEAN(answer.token);
 	if (provider->balance != NULL && provider->balance(&http, amount, sizeof(amount)))
 		MUST_BE_CLEAN(amount);
+	if (provider->read_sent != NULL)
+	{
+		static SentEntry entries[SENT_PAGE_SIZE];
+		int n = provider->read_sent(&http, entries);
+
+		MUST(n <= SENT_PAGE_SIZE);
+		for (int i = 0; i < n; i++)
+		{
+			MUST_BE_CLEAN(entries[i].request_id);
+			MUST_BE_CLEAN(entries[i].report.smsid);
+			MUST_BE_CLEAN(entries[i].report.code);
+		}
+	}
 	free(body);
 }
 
@@ -265,6 +278,7 @@ requests(const uint8_t *data, size_t len)
 	static const OptionParsers parsers = {.parse_bool = parse_on_off, .parse_time = parse_number};
 	const char *phone = "84901234567";
 	Message message = {.phones = &phone, .nphones = 1, .ttl = 120, .length = 6, .request_id = "sgw-1"};
+	SentPage page = {.list = "2", .from = 1700000000000LL, .to = 1700000600000LL, .number = 1};
 	Complaint complaint = {0};
 	HttpRequest request = {0};
 	struct json_object *values;
@@ -273,6 +287,7 @@ requests(const uint8_t *data, size_t len)
 		return;
 	provider = some_provider(data[0]);
 	message.call = (Call) (data[1] % CALL_COUNT);
+	message.sent = &page;
 	data += 2;
 	len -= 2;
 	for (int i = 0; i < 6; i++)

@@ -16,6 +16,8 @@
  *	POST   /simulator/delivery  {"outcome": "pending"}: what a question for the status of any
  *	                            message tells: delivered (at first), undelivered, refused, pending
  *	POST   /simulator/balance   {"balance": 1000}
+ *	POST   /simulator/sent      {"foreign": 200, "missing": "phrase", "endless": true}: what the list of sent messages has: so many
+ *	                            others' messages before ours, none whose text holds the phrase, no end
  *
  * A fault applies to the next "count" requests (absent: all) whose path begins
  * with "match" (absent: any) and whose text holds "phrase" (absent: any); "share" (0 to 1) makes it hit at random.  Faults:
@@ -109,6 +111,24 @@ static unsigned long refused = 0; /* as they came too fast */
 static unsigned long serial = 0;
 static struct lh_table *request_ids = NULL; /* RequestId → time it was taken */
 static struct lh_table *passwords = NULL;   /* phone → code, then time it ends */
+
+/* What eSMS has sent: one entry of GetSmsSentData_V2. */
+typedef struct Sent
+{
+	char request_id[64];
+	char phone[64];
+	char type[8];
+	char smsid[40];
+	char *content;
+	double time;
+} Sent;
+
+static Sent *sent = NULL;
+static size_t nsent = 0;
+static size_t sent_size = 0;
+static long foreign = 0;
+static bool endless_list = false;
+static char missing[64] = "";
 
 static pthread_mutex_t delay_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t delay_news;
@@ -231,6 +251,26 @@ esms_accept(Exchange *x)
 	make_id(smsid, 31, "");
 	accepted++;
 	esms_answer(x, "100", NULL, smsid);
+}
+
+/* Accepts a message, and notes it among what was sent. */
+static void
+esms_accept_listed(Exchange *x, const char *phone, const char *content, const char *type,
+				   const char *request_id)
+{
+	Sent *entry;
+
+	if (nsent == sent_size)
+		sent = need(realloc(sent, sizeof(Sent) * (sent_size = sent_size * 2 + 64)));
+	entry = &sent[nsent++];
+	make_id(entry->smsid, 31, "");
+	snprintf(entry->request_id, sizeof(entry->request_id), "%s", request_id);
+	snprintf(entry->phone, sizeof(entry->phone), "%s", phone);
+	snprintf(entry->type, sizeof(entry->type), "%s", type);
+	entry->content = need(strdup(content));
+	entry->time = seconds_now(CLOCK_REALTIME);
+	accepted++;
+	esms_answer(x, "100", NULL, entry->smsid);
 }
 
 /* ------------------------------------------------------------------------
@@ -358,7 +398,7 @@ esms_send(Exchange *x, struct json_object *body)
 		esms_answer(x, "124", "Request exist 1", NULL);
 	}
 	else
-		esms_accept(x);
+		esms_accept_listed(x, phone, content, type, request_id);
 }
 
 static void
@@ -469,6 +509,17 @@ esms_send_other(Exchange *x, struct json_object *body, const char *path)
 		else if (i == 2 &&
 				 json_object_array_length(json_field(body, "Data")) != json_object_array_length(array))
 			esms_answer(x, "99", "Channels and Data differ", NULL);
+		else if (i == 2)
+		{
+			struct json_object *sms = json_object_array_get_idx(json_field(body, "Data"), 1);
+			char request_id[64];
+			char phone[64];
+
+			json_text(sms, "RequestId", request_id, sizeof(request_id));
+			json_text(sms, "Content", text, sizeof(text));
+			json_text(body, "Phone", phone, sizeof(phone));
+			esms_accept_listed(x, phone, text, "2", request_id);
+		}
 		else
 			esms_accept(x);
 	}
@@ -525,6 +576,95 @@ esms_status(Exchange *x, struct MHD_Connection *connection, bool detail)
 	answer_json(x, 200, object);
 }
 
+/* One entry of the list of what was sent. */
+static struct json_object *
+sent_entry(const Sent *entry)
+{
+	bool delivered = strcmp(delivery, "delivered") == 0;
+	bool final = delivered || strcmp(delivery, "undelivered") == 0;
+	struct json_object *object = pair("Campaign", "");
+	char time[48];
+
+	json_put_text(object, "Content", entry->content);
+	json_put_text(object, "Phone", entry->phone);
+	json_put_text(object, "ReferenceId", entry->request_id);
+	json_object_object_add(object, "SellPrice", number(850));
+	json_object_object_add(object, "SendResult", number(delivered));
+	json_object_object_add(object, "SendStatus",
+						   number(final                              ? 5
+								  : strcmp(delivery, "refused") == 0 ? 4
+																	 : 7));
+	snprintf(time, sizeof(time), "/Date(%.0f+0700)/", entry->time * 1000);
+	json_put_text(object, "SentTime", time);
+	json_put_text(object, "SmsId", entry->smsid);
+	json_object_object_add(object, "SmsType", number(atol(entry->type)));
+	return object;
+}
+
+/* A time of Vietnam as seconds of the epoch; 0 if it is none. */
+static double
+vietnam_time(struct json_object *body, const char *name)
+{
+	char text[64];
+	struct tm tm = {0};
+
+	json_text(body, name, text, sizeof(text));
+	if (sscanf(text, "%d-%d-%d %d:%d:%d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
+			   &tm.tm_sec) != 6)
+		return 0;
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	return (double) timegm(&tm) - 7 * 3600;
+}
+
+/* A page of what the account has sent in a period: others' messages first. */
+static void
+esms_sent(Exchange *x, struct json_object *body)
+{
+	struct json_object *object = pair("CodeResult", "100");
+	struct json_object *list = json_object_new_array();
+	double from = vietnam_time(body, "From");
+	double to = vietnam_time(body, "To");
+	char type[8];
+	long page = json_object_get_int64(json_field(body, "Page"));
+	long size = json_object_get_int64(json_field(body, "PageSize"));
+	long count = 0;
+
+	json_text(body, "SmsType", type, sizeof(type));
+	if (!esms_login(body))
+	{
+		json_object_put(object);
+		json_object_put(list);
+		esms_answer(x, "101", "Authorize Failed", NULL);
+		return;
+	}
+	if (from == 0 || to < from || page < 1 || size < 1 || size > 500)
+	{
+		json_object_put(object);
+		json_object_put(list);
+		esms_answer(x, "99", "Invalid data", NULL);
+		return;
+	}
+	for (long i = 0; i < foreign + (long) nsent || (endless_list && count < page * size); i++)
+	{
+		Sent other = {"", "84987654321", "2", "", "Somebody else's", from};
+		const Sent *entry = i < foreign || i >= foreign + (long) nsent ? &other : &sent[i - foreign];
+
+		snprintf(other.smsid, sizeof(other.smsid), "foreign-%ld", i);
+		if (i % 2)
+			snprintf(other.request_id, sizeof(other.request_id), "order-%ld", i);
+		if (entry != &other && (!same(entry->type, type) || entry->time < from || entry->time > to + 1 ||
+								(missing[0] && strstr(entry->content, missing) != NULL)))
+			continue;
+		if (count >= (page - 1) * size && count < page * size)
+			json_object_array_add(list, sent_entry(entry));
+		count++;
+	}
+	json_object_object_add(object, "CountTotal", number(count));
+	json_object_object_add(object, "SentData", list);
+	answer_json(x, 200, object);
+}
+
 static void
 esms_balance(Exchange *x, struct json_object *body)
 {
@@ -534,6 +674,47 @@ esms_balance(Exchange *x, struct json_object *body)
 	if (!good)
 		json_put_text(object, "ErrorMessage", "Authorize Failed");
 	answer_json(x, 200, object);
+}
+
+static void
+esms_templates(Exchange *x, struct json_object *body)
+{
+	char brandname[64];
+	bool good = esms_login(body);
+
+	json_text(body, "Brandname", brandname, sizeof(brandname));
+	if (!good || strcmp(brandname, "MYSHOP") != 0)
+		esms_answer(x, good ? "104" : "101", good ? "Brand name code is not exist" : "Authorize Failed",
+					NULL);
+	else
+		answer_text(x, 200, "application/json",
+					"{\"BrandnameTemplates\":["
+					"{\"NetworkID\":6,\"TempContent\":\"{P1,20} la ma xac minh {P2,10}\",\"TempId\":458},"
+					"{\"NetworkID\":1,\"TempContent\":\"Don hang {P1,12} da giao\",\"TempId\":459}],"
+					"\"CodeResult\":\"100\"}");
+}
+
+static void
+esms_brandnames(Exchange *x, const char *path)
+{
+	if (strstr(path, "/GetListBrandname/demo/demo") == NULL)
+		answer_text(x, 200, "application/json",
+					"{\"CodeResponse\":\"101\",\"ErrorMessage\":\"Authorize Failed\"}");
+	else
+		answer_text(x, 200, "application/json",
+					"{\"CodeResponse\":\"100\",\"ListBrandName\":[{\"Brandname\":\"MYSHOP\",\"Type\":2}]}");
+}
+
+static void
+esms_price(Exchange *x, struct MHD_Connection *connection)
+{
+	const char *key = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "ApiKey");
+
+	if (!same(key, api_key))
+		esms_answer(x, "101", "Authorize Failed", NULL);
+	else
+		answer_text(x, 200, "application/json",
+					"{\"CodeResult\":\"100\",\"TotalPrice\":850,\"TotalReceiver\":1}");
 }
 
 /* ------------------------------------------------------------------------
@@ -861,6 +1042,8 @@ forget_all(void)
 		kept[i] = NULL;
 	}
 	nkept = accepted = duplicates = received = refused = 0;
+	while (nsent > 0)
+		free(sent[--nsent].content);
 }
 
 static void
@@ -885,6 +1068,13 @@ control(Exchange *x, struct MHD_Connection *connection, const char *method, cons
 	else if (same(path, "/simulator/balance") && same(method, "POST"))
 	{
 		balance = json_object_get_double(json_field(body, "balance"));
+		answer_text(x, 200, "text/plain", "ok\n");
+	}
+	else if (same(path, "/simulator/sent") && same(method, "POST"))
+	{
+		foreign = json_object_get_int64(json_field(body, "foreign"));
+		endless_list = json_object_get_boolean(json_field(body, "endless"));
+		json_text(body, "missing", missing, sizeof(missing));
 		answer_text(x, 200, "text/plain", "ok\n");
 	}
 	else if (same(path, "/simulator/stats"))
@@ -988,8 +1178,16 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 		esms_status(x, connection, false);
 	else if (strstr(path, "/GetSmsReceiverStatus_get"))
 		esms_status(x, connection, true);
+	else if (strstr(path, "/GetSmsSentData_V2"))
+		esms_sent(x, body);
 	else if (strstr(path, "/GetBalance_json"))
 		esms_balance(x, body);
+	else if (strstr(path, "/GetTemplate"))
+		esms_templates(x, body);
+	else if (strstr(path, "/GetListBrandname"))
+		esms_brandnames(x, path);
+	else if (strstr(path, "/SummaryMultipleMessage_V4_get"))
+		esms_price(x, connection);
 	else if (strstr(path, "/MainService.svc/json/"))
 		esms_send_other(x, body, path);
 	else if (strstr(path, "/api/OmniReport/GetStatusOmni"))

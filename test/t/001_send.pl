@@ -56,8 +56,9 @@ subtest 'every field that can be set is on the wire' => sub {
 	delete $got[2]{body}{RequestId};
 	is_deeply({ %{ $got[2]{body} } },
 		{ ApiKey => 'demo', SecretKey => 'demo', Phone => '84901234567', Content => "\x{5b57}", SmsType => '8',
-			IsUnicode => '1', Sandbox => '1', campaignid => 'tet', CallbackUrl => 'https://example.com/cb',
-			SendDate => '2030-01-01 07:00:00' }, 'a fixed-number text has no brandname; SendDate is Vietnam time');
+			IsUnicode => '1', Unicode => '1', Sandbox => '1', campaignid => 'tet',
+			CallbackUrl => 'https://example.com/cb', SendDate => '2030-01-01 07:00:00' },
+		'a fixed-number text has no brandname; SendDate is Vietnam time');
 	is_deeply({ %{ $got[3]{body} } },
 		{ ApiKey => 'demo', SecretKey => 'demo', Phone => '84901234567', Brandname => 'MYSHOP', Type => '2',
 			TimeAlive => '3', NumCharOfCode => '8', IsNumber => '0', message => "M\x{e3} {OTP} & 100%" },

@@ -233,6 +233,17 @@ subtest 'DELETE by hand: nothing is lost, nothing is there twice' => sub {
 	is(ask(used('phone 84901234567')), '3', '… and has counted, when it was not');
 };
 
+subtest 'transactions that are SERIALIZABLE do not fail for what they count' => sub {
+	limits("ADD per_phone '1000/hour', ADD per_role '1000000/hour'");
+	my @sessions = map { session() } 1 .. 2;
+	my $begin = 'BEGIN ISOLATION LEVEL SERIALIZABLE';
+	$_->query("$begin; $into VALUES ('shop', '090123456' || (random() * 9)::int, 'x');") for @sessions;
+	$_->query("$into SELECT 'shop', '0902' || lpad(i::text, 6, '0'), 'x' FROM generate_series(1, 20) i;") for @sessions;
+	$_->query("$into VALUES ('shop', '0903234567', 'x'); COMMIT;") for @sessions;
+	is(ask('SELECT count(*) FROM sms_outbox'), '44', 'each has committed');
+	$_->quit for @sessions;
+};
+
 subtest 'two-phase commits keep what they took' => sub {
 	limits("ADD per_phone '1000/hour', ADD daily_budget '1000000'");
 	ask("BEGIN; $into SELECT 'shop', '0901234567', 'x' FROM generate_series(1, 100); PREPARE TRANSACTION 'two'");

@@ -92,6 +92,18 @@ subtest 'a restart does not forget whose credentials are refused' => sub {
 	cmp_ok(requests_now() - $before, '<=', 1, 'one at most was tried');
 };
 
+subtest 'behind very many of them' => sub {
+	my $before = requests_now();
+	queue_as('tenant', 'shop', 'many', 40000);
+	my $slowest = slowest('other', 'shop', 'behind many', 5);
+	note "another role's message: $slowest s";
+	cmp_ok($slowest, '<', 0.5 * slowness(), 'others go before those are put back');
+	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'many %' AND result_code IS NULL", '0',
+		'which they are');
+	cmp_ok(requests_now() - $before, '<=', 5 + 3, '… and one is tried now and then');
+	ask("DELETE FROM sms_outbox WHERE content LIKE 'many %'");
+};
+
 subtest 'somebody else\'s ALTER USER MAPPING does not make them due' => sub {
 	my $before = requests_now();
 	my $late = "SELECT count(*) FROM sms_outbox WHERE content LIKE 'refused %' AND next_attempt_at > now() + '5 min'";

@@ -39,8 +39,9 @@ subtest 'everything of a phone goes, in whatever spelling, and nothing of others
 		SELECT sms_send_otp('84901234567', gateway => 'cpaas'), sms_check_otp('0901234567', 'wrong', 'cpaas')");
 	ok(finish($node, 20), 'messages are sent');
 	my ($smsid) = ask("SELECT smsid FROM sms_outbox WHERE content = 'first'");
-	ask(qq{SELECT sms_delivery_report('shop', '{"SMSID": "$smsid", "SendStatus": "5"}'),
-		sms_delivery_report('shop', '{"SMSID": "4711", "SendStatus": "5", "Phone": "0901234567"}'),
+	ask(qq{INSERT INTO sms_gateway_callback (gateway, reference, report)
+			VALUES ('shop', '4711', '{"as 0.1.0 kept it": "0901234567"}');
+		SELECT sms_delivery_report('shop', '{"SMSID": "$smsid", "SendStatus": "5"}'),
 		sms_delivery_report('shop', '{"SMSID": "90123456789", "SendStatus": "5"}');
 		SELECT sms_pause('omni', 'complaints of +84901234567, of 0901234568')});
 	is(forgets('0901 234 567'), 'codes 1, counters 3, messages 2, reasons 1, reports 2', 'it says what there was');
@@ -62,13 +63,13 @@ subtest 'old numbers, foreign ones, and what is none' => sub {
 	ask("INSERT INTO sms_outbox (gateway, phone, content, send_after, request_id, created_by, created_at, status,
 			ended_at, origin)
 		SELECT 'shop', p, 'of 0.1.0', now(), 'old-' || p, current_user, now(), 'sent', now(), instance
-		FROM unnest('{841661234567,84361234567,849012}'::text[]) p, sms_gateway_identity");
+		FROM unnest('{841661234567,84361234567,84901239}'::text[]) p, sms_gateway_identity");
 	is(forgets('0361234567'), 'counters 1, messages 3', 'today\'s number has also what it was');
 	is(forgets('+66812345678'), 'messages 1', 'a foreign number');
 	is(forgets('66812345679'), 'messages 1', '… as the outbox has it');
-	is(forgets('849012'), 'messages 1', 'what could not be sent today');
+	is(forgets('84901239'), 'messages 1', 'what could not be sent today');
 	like(error_of("SELECT sms_forget('$_')"), qr/22023: invalid phone number/, "\"$_\" is refused")
-		for '901234567', 'nobody', '', '849012';
+		for '901234567', 'nobody', '', '84901239', '5';
 	ask("CREATE SERVER thai FOREIGN DATA WRAPPER interits OPTIONS (sender 'X', country_code '66')");
 	like(error_of("SELECT sms_forget('0901234567')"), qr/22023: .*different country codes/s,
 		'a number that could be two is refused');
@@ -100,7 +101,13 @@ subtest 'for the owner of the outbox alone' => sub {
 		'not for who queued a message, whatever he was granted');
 	like(error_of("SELECT sms_forget('nobody')", role => 'app'), qr/42501/, '… who learns nothing of numbers either');
 	ok(finish($node, 20), 'the message is sent');
-	like(forgets('0901234567'), qr/messages 1/, 'the owner erases it');
+	ask("CREATE ROLE dba LOGIN; ALTER TABLE sms_outbox OWNER TO dba;
+		GRANT EXECUTE ON FUNCTION sms_forget TO dba");
+	like(error_of("SELECT sms_forget('0901234567')", role => 'dba'), qr/42501: .*must own table sms_gateway_callback/,
+		'an owner of the outbox who does not see all rows of the other tables is told so');
+	ask("ALTER TABLE $_ OWNER TO dba") for map { "sms_gateway_$_" } qw(callback otp usage pause refused lease identity);
+	is(as_role('dba', "SELECT sms_forget('0901234567') -> 'messages'"), '1', '... and erases when he owns them');
+	ask('REASSIGN OWNED BY dba TO CURRENT_USER');
 };
 
 subtest 'triggers and foreign keys of users' => sub {
@@ -156,6 +163,51 @@ subtest 'a template copy counts, hidden, and can erase' => sub {
 		'… and counts them under the key that it has');
 	is(ask("SELECT sms_forget('0901234567') -> 'messages'", 'copy'), '1', 'what it has brought is erased there');
 	ask('DROP DATABASE copy');
+};
+
+subtest 'in LATIN1, with sms_drain, beside who holds a message' => sub {
+	ask('ALTER SERVER shop OPTIONS (DROP per_phone)');
+	ask("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'");
+	gateways($node, $simulator, database => 'latin');
+	my $id = ask("$into VALUES ('shop', '0901234567', chr(233)) RETURNING id", 'latin');
+	ask('CALL sms_drain()', 'latin');
+	my $open = $node->background_psql('latin', on_error_stop => 0);
+	$open->query("BEGIN; SELECT FROM sms_outbox WHERE id = $id FOR UPDATE");
+	like(error_of("SET lock_timeout = '100ms'; SELECT sms_forget('0901234567')", database => 'latin'), qr/55P03/,
+		'it waits for who holds a message, as long as it may');
+	$open->query('ROLLBACK');
+	$open->quit;
+	is(ask("SELECT sms_forget('+84.901.234.567') -> 'messages'", 'latin'), '1', '… and erases it then');
+	ask('DROP DATABASE latin');
+};
+
+subtest 'what has a phone ends by itself' => sub {
+	ask("DELETE FROM sms_outbox; DELETE FROM sms_gateway_usage;
+		SET session_replication_role = replica;
+		INSERT INTO sms_outbox (gateway, phone, content, request_id, created_by, created_at, status, ended_at, origin)
+		SELECT 'shop', '84901234567', s || ' ' || d, 'old-' || s || d, current_user, now(), s::sms_status,
+			now() - make_interval(days => d), 1
+		FROM unnest('{sent,delivered,undelivered,failed,expired,canceled,uncertain}'::text[]) s,
+			unnest('{1,3,31}'::int[]) d;
+		INSERT INTO sms_gateway_callback (gateway, reference, report, received_at)
+			VALUES ('shop', 'unknown', '{\"Phone\": \"84901234567\"}', now() - interval '8 days');
+		INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone) VALUES (now(), 'shop', 'shop', '84901234567');
+		INSERT INTO sms_gateway_usage VALUES (1, now() - interval '25 hours', 0, 0, 'shop', 'phone x')");
+	$node->append_conf('postgresql.conf', "sms_gateway.retention = '2d'");
+	$node->restart;
+	becomes("SELECT string_agg(content, ',') FROM sms_outbox WHERE ended_at < now() - interval '2 days'",
+		'uncertain 3', 'messages after the retention, uncertain ones after 30 days');
+	is(ask('SELECT count(*) FROM sms_outbox'), '8', '… and none before');
+	becomes("SELECT (SELECT count(*) FROM sms_gateway_callback WHERE reference = 'unknown')
+		+ (SELECT count(*) FROM sms_gateway_otp) + (SELECT count(*) FROM sms_gateway_usage)", '0',
+		'reports, codes and counters after their time');
+};
+
+subtest 'the planner keeps no phone, and no text' => sub {
+	ask('ANALYZE sms_outbox, sms_gateway_callback, sms_gateway_otp');
+	is(ask("SELECT count(*) FROM pg_stats WHERE tablename ~ '^sms_' AND attname IN ('phone', 'content', 'list_param',
+		'options', 'result_message', 'details', 'report')"), '0', 'it has no samples of them');
+	cmp_ok(ask("SELECT count(*) FROM pg_stats WHERE tablename = 'sms_outbox'"), '>', 5, '… but of the rest');
 };
 
 $node->stop;

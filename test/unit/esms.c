@@ -101,6 +101,40 @@ test_esms_otp(void **state)
 	assert_int_equal(request.nquery, 4);
 }
 
+/* A one-time password that is made here is a text. */
+static void
+test_esms_local_otp(void **state)
+{
+	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
+	Message message = {.call = CALL_OTP,
+					   .phones = one_phone,
+					   .nphones = 1,
+					   .content = "{OTP}",
+					   .code = "1234",
+					   .request_id = "r-1",
+					   .ttl = 17,
+					   .length = 4};
+	Complaint complaint;
+	const char *request;
+
+	(void) state;
+	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "SHOP", "otp", "local",
+		 "sandbox", "true", NULL);
+	assert_true(esms_provider.check(settings, &message, &complaint));
+	assert_true(esms_provider.carries(settings, &message, &request) & OPTION_BIT(5));
+	assert_false(esms_provider.repeat_safe(settings, &message));
+	assert_body(&esms_provider, settings, &message, "/MainService.svc/json/SendMultipleMessage_V4_post_json/",
+				"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"Phone\":\"84901234567\",\"Content\":\"1234\","
+				"\"SmsType\":\"2\",\"Brandname\":\"SHOP\",\"IsUnicode\":\"0\",\"Sandbox\":\"1\","
+				"\"RequestId\":\"r-1\"}");
+	fill(&esms_provider, settings, "otp", "local", NULL);
+	assert_false(esms_provider.check(settings, &message, &complaint));
+	fill(&esms_provider, settings, "otp", "local", "sms_type", "8", NULL);
+	assert_true(esms_provider.check(settings, &message, &complaint));
+	fill(&esms_provider, settings, "otp", "local", "sms_type", "23", "brandname", "SHOP", NULL);
+	assert_false(esms_provider.check(settings, &message, &complaint));
+}
+
 static void
 test_esms_answers(void **state)
 {
@@ -359,6 +393,55 @@ test_esms_complaints(void **state)
 	assert_null(complaint.missing);
 }
 
+/* What the account has sent: the question, in Vietnam's time, and the answer of the documentation. */
+static void
+test_esms_sent(void **state)
+{
+	static const char answer[] =
+		"{\"CodeResult\":\"100\",\"CountTotal\":4,\"SentData\":[{\"Campaign\":\"\",\"Content\":\"x\","
+		"\"Phone\":"
+		"\"84901234567\",\"ReferenceId\":\"r\",\"SellPrice\":850,\"SendResult\":1,\"SendStatus\":5,"
+		"\"SentTime\":"
+		"\"/Date(1705484048995+0700)/\",\"SmsId\":\"abc\",\"SmsType\":2},{\"SendResult\":0,\"SendStatus\":5},"
+		"{\"SendStatus\":\"4\"},null]}";
+	const char *settings[PROVIDER_MAX_OPTIONS] = {0};
+	SentPage page = {.list = "2", .from = 1705484048995LL, .to = 1705487999000LL, .number = 2};
+	Message question = {.call = CALL_SENT_LIST, .sent = &page};
+	Message message = {
+		.call = CALL_TEXT, .phones = one_phone, .nphones = 1, .content = "x", .request_id = "r"};
+	HttpAnswer http = {.status = 200, .body = answer, .len = sizeof(answer) - 1};
+	static SentEntry entries[SENT_PAGE_SIZE];
+
+	(void) state;
+	fill(&esms_provider, settings, "api_key", "K", "secret_key", "S", "brandname", "B", "oaid", "O", NULL);
+	assert_body(&esms_provider, settings, &question, "/MainService.svc/json/GetSmsSentData_V2",
+				"{\"ApiKey\":\"K\",\"SecretKey\":\"S\",\"SmsType\":\"2\",\"From\":\"2024-01-17 16:34:08\","
+				"\"To\":\"2024-01-17 17:39:59\",\"Page\":2,\"PageSize\":200}");
+	assert_int_equal(esms_provider.read_sent(&http, entries), 4);
+	assert_string_equal(entries[0].request_id, "r");
+	assert_string_equal(entries[0].phone, "84901234567");
+	assert_string_equal(entries[0].report.smsid, "abc");
+	assert_string_equal(entries[0].report.price, "850");
+	assert_int_equal(entries[0].report.delivery, DELIVERY_DELIVERED);
+	assert_int_equal(entries[1].report.delivery, DELIVERY_PENDING);
+	assert_true(entries[2].refused && !entries[1].refused && !entries[3].refused);
+	http.body = "{\"CodeResult\":\"100\"}";
+	http.len = strlen(http.body);
+	assert_int_equal(esms_provider.read_sent(&http, entries), -1);
+
+	assert_string_equal(esms_provider.sent_list(settings, &message), "2");
+	message.request_id = NULL;
+	assert_null(esms_provider.sent_list(settings, &message));
+	message.request_id = "r";
+	message.call = CALL_OTP;
+	assert_null(esms_provider.sent_list(settings, &message));
+	message.call = CALL_OMNI;
+	message.content = NULL;
+	assert_null(esms_provider.sent_list(settings, &message)); /* Zalo alone */
+	message.content = "x";
+	assert_string_equal(esms_provider.sent_list(settings, &message), "2");
+}
+
 int
 run_esms_tests(void)
 {
@@ -367,6 +450,7 @@ run_esms_tests(void)
 		cmocka_unit_test(test_esms_answers), cmocka_unit_test(test_esms_duplicate),
 		cmocka_unit_test(test_esms_carries), cmocka_unit_test(test_esms_other_calls),
 		cmocka_unit_test(test_esms_reports), cmocka_unit_test(test_esms_complaints),
+		cmocka_unit_test(test_esms_sent),    cmocka_unit_test(test_esms_local_otp),
 	};
 
 	return cmocka_run_group_tests_name("esms", tests, NULL, NULL);

@@ -33,6 +33,8 @@ assert_whole(const Provider *provider)
 	assert_true(!(provider->calls & CALL_BIT(CALL_BULK)) || provider->max_phones > 0);
 	assert_true(!(provider->calls & CALL_BIT(CALL_STATUS)) || provider->status_window > 0);
 	assert_true(!(provider->calls & CALL_BIT(CALL_BALANCE)) || provider->balance != NULL);
+	assert_true((provider->calls & CALL_BIT(CALL_SENT_LIST)) == 0 || provider->sent_list != NULL);
+	assert_true((provider->sent_list == NULL) == (provider->read_sent == NULL));
 	for (int call = 0; call < CALL_COUNT; call++)
 		assert_true(provider->needs[call] == NULL || is_own_option(provider, provider->needs[call]));
 	assert_true(provider->unicode_option == NULL || is_own_option(provider, provider->unicode_option));

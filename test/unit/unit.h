@@ -34,9 +34,11 @@ extern int run_progress_tests(void);
 extern int run_scrub_tests(void);
 extern int run_support_tests(void);
 extern int run_table_tests(void);
+extern int run_template_tests(void);
 extern int run_text_tests(void);
 extern int run_trace_tests(void);
 extern int run_url_tests(void);
+extern int run_kept_tests(void);
 
 /* in unit.c */
 extern const char *const one_phone[1];

@@ -14,12 +14,24 @@ test_refused_urls(void **state)
 	assert_string_equal(url_refusal(&(UrlParts){.scheme = "ftp", .has_user = true}),
 						"It starts neither with https:// nor with http://.");
 	assert_string_equal(
-		url_refusal(&(UrlParts){.scheme = "https", .has_user = true, .has_query = true}),
+		url_refusal(&(UrlParts){.scheme = "https", .has_user = true}),
 		"It holds a user name; credentials belong into the user mapping (for a proxy: proxy_user and "
 		"proxy_password).");
-	assert_string_equal(url_refusal(&(UrlParts){.scheme = "https", .has_query = true}), "It holds a query.");
-	assert_string_equal(url_refusal(&(UrlParts){.scheme = "https", .has_fragment = true}),
-						"It holds a fragment.");
+}
+
+static void
+test_refused_texts(void **state)
+{
+	(void) state;
+	assert_null(url_text_refusal("https://x.example/api/v1"));
+	assert_string_equal(url_text_refusal("https://x.example/a?"), "It holds a query.");
+	assert_string_equal(url_text_refusal("http://127.0.0.1:6612/admin/restart#"), "It holds a fragment.");
+	assert_string_equal(url_text_refusal("https://x.example/a b"),
+						"It holds a blank or a control character.");
+	assert_string_equal(url_text_refusal("https://x.example/\r\nHost:"),
+						"It holds a blank or a control character.");
+	assert_string_equal(url_text_refusal("https://x.example\\@y.example"), "It holds a backslash.");
+	assert_non_null(url_text_refusal("https://@x.example"));
 }
 
 static void
@@ -80,9 +92,8 @@ int
 run_url_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused_urls),
-		cmocka_unit_test(test_plain_remote),
-		cmocka_unit_test(test_escape),
+		cmocka_unit_test(test_refused_urls), cmocka_unit_test(test_refused_texts),
+		cmocka_unit_test(test_plain_remote), cmocka_unit_test(test_escape),
 		cmocka_unit_test(test_make),
 	};
 
