@@ -605,7 +605,7 @@ $$;
 COMMENT ON FUNCTION sms_gateway_legs(jsonb, jsonb) IS
     'internal: the legs of a message''s details after a report of one of them; and what the message is, and costs, by them';
 REVOKE ALL ON FUNCTION sms_gateway_legs(jsonb, jsonb) FROM PUBLIC;
-COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
+COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), server_owner (oid and name of the owner of the server that it named, if that is neither a superuser nor the owner of sms_outbox nor its own role), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
 COMMENT ON FUNCTION sms_send_otp(text, text, name, interval, int, bool, jsonb) IS
     'sends a one-time password now, in the place of {OTP} in content (eTelecom: in the template''s variable that the server option otp_param names). ttl: how long it is good (eSMS: whole minutes, 2 to 10); length: characters, 4 to 10. The code itself is not returned; sms_check_otp knows it. Errors as sms_send';
 

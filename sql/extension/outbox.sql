@@ -99,7 +99,7 @@ COMMENT ON COLUMN sms_outbox.sent_at IS 'when the provider accepted it';
 COMMENT ON COLUMN sms_outbox.delivered_at IS 'when we learnt that the phone has it';
 COMMENT ON COLUMN sms_outbox.price IS 'what the provider charged, in its currency (VND)';
 COMMENT ON COLUMN sms_outbox.parts IS 'messages that the text takes, by GSM 03.38';
-COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
+COMMENT ON COLUMN sms_outbox.details IS 'what else is known: token (Interits), failed_over (gateways tried before this one, with their answers), server_owner (oid and name of the owner of the server that it named, if that is neither a superuser nor the owner of sms_outbox nor its own role), telco (operator), delivery_code and delivery_message (the provider''s words for the delivery), legs (eSMS, Zalo and then SMS: of each channel, in its turn, channel, request_id, smsid (presumed: by its order alone), status, code, message, price, at)';
 COMMENT ON COLUMN sms_outbox.unsure_since IS 'first attempt that the provider may have accepted without our knowing';
 COMMENT ON COLUMN sms_outbox.origin IS 'database that the row belongs to; elsewhere it is not sent';
 COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered or, of an uncertain message, whether it has it; NULL: it does not';

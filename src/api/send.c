@@ -15,6 +15,7 @@
 #include "db/status.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "gateway/choose.h"
 #include "guard/limits.h"
 #include "guard/mac.h"
 #include "guard/otp.h"
@@ -276,7 +277,12 @@ ask_provider_for_otp(Gateway *gateway, const Otp *otp, Draft *draft)
 	Exchange exchange;
 
 	if (otp->id != 0 && strcmp(NameStr(otp->sent_by), gateway->name) != 0)
+	{
+		Gateway *named = gateway;
+
 		gateway = exchange_gateway(NameStr(otp->sent_by), CALL_CHECK_OTP);
+		gateway_require_owner(gateway, named); /* which sms_check_otp() holds */
+	}
 	prepare_now(gateway, draft, &prepared);
 	exchange = (Exchange){.gateway = gateway, .settings = prepared.settings, .message = &prepared.message};
 	exchange_run(&exchange);

@@ -1,8 +1,10 @@
 /*
  * choose.c
- *		Chooses the gateway of messages that name none.
+ *		Chooses the gateway of messages that name none, and says whose servers may take a message that has not chosen them.
  */
 #include "postgres.h"
+
+#include <ctype.h>
 
 #include "access/htup_details.h"
 #include "base/compat.h"
@@ -14,6 +16,7 @@
 #include "gateway/gateway.h"
 #include "gateway/hint.h"
 #include "gateway/options.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "provider/table.h"
 #include "utils/syscache.h"
@@ -59,9 +62,55 @@ outbox_owner(void)
  * role itself.  That the role is a member of the owner does not count: anybody can make it one of his own.
  */
 static bool
-is_trusted(const ForeignServer *server, Oid role)
+is_trusted(Oid owner, Oid role)
 {
-	return server->owner == role || superuser_arg(server->owner) || server->owner == outbox_owner();
+	return owner == role || superuser_arg(owner) || owner == outbox_owner();
+}
+
+/*
+ * What is kept of a role's message that names a gateway: whose the server is, if not one of those who may be trusted
+ * with every message of the role; NULL if it is.  A name alone chooses nothing: the server may be dropped, and
+ * somebody else may make one of that name.  Nor does an oid, which means another role where a dump is restored.
+ * Returns "oid name", palloc'd; in the name all but letters and digits is escaped, so it is fit for JSON as it is.
+ */
+char *
+gateway_owner_mark(Oid owner, Oid role)
+{
+	StringInfoData mark;
+
+	if (is_trusted(owner, role))
+		return NULL;
+	initStringInfo(&mark);
+	appendStringInfo(&mark, "%u ", owner);
+	for (const unsigned char *p = (const unsigned char *) GetUserNameFromId(owner, false); *p; p++)
+		appendStringInfo(&mark, (*p < 0x80 && isalnum(*p)) || *p == '_' ? "%c" : "%%%02X", *p);
+	return mark.data;
+}
+
+/* Refuses, with UNDEFINED_OBJECT, a gateway that a message has not chosen, as its owner is. */
+bool
+gateway_refuse_owner(const Gateway *gateway, Refusal *refusal)
+{
+	return refusal_fill(refusal, ERRCODE_UNDEFINED_OBJECT,
+						"Name the gateway, as it is meant, or have the server's owner changed.",
+						"gateway \"%s\" belongs to role \"%s\", whom the message has not chosen",
+						gateway->name, GetUserNameFromId(gateway->owner, false));
+}
+
+/*
+ * May a gateway that the current user has not named take what is his?  One of an owner that may be trusted with it, or
+ * of the owner of "named", which he has named.  Raises 42501 if not.
+ */
+void
+gateway_require_owner(const Gateway *gateway, const Gateway *named)
+{
+	Refusal refusal;
+
+	if (is_trusted(gateway->owner, gateway->role) || gateway->owner == named->owner)
+		return;
+	gateway_refuse_owner(gateway, &refusal);
+	refusal.sqlstate = ERRCODE_INSUFFICIENT_PRIVILEGE;
+	refusal_raise(&refusal);
 }
 
 /*
@@ -84,7 +133,7 @@ candidates(Call call, Oid role, bool trusted)
 
 		if (server == NULL || !is_set_up_for(server, provider, call) ||
 			(OidIsValid(role) && !compat_has_server_usage(server->serverid, role)) ||
-			(trusted && !is_trusted(server, role)))
+			(trusted && !is_trusted(server->owner, role)))
 			continue;
 		all = lappend(all, server->servername);
 		if (!makes_otp_here(server, provider))
@@ -122,14 +171,20 @@ refuse_all(Call call, Oid role, Refusal *refusal)
 									 GetUserNameFromId(role, false)));
 }
 
-/* Is the configured default a gateway, and of a provider that offers the call?  Fills the refusal if not. */
+/* Is the configured default a gateway, trusted, and of a provider that offers the call?  Fills the refusal if not. */
 static bool
 is_default_able(Call call, Oid role, Refusal *refusal)
 {
-	const Provider *provider = gateway_provider(guc_default_gateway);
+	const Provider *provider;
+	const ForeignServer *server = gateway_server(guc_default_gateway, &provider);
 
-	if (provider == NULL)
+	if (server == NULL)
 		gateway_refuse_name(guc_default_gateway, role, refusal);
+	else if (!is_trusted(server->owner, role))
+		refusal_fill(refusal, ERRCODE_INSUFFICIENT_PRIVILEGE,
+					 "Name the gateway, as it is meant, or have the server's owner changed.",
+					 "gateway \"%s\" belongs to role \"%s\", and is not taken by default",
+					 guc_default_gateway, GetUserNameFromId(server->owner, false));
 	else if (!(provider->calls & CALL_BIT(call)))
 		refusal_fill(refusal, ERRCODE_FEATURE_NOT_SUPPORTED, "Name another gateway.",
 					 call == CALL_BALANCE ? "gateway \"%s\" (%s) does not tell a balance"

@@ -33,6 +33,7 @@ typedef enum Events
 typedef struct Gateway
 {
 	Oid server;
+	Oid owner; /* of the server */
 	Oid role;
 	const char *role_name;
 	uint64

@@ -412,6 +412,7 @@ new_gateway(const ForeignServer *server, const Provider *provider, Oid role, con
 
 	cached->context = context;
 	cached->gateway.server = server->serverid;
+	cached->gateway.owner = server->owner;
 	cached->gateway.role = role;
 	cached->gateway.role_name = GetUserNameFromId(role, true);
 	cached->gateway.credentials = mapping->credentials;

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "commands/sequence.h"
@@ -27,6 +28,7 @@
 #include "outbox/request_id.h"
 #include "miscadmin.h"
 #include "provider/table.h"
+#include "text/details.h"
 #include "wake/wake.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -336,14 +338,18 @@ read_row(Row *row, const char *kind, Draft *draft)
 		draft->options = DatumGetJsonbP(row->values[COL_OPTIONS]);
 }
 
-/* A number that has changed in 2018 is told in "details", as it was. */
+/* Adds a member to "details", if there is a value; it is fit for JSON as it is. */
 static void
-tell_old_phone(Row *row, const char *old_phone)
+tell(Row *row, const char *name, const char *value)
 {
-	row->nulls[COL_DETAILS] = old_phone[0] == '\0';
-	if (old_phone[0] != '\0')
-		set(row, COL_DETAILS,
-			DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("{\"old_phone\": \"%s\"}", old_phone))));
+	Datum member;
+
+	if (value == NULL || value[0] == '\0')
+		return;
+	member = DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("{\"%s\": \"%s\"}", name, value)));
+	set(row, COL_DETAILS,
+		row->nulls[COL_DETAILS] ? member
+								: DirectFunctionCall2(jsonb_concat, row->values[COL_DETAILS], member));
 }
 
 /* A text among the options is a message's text as any other: it is blanked when that is. */
@@ -386,7 +392,9 @@ check_message(Row *row)
 	set(row, COL_KIND, CStringGetTextDatum(kind));
 	set(row, COL_PHONE, CStringGetTextDatum(prepared.phone));
 	move_text(row, gateway, &prepared);
-	tell_old_phone(row, prepared.old_phone);
+	row->nulls[COL_DETAILS] = true;
+	tell(row, "old_phone", prepared.old_phone); /* a number that has changed in 2018, as it was */
+	tell(row, DETAILS_OWNER, gateway_owner_mark(gateway->owner, GetUserId()));
 	row->nulls[COL_PARTS] = prepared.message.content == NULL;
 	row->values[COL_PARTS] = Int32GetDatum(prepared.message.shape.parts);
 }
@@ -548,7 +556,35 @@ sms_outbox_insert(PG_FUNCTION_ARGS)
 	return PointerGetDatum(heap_form_tuple(desc, row.values, row.nulls));
 }
 
-/* What somebody changes by himself is no longer than what he may insert.  The engine's changes do not come here. */
+/* A statement that names the gateway of a message anew has chosen it, as its owner is now. */
+static void
+choose_owner(Row *row)
+{
+	const Provider *provider;
+	const ForeignServer *server = gateway_server(NameStr(*DatumGetName(row->values[COL_GATEWAY])), &provider);
+	bool created = known.creator >= 0 && !row->nulls[known.creator];
+
+	if (!row->nulls[COL_DETAILS])
+		set(row, COL_DETAILS,
+			DirectFunctionCall2(jsonb_delete, row->values[COL_DETAILS],
+								PointerGetDatum(cstring_to_text(DETAILS_OWNER))));
+	if (server != NULL)
+		tell(row, DETAILS_OWNER,
+			 gateway_owner_mark(server->owner,
+								created ? DatumGetObjectId(row->values[known.creator]) : InvalidOid));
+}
+
+/* Is the gateway among the columns that a statement sets? */
+static bool
+sets_gateway(const TriggerData *trigger)
+{
+	return bms_is_member(COL_GATEWAY + 1 - FirstLowInvalidHeapAttributeNumber, trigger->tg_updatedcols);
+}
+
+/*
+ * What somebody changes by himself is no longer than what he may insert, and goes where he says.  The engine's changes
+ * do not come here.
+ */
 Datum
 sms_outbox_update(PG_FUNCTION_ARGS)
 {
@@ -558,5 +594,8 @@ sms_outbox_update(PG_FUNCTION_ARGS)
 	prove_event(fcinfo, "sms_outbox_update", true);
 	open_row(&row, trigger, trigger->tg_newtuple);
 	check_bounds(&row);
-	return PointerGetDatum(trigger->tg_newtuple);
+	if (row.nulls[COL_GATEWAY] || !sets_gateway(trigger))
+		return PointerGetDatum(trigger->tg_newtuple);
+	choose_owner(&row);
+	return PointerGetDatum(heap_form_tuple(RelationGetDescr(trigger->tg_relation), row.values, row.nulls));
 }

@@ -8,6 +8,7 @@
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/sql.h"
+#include "gateway/choose.h"
 #include "guard/mac.h"
 #include "guard/otp.h"
 #include "outbox/item.h"
@@ -171,6 +172,32 @@ find_too_long(int row)
 	return NULL;
 }
 
+/*
+ * May a message go through a gateway, whatever it is called?  Its owner is trusted with every message of the role, or is
+ * the one whose server was chosen when it was queued.  Fills the refusal if not.
+ */
+bool
+item_may_go_through(const OutboxItem *item, const Gateway *gateway, Refusal *refusal)
+{
+	char *mark = gateway_owner_mark(gateway->owner, gateway->role);
+
+	return mark == NULL || details_chose_owner(item->details, mark) || gateway_refuse_owner(gateway, refusal);
+}
+
+/* Who makes a server under the name of one that was dropped does not fail its messages by granting it to nobody. */
+static void
+hold_for_stranger(const OutboxItem *item, Refusal *refusal)
+{
+	const Provider *provider;
+	const ForeignServer *server = gateway_server(item->gateway_name, &provider);
+	Gateway stranger = {.name = item->gateway_name, .role = item->row.role};
+
+	if (server == NULL)
+		return;
+	stranger.owner = server->owner;
+	item_may_go_through(item, &stranger, refusal);
+}
+
 /* Finds what a message is to be sent with, or why it cannot be. */
 static void
 prepare_item(const Unprepared *read)
@@ -190,7 +217,10 @@ prepare_item(const Unprepared *read)
 		snprintf(refusal.message, sizeof(refusal.message),
 				 "the role that queued it, then called \"%s\", does not exist", read->created_by);
 	}
-	if (gateway != NULL && gateway_prepare(gateway, &read->draft, &item->prepared, &refusal))
+	if (gateway == NULL && refusal.sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE)
+		hold_for_stranger(item, &refusal);
+	if (gateway != NULL && item_may_go_through(item, gateway, &refusal) &&
+		gateway_prepare(gateway, &read->draft, &item->prepared, &refusal))
 	{
 		item->gateway = gateway;
 		item->prepared.message.unsure = may_have_been_sent(item);

@@ -114,6 +114,7 @@ enum
 
 extern List *item_read_all(int64 n, bool leased, MemoryContext parent);
 extern void item_free(OutboxItem *item);
+extern bool item_may_go_through(const OutboxItem *item, const Gateway *gateway, Refusal *refusal);
 extern bool item_makes_code(const OutboxItem *item);
 extern char *item_join_routerule(ArrayType *array);
 

@@ -145,7 +145,8 @@ take_from_fallback(void *arg)
 	if (gateway != NULL && !(gateway->provider->calls & CALL_BIT(call)))
 		refusal_fill(&refusal, ERRCODE_FEATURE_NOT_SUPPORTED, NULL, "which sends no messages of kind \"%s\"",
 					 kind_name(call));
-	else if (gateway != NULL && limits_grant(gateway, &item->prepared.message, item->row.role, &refusal))
+	else if (gateway != NULL && item_may_go_through(item, gateway, &refusal) &&
+			 limits_grant(gateway, &item->prepared.message, item->row.role, &refusal))
 		return;
 	end_where_it_is(item, to_utf8(refusal.message, "message"));
 }

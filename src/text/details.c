@@ -140,6 +140,18 @@ details_first_gateway(const char *details, char *gateway, size_t size)
 	return found;
 }
 
+/* Takes the details of a message (or NULL): do they say that it has chosen a server of this owner? */
+bool
+details_chose_owner(const char *details, const char *mark)
+{
+	struct json_object *object = read_details(details);
+	char owner[256];
+	bool chosen = json_text(object, DETAILS_OWNER, owner, sizeof(owner)) && strcmp(owner, mark) == 0;
+
+	json_object_put(object);
+	return chosen;
+}
+
 /* Adds a text that is not empty. */
 static void
 put_if_told(struct json_object *object, const char *name, const char *value)

@@ -12,6 +12,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* The member that says whose the server is that a message has chosen, if not one's who is trusted with every message. */
+#define DETAILS_OWNER "server_owner"
+
 extern char *details_with_token(const char *details, const char *token);
 extern char *details_with_failure(const char *details, const char *gateway, const char *code,
 								  const char *message, const char *fallback);
@@ -24,6 +27,7 @@ extern char *details_with_legs(const char *details, const char *const *channels,
 extern char *details_leg(const char *const *names, const char *const *values, int n);
 
 extern bool details_first_gateway(const char *details, char *gateway, size_t size);
+extern bool details_chose_owner(const char *details, const char *mark);
 extern char *details_of_report(const char *telco, const char *code, const char *message);
 extern char *gateway_text(const char *gateway, const char *state, const char *reason);
 extern char *credentials_text(const char *gateway, const char *role, const char *state);
