@@ -64,8 +64,9 @@ CREATE FUNCTION sms_gateway_checks(OUT name text, OUT problem text, OUT since ti
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 6;
 COMMENT ON FUNCTION sms_gateway_checks() IS
     'internal: what sending from this database needs of the server, what is wrong with each, and since when, if that is known';
-DROP VIEW sms_gateways;
-CREATE VIEW sms_gateways AS
+-- Whose it is, who may read it and the views that others made of it stay.
+ALTER VIEW sms_gateways RENAME COLUMN paused_since TO since;
+CREATE OR REPLACE VIEW sms_gateways AS
 WITH RECURSIVE waiting(name) AS (
     -- The gateways of queued messages, each by one look into the index of those.
     (SELECT o.gateway FROM @extschema@.sms_outbox o WHERE o.status OPERATOR(pg_catalog.=) 'queued'
@@ -104,11 +105,10 @@ SELECT g.name,
             WHEN h.why IS NOT NULL THEN h.why
             WHEN NOT g.mapped THEN pg_catalog.concat_ws('; ', p.reason, 'no role has a user mapping for it')
             WHEN p.reason IS NULL THEN c.refused
-            ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END AS reason,
+            ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END COLLATE pg_catalog."default" AS reason,
        CASE WHEN g.provider IS NULL THEN NULL
             WHEN h.why IS NOT NULL THEN h.since
             ELSE p.since END AS since,
-       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at,
        (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox o
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
            AND o.gateway OPERATOR(pg_catalog.=) g.name) AS queued,
@@ -118,7 +118,8 @@ SELECT g.name,
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
            AND o.gateway OPERATOR(pg_catalog.=) g.name) AS in_flight,
        (SELECT x.option_value FROM pg_catalog.pg_options_to_table(g.options) x
-         WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit
+         WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit,
+       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at
   FROM gateway g
  CROSS JOIN held h
   LEFT JOIN @extschema@.sms_gateway_pause p
@@ -137,9 +138,6 @@ COMMENT ON COLUMN sms_gateways.next_probe_at IS 'when one message is tried; NULL
 COMMENT ON COLUMN sms_gateways.queued IS 'messages that wait, or are on their way';
 COMMENT ON COLUMN sms_gateways.in_flight IS 'messages on their way';
 COMMENT ON COLUMN sms_gateways.rate_limit IS 'messages a second at most; NULL: no limit';
-
-REVOKE ALL ON sms_gateways FROM PUBLIC;
-GRANT SELECT ON sms_gateways TO pg_monitor;
 
 -- The engine gives its statements rows without them.
 DROP FUNCTION sms_gateway_results();
@@ -167,9 +165,6 @@ UPDATE sms_outbox o SET poll_at = pg_catalog.now() FROM pg_catalog.pg_foreign_se
  WHERE o.status OPERATOR(pg_catalog.=) 'uncertain' AND o.kind OPERATOR(pg_catalog.<>) 'otp'
    AND s.srvname OPERATOR(pg_catalog.=) o.gateway AND w.fdwname OPERATOR(pg_catalog.=) 'esms'
    AND o.unsure_since OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) '7 days'::pg_catalog.interval);
--- The worker never found these.
-UPDATE sms_outbox SET next_attempt_at = created_at
- WHERE status OPERATOR(pg_catalog.=) 'queued' AND next_attempt_at OPERATOR(pg_catalog.=) '-infinity';
 END;
 SELECT sms_gateway_update_rows();
 DROP FUNCTION sms_gateway_update_rows();
@@ -331,7 +326,7 @@ DROP INDEX sms_gateway_callback_unknown;
 CREATE INDEX sms_gateway_callback_unknown ON sms_gateway_callback (received_at) WHERE NOT looked;
 CREATE FUNCTION sms_gateway_update_reports() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-DELETE FROM sms_gateway_callback WHERE pg_column_size(report) OPERATOR(pg_catalog.>) 16384;
+DELETE FROM sms_gateway_callback WHERE octet_length(report::pg_catalog.text) OPERATOR(pg_catalog.>) 16384;
 UPDATE sms_gateway_callback SET looked = true WHERE message IS NOT NULL;
 END;
 SELECT sms_gateway_update_reports();
@@ -425,7 +420,7 @@ found(component, name, level, problem, since, remedy) AS (
     SELECT 'credentials', s.name, 'critical', 'there is no user mapping for PUBLIC or any role', NULL,
            pg_catalog.format('CREATE USER MAPPING FOR PUBLIC SERVER %I OPTIONS (...)', s.name)
       FROM server s
-     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mapping m WHERE m.umserver OPERATOR(pg_catalog.=) s.oid)
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mappings m WHERE m.srvid OPERATOR(pg_catalog.=) s.oid)
     UNION ALL
     -- A budget and the limits of roles, of which nine parts in ten are used.
     SELECT 'limit', pg_catalog.format('%s of %s', l.name, CASE WHEN u.subject OPERATOR(pg_catalog.=) 'day' THEN l.gateway
@@ -659,6 +654,38 @@ COMMENT ON FUNCTION sms_price(text, text, name) IS
 
 ALTER TABLE sms_gateway_templates ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON sms_gateway_templates FROM PUBLIC;
--- Messages in doubt that are looked for in what their provider's account has sent.
-CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status OPERATOR(pg_catalog.=) 'uncertain' AND poll_at IS NOT NULL;
+-- Messages in doubt: those that are looked for in what their provider's account has sent, and for sms_health all.
+CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status OPERATOR(pg_catalog.=) 'uncertain';
 COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered or, of an uncertain message, whether it has it; NULL: it does not';
+
+-- The engine works as the owner of the outbox: what it works on is his, as the tables of 0.1.0 are.  What everybody may call
+-- stays with who installs: it is run by others, and only a superuser is to say what it does.
+DO $$
+DECLARE
+    heir pg_catalog.regrole;
+    member record;
+BEGIN
+    SELECT c.relowner INTO heir FROM pg_catalog.pg_class c
+     WHERE c.oid OPERATOR(pg_catalog.=) '@extschema@.sms_outbox'::pg_catalog.regclass;
+    FOR member IN
+        SELECT pg_catalog.format('%s %s', CASE c.relkind WHEN 'r' THEN 'TABLE' ELSE 'VIEW' END,
+                                 c.oid::pg_catalog.regclass) AS object
+          FROM pg_catalog.pg_depend d
+          JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid
+         WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+           AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+           AND d.refobjid OPERATOR(pg_catalog.=) (SELECT e.oid FROM pg_catalog.pg_extension e
+                                                   WHERE e.extname OPERATOR(pg_catalog.=) 'sms_gateway')
+           AND d.deptype OPERATOR(pg_catalog.=) 'e' AND c.relkind IN ('r', 'v')
+           AND c.relowner OPERATOR(pg_catalog.<>) heir::pg_catalog.oid
+        UNION ALL
+        SELECT pg_catalog.format('FUNCTION %s', p.oid::pg_catalog.regprocedure)
+          FROM pg_catalog.pg_proc p
+         WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY['@extschema@.sms_forget(text)'::pg_catalog.regprocedure,
+                   '@extschema@.sms_outbox_update()'::pg_catalog.regprocedure,
+                   '@extschema@.sms_gateway_legs(jsonb, jsonb)'::pg_catalog.regprocedure]::pg_catalog.oid[])
+           AND p.proowner OPERATOR(pg_catalog.<>) heir::pg_catalog.oid
+    LOOP
+        EXECUTE pg_catalog.format('ALTER %s OWNER TO %s', member.object, heir);
+    END LOOP;
+END $$;

@@ -63,7 +63,7 @@ found(component, name, level, problem, since, remedy) AS (
     SELECT 'credentials', s.name, 'critical', 'there is no user mapping for PUBLIC or any role', NULL,
            pg_catalog.format('CREATE USER MAPPING FOR PUBLIC SERVER %I OPTIONS (...)', s.name)
       FROM server s
-     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mapping m WHERE m.umserver OPERATOR(pg_catalog.=) s.oid)
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mappings m WHERE m.srvid OPERATOR(pg_catalog.=) s.oid)
     UNION ALL
     -- A budget and the limits of roles, of which nine parts in ten are used.
     SELECT 'limit', pg_catalog.format('%s of %s', l.name, CASE WHEN u.subject OPERATOR(pg_catalog.=) 'day' THEN l.gateway

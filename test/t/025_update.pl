@@ -91,5 +91,70 @@ subtest 'an updated database is like a fresh one' => sub {
 	is(ask($members), ask($members, 'fresh'), 'in all objects, columns, rights and comments');
 };
 
+# The outbox of another database, which belongs to a role that is no superuser; others read it and build on it.
+ask("CREATE ROLE keeper LOGIN; CREATE ROLE watcher LOGIN");
+ask('CREATE DATABASE kept');
+ask("CREATE EXTENSION sms_gateway VERSION '0.1.0'; GRANT SELECT ON sms_gateways TO watcher;
+	CREATE VIEW mine AS SELECT name, paused_since FROM sms_gateways;
+	DO \$\$ DECLARE c regclass; f regprocedure; BEGIN
+		FOR c IN SELECT objid FROM pg_depend JOIN pg_class k ON k.oid = objid WHERE classid = 'pg_class'::regclass
+			AND refclassid = 'pg_extension'::regclass AND deptype = 'e' AND relkind IN ('r', 'v')
+		LOOP EXECUTE format('ALTER TABLE %s OWNER TO keeper', c); END LOOP;
+		FOR f IN SELECT objid FROM pg_depend JOIN pg_proc p ON p.oid = objid WHERE classid = 'pg_proc'::regclass
+			AND refclassid = 'pg_extension'::regclass AND deptype = 'e'
+		LOOP EXECUTE format('ALTER ROUTINE %s OWNER TO keeper', f); END LOOP; END \$\$;
+	INSERT INTO sms_gateway_report (received_at, gateway, reference, report) VALUES (now(), 'shop', '1',
+		jsonb_build_object('SMSID', '1', 'more', repeat('x', 20000)))", 'kept');
+
+subtest 'what belongs to no superuser goes on' => sub {
+	ask('ALTER EXTENSION sms_gateway UPDATE', 'kept');
+	is(ask("SELECT string_agg(oid::regclass::text, ', ') FROM pg_class
+		WHERE relname LIKE 'sms%' AND relkind IN ('r', 'v') AND relowner <> 'keeper'::regrole", 'kept'), '', 'all tables and views are the owner\'s of the outbox');
+	is(ask("SELECT string_agg(proname, ', ' ORDER BY proname) FROM pg_proc WHERE proowner <> 'keeper'::regrole
+		AND proname LIKE 'sms%' AND NOT has_function_privilege('watcher', oid, 'EXECUTE')", 'kept'), '',
+		'and so are the functions that are not for everybody');
+	is(ask("SELECT count(*) FROM sms_gateway_callback", 'kept'), '0', 'of a report that is too large nothing is kept');
+	gateways($node, $simulator, database => 'kept');
+	ask('GRANT USAGE ON FOREIGN SERVER shop TO keeper', 'kept');
+	as_role('keeper', "INSERT INTO sms_outbox (gateway, phone, content)
+		VALUES ('shop', '84905550001', 'kept')", database => 'kept');
+	becomes(sub { ask("SELECT status FROM sms_outbox WHERE content = 'kept'", 'kept') }, 'sent', 'messages flow');
+	like(as_role('keeper', "SELECT sms_forget('84905550001')", database => 'kept'), qr/"messages": 1/,
+		'sms_forget works');
+	is(as_role('keeper', "SELECT count(*) > 0 FROM sms_health", database => 'kept'), 't', 'and so does sms_health');
+	is(ask('SELECT count(*) > 0 FROM sms_health LEFT JOIN sms_outbox_monitor ON true', 'kept'), 't', '... for monitors, too');
+};
+
+subtest 'who read the gateways goes on reading them' => sub {
+	is(as_role('watcher', "SELECT name FROM sms_gateways WHERE name = 'shop'", database => 'kept'), 'shop',
+		'a GRANT on the view');
+	is(ask("SELECT name, paused_since FROM mine WHERE name = 'shop'", 'kept'), 'shop|', 'a view of the view');
+};
+
+subtest 'who may only read is told so, by the name of the function' => sub {
+	for my $call ('sms_cancel(1)', 'sms_retry(1)', "sms_resolve(1, 'sent')", "sms_pause('shop', 'x')",
+		"sms_resume('shop')", 'sms_adopt_outbox()', "sms_forget('84905550001')")
+	{
+		my ($name) = $call =~ /^(\w+)/;
+		my $error = error_of("BEGIN READ ONLY; SELECT $call");
+		like($error, qr/25006: cannot execute $name\(\) in a read-only/, $call);
+		unlike($error, qr/CONTEXT/, '... with no statement of ours');
+	}
+};
+
+subtest 'an id is drawn again after DISCARD SEQUENCES' => sub {
+	my $insert = "INSERT INTO sms_outbox (id, gateway, phone, content, send_after) OVERRIDING SYSTEM VALUE
+		VALUES (1, 'shop', '84901234567', 'discarded', now() + interval '1 day')";
+	is(ask("BEGIN; $insert; $insert; DISCARD SEQUENCES; $insert; COMMIT;
+		SELECT count(DISTINCT id) FROM sms_outbox WHERE content = 'discarded' AND id > 1"), '3', 'in one transaction');
+};
+
+subtest 'messages in doubt are counted by their index' => sub {
+	is(ask("SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = 'sms_outbox_doubt'::regclass"),
+		q{(status = 'uncertain'::sms_status)}, 'which has all of them, and nothing else');
+	like(ask("SET enable_seqscan = off; EXPLAIN SELECT ended_at FROM sms_outbox WHERE status = 'uncertain' LIMIT 1001"),
+		qr/sms_outbox_doubt/, 'and serves');
+};
+
 $node->stop;
 done_testing();
