@@ -10,6 +10,7 @@
 #include "api/exchange.h"
 #include "base/encoding.h"
 #include "db/home.h"
+#include "db/scope.h"
 #include "gateway/choose.h"
 #include "miscadmin.h"
 #include "net/http_call.h"
@@ -28,6 +29,7 @@ exchange_gateway(const char *name, Call call)
 
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby sends no messages")));
+	scope_require_served();
 	home_require();
 	if (name == NULL)
 		name = gateway_choose(call, GetUserId(), &refusal);

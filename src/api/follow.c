@@ -218,6 +218,7 @@ sms_check_status(PG_FUNCTION_ARGS)
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby asks no gateway")));
 	follow = read_message(id);
+	scope_require_served();
 	home_require();
 	if (follow->reference == NULL || (follow->status != STATUS_SENT && follow->status != STATUS_UNCERTAIN) ||
 		!ask_provider(follow, &report))

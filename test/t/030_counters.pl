@@ -361,18 +361,18 @@ subtest 'a fallback and sms_retry are counted' => sub {
 
 subtest 'a check takes as long whether there is a code or not' => sub {
 	ask("ALTER SERVER cpaas OPTIONS (SET otp_per_phone 'off')");
-	my $median = sub {
+	my $usual = sub {
 		my ($phone) = @_;
-		return ask("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) FROM times WHERE phone = '$phone'");
+		return ask("SELECT percentile_cont(0.1) WITHIN GROUP (ORDER BY ms) FROM times WHERE phone = '$phone'");
 	};
 	ask("SELECT sms_send_otp('0911111117', '{OTP}', gateway => 'cpaas'); CREATE TABLE times (phone text, ms float8)");
-	# In turns: what else the machine does is shared by both.
+	# In turns: what else the machine does is shared by both, and what it held up is not counted.
 	ask('DO $$ DECLARE t timestamptz; p text; BEGIN
 		FOR i IN 1..100 LOOP FOREACH p IN ARRAY ARRAY[\'0911111117\', \'0911111118\'] LOOP
 			t := clock_timestamp(); PERFORM sms_check_otp(p, \'wrong\', \'cpaas\');
 			INSERT INTO times VALUES (p, extract(epoch FROM clock_timestamp() - t) * 1000);
 		END LOOP; END LOOP; END $$');
-	my ($with, $without) = map { $median->($_) } '0911111117', '0911111118';
+	my ($with, $without) = map { $usual->($_) } '0911111117', '0911111118';
 	cmp_ok(abs($with - $without), '<', 0.5 * $with, sprintf 'with a code %.3f ms, without %.3f ms', $with, $without);
 };
 
