@@ -38,6 +38,10 @@ subtest 'a library that is newer than the tables says so' => sub {
 	like(error_of($_), qr{55000: sms_gateway 0.1.0 in this database is not served}, $_)
 		for (q{SELECT sms_delivery_report('shop', '{"SMSID": "1", "SendStatus": "5"}')},
 			"SELECT sms_pause('shop', 'x')", 'SELECT sms_cancel(1)');
+	ask("ALTER SERVER shop OPTIONS (ADD check_templates 'refuse')");
+	like(error_of("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'too early')"),
+		qr{55000: sms_gateway 0.1.0 in this database is not served.*HINT:  Update it}s, 'so does check_templates');
+	ask('ALTER SERVER shop OPTIONS (DROP check_templates)');
 };
 
 subtest 'objects that somebody put in front are not called' => sub {
