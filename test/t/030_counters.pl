@@ -83,6 +83,18 @@ subtest 'exact, while the table is rewritten and its index built anew' => sub {
 	is_sound('after that');
 };
 
+subtest 'statements of many new phones, at once, are exact' => sub {
+	limits("ADD per_phone '3/hour'");
+	my $many = "$into SELECT 'shop', '0905' || lpad(i::text, 6, '0'), 'x' FROM generate_series(1, 400) i;\n";
+	bench($many, 5, '-t', 1)->finish;
+	is(ask("SELECT count(*) FROM sms_outbox"), 3 * 400, 'three of five go through');
+	my $counters = "SELECT used, count(*) FROM sms_gateway_usage WHERE subject LIKE 'phone %' GROUP BY 1";
+	becomes($counters, '3|400', 'each phone is counted three times');
+	ask("BEGIN; DELETE FROM sms_gateway_usage; $many; ROLLBACK");
+	becomes($counters, '3|400', 'who deletes them, queues as many and rolls back has changed nothing');
+	is_sound('after that');
+};
+
 subtest 'a mixed load with DELETE and TRUNCATE, a crash, and recovery that compares each page' => sub {
 	limits("ADD per_phone '1000/hour', ADD per_role '1000000/hour', ADD daily_budget '1000000'");
 	my $mix = "\\set n random(100, 400)\n\\set bad random(0, 2)\nBEGIN;\n$into VALUES ('shop', '0901234' || :n, 'x');\n"
