@@ -43,6 +43,7 @@ void
 outcome_explain(OutboxItem *item, const char *code, const char *message)
 {
 	item->answer = outcome_new_answer(item);
+	item->answer->ours = true;
 	snprintf(item->answer->code, sizeof(item->answer->code), "%s", code);
 	snprintf(item->answer->message, sizeof(item->answer->message), "%s", message);
 }
