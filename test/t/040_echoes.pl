@@ -126,5 +126,37 @@ subtest 'ids that hold a code by chance are kept, others not' => sub {
 	no_faults($simulator);
 };
 
+subtest 'names and words in every encoding, by the worker and by sms_drain' => sub {
+	my %names = (LATIN1 => [ 'bücher', 'käse' ], EUC_JP => [ '本', '魚' ], SQL_ASCII => [ 'bücher', 'käse' ]);
+	for my $encoding (sort keys %names)
+	{
+		my $database = lc "in_$encoding";
+		my ($first, $second) = @{ $names{$encoding} };
+		my $client = $encoding eq 'SQL_ASCII' ? '' : "SET client_encoding = 'UTF8';";
+		ask("CREATE DATABASE $database TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+		my $servers = join '', map {
+			qq(CREATE SERVER "$_" FOREIGN DATA WRAPPER esms OPTIONS (base_url '$simulator->{url}', brandname 'X',
+				poll_delivery 'false', max_attempts '1');
+			CREATE USER MAPPING FOR PUBLIC SERVER "$_" OPTIONS (api_key 'demo', secret_key 'demo');)
+		} $first, $second;
+		ask(qq($client CREATE EXTENSION sms_gateway; $servers
+			ALTER SERVER "$first" OPTIONS (ADD fallback '$second')), $database);
+		my $error = 'lỗi ü 本 물 ' . 'é' x 300;
+		utf8::decode($error);
+		fault($simulator, fault => 'body', count => 1,
+			text => qq({"CodeResult": "777", "CountRegenerate": 0, "ErrorMessage": "$error"}));
+		ask(qq($client INSERT INTO sms_outbox (gateway, phone, content) VALUES ('$first', '0901234567', 'x')),
+			$database);
+		ask('CALL sms_drain()', $database) if $encoding eq 'LATIN1';
+		becomes('SELECT status FROM sms_outbox', 'sent', "$encoding: sent", database => $database);
+		my $failed = "details -> 'failed_over' -> 0";
+		is(ask("$client SELECT gateway, $failed ->> 'gateway' FROM sms_outbox", $database),
+			"$second|$first", '… through the fallback, and the row says after whom');
+		like(ask("$client SELECT $failed ->> 'result_message' FROM sms_outbox", $database),
+			$encoding eq 'LATIN1' ? qr/^l\?i ü \? \? (?:é)*$/ : qr/^l\S+i \S+ 本 \S+ \S*$/, '… and in which words');
+		no_faults($simulator);
+	}
+};
+
 $node->stop;
 done_testing();
