@@ -40,7 +40,9 @@ INSERT INTO sms_outbox (phone, kind, template_code, routerule) VALUES ('09012345
 INSERT INTO sms_outbox (phone, kind, content, gateway) VALUES ('0901234567', 'text', 'x', 'omni');
 INSERT INTO sms_outbox (phone, content, gateway) VALUES ('0901234567', 'x', 'nowhere');
 INSERT INTO sms_outbox (phone, content, options) VALUES ('0901234567', 'x', '{"nonsense": 1}');
+\set VERBOSITY terse
 INSERT INTO sms_outbox (phone, content, request_id) VALUES ('0901234567', 'x', 'order-1');
+\set VERBOSITY default
 INSERT INTO sms_outbox (phone, content, request_id) VALUES ('0901234567', 'x', 'sgw-forged');
 INSERT INTO sms_outbox (phone, content, request_id) VALUES ('0901234567', 'x', repeat('r', 51));
 SELECT * FROM sms_send('0901234567', 'x', gateway => 'shop', request_id => 'order-1');

@@ -148,12 +148,19 @@ DROP FUNCTION sms_gateway_reports();
 -- A message is queued exactly while it has a next attempt.  0.1.0 wrote no other rows, but owners may have;
 -- nothing happens to these messages, so nobody's trigger is called.
 -- What ended before there was a time of it, ended when it was last heard of.
-ALTER TABLE sms_outbox ADD COLUMN ended_at timestamptz;
+-- Names decide whose the messages were, once more: of a role that is no more, nobody's.
+ALTER TABLE sms_outbox ADD COLUMN ended_at timestamptz, ADD COLUMN creator oid;
 CREATE FUNCTION sms_gateway_update_rows() RETURNS void LANGUAGE sql
     SET session_replication_role = 'replica' SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-UPDATE sms_outbox SET next_attempt_at = NULL, ended_at = coalesce(delivered_at, sent_at, created_at)
+UPDATE sms_outbox SET next_attempt_at = NULL, ended_at = coalesce(delivered_at, sent_at, created_at),
+       creator = coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(created_by))::pg_catalog.oid, 0)
  WHERE status OPERATOR(pg_catalog.<>) 'queued';
+-- The worker never found those that are due at -infinity.
+UPDATE sms_outbox SET creator = coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(created_by))::pg_catalog.oid, 0),
+       next_attempt_at = CASE WHEN next_attempt_at OPERATOR(pg_catalog.=) '-infinity' THEN created_at
+                              ELSE next_attempt_at END
+ WHERE status OPERATOR(pg_catalog.=) 'queued';
 -- What is in doubt is looked for in what eSMS says that it has sent.
 UPDATE sms_outbox o SET poll_at = pg_catalog.now() FROM pg_catalog.pg_foreign_server s
   JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
@@ -168,10 +175,17 @@ SELECT sms_gateway_update_rows();
 DROP FUNCTION sms_gateway_update_rows();
 ALTER TABLE sms_outbox DROP CONSTRAINT queued_has_a_time,
     ADD CONSTRAINT queued_has_a_time CHECK ((status OPERATOR(pg_catalog.=) 'queued') OPERATOR(pg_catalog.=) (next_attempt_at IS NOT NULL));
+-- Two roles may call their messages the same.
+DROP INDEX sms_outbox_request_id;
+CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id, creator)
+    WHERE NOT request_id OPERATOR(pg_catalog.^@) 'sgw-' AND creator OPERATOR(pg_catalog.<>) 0;
 CREATE INDEX sms_outbox_next ON sms_outbox (next_attempt_at, gateway, priority)
     WHERE status OPERATOR(pg_catalog.=) 'queued';
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
+COMMENT ON COLUMN sms_outbox.creator IS 'oid of the role that inserted the row: whose it is, whatever it is called now; 0: nobody''s; NULL: not known, from a dump of 0.1.0';
+COMMENT ON COLUMN sms_outbox.created_by IS 'role that inserted the row, as it was called then; its user mapping and privileges count';
+COMMENT ON COLUMN sms_outbox.request_id IS 'de-duplication key, at most 50 characters, unique per gateway and role; made when left out';
 COMMENT ON COLUMN sms_outbox.next_attempt_at IS 'queued: when it is due; else NULL';
 
 -- One-time passwords are counted in sms_gateway_usage now, whoever made them.  What was counted and made goes on; the
@@ -230,10 +244,14 @@ BEGIN ATOMIC
 INSERT INTO sms_gateway_otp (expires_at, gateway, sent_by, phone, salt, hash)
 SELECT o.expires_at, o.gateway, o.gateway, o.phone, o.salt, o.hash FROM sms_gateway_otp_0_1 o
  WHERE o.tries OPERATOR(pg_catalog.<) 5 ORDER BY o.id;
+-- Roles are counted by their oids.
 INSERT INTO sms_gateway_usage SELECT u.used, u.window_end, 0, 0, u.gateway,
        CASE WHEN u.subject OPERATOR(pg_catalog.~) '^(otp|phone) '
             THEN pg_catalog.split_part(u.subject, ' ', 1) OPERATOR(pg_catalog.||) ' '
                  OPERATOR(pg_catalog.||) sms_gateway_hidden(pg_catalog.split_part(u.subject, ' ', 2))
+            WHEN u.subject OPERATOR(pg_catalog.^@) 'role '
+            THEN coalesce('role ' OPERATOR(pg_catalog.||) pg_catalog.to_regrole(pg_catalog.quote_ident(
+                 pg_catalog.substr(u.subject, 6)))::pg_catalog.oid::pg_catalog.text, u.subject)
             ELSE u.subject END
   FROM sms_gateway_usage_0_1 u;
 END;
@@ -259,23 +277,21 @@ COMMENT ON FUNCTION sms_resume(name) IS
     'tries a gateway now, and its messages that wait to be tried again, whoever paused it; false if it was active. Error 42704 for an unknown gateway';
 
 -- What was said too briefly.
+COMMENT ON FUNCTION sms_check_status(bigint) IS
+    'asks the provider now what became of a message of yours, updates its row and returns its status; a message that has ended, or that the provider cannot be asked about, keeps its status. Error 42704 if there is none of yours, 0A000 if the gateway has no such call';
+COMMENT ON FUNCTION sms_cancel(bigint) IS
+    'takes a queued message of yours back; false if it is on its way or no longer queued. Error 42704 if there is none of yours';
 COMMENT ON COLUMN sms_outbox.gateway IS 'foreign server to send through; left out: sms_gateway.default_gateway, else the one server that can (of one-time passwords, the one whose provider makes them, if there is one)';
 COMMENT ON COLUMN sms_outbox.attempts IS 'requests made since it was queued, or queued again by sms_retry, without those that the gateway refused for want of capacity';
 COMMENT ON COLUMN sms_outbox.result_code IS 'code of the last answer; or resolve, connect, tls, timeout, broken, too_large (the network), proxy (a proxy refused), crash (the server stopped meanwhile), held (no user mapping, or its credentials are refused), refused (privilege or option gone), memory (it was out)';
 COMMENT ON COLUMN sms_outbox.expires_at IS 'not after this time; later than now, and than send_after';
 COMMENT ON FUNCTION sms_send(text, text, name, text, jsonb) IS
-    'sends a text now and returns the gateway''s answer; errors, all before anything is sent: 22023 (phone, text, option), 42704 (gateway, user mapping), 42P08 (several gateways could send it), 42501 (no USAGE), 0A000 (gateway cannot), 23505 (a message of the outbox has this request_id), 53400 (a limit is reached), 55000 (switched off, or this is a copy)';
+    'sends a text now and returns the gateway''s answer; errors, all before anything is sent: 22023 (phone, text, option), 42704 (gateway, user mapping), 42P08 (several gateways could send it), 42501 (no USAGE), 0A000 (gateway cannot), 23505 (a message of yours in the outbox has this request_id), 53400 (a limit is reached), 55000 (switched off, or this is a copy)';
 COMMENT ON FUNCTION sms_omni_send(text, text, jsonb, text[], name, jsonb) IS
     'sends a template now, with list_param as its variables (an object; eSMS, Zalo and then SMS: an array in the template''s order), over the channels of routerule in turn (1 ZNS, 2 automatic call, 3 SMS); errors as sms_send';
 COMMENT ON FUNCTION sms_adopt_outbox(sms_status[]) IS
     'for a copy (of the files, a restored backup or dump, CREATE DATABASE ... TEMPLATE, pg_upgrade) that takes the place of the original: from now on this database sends. The original''s messages in these states become its own: queued ones are sent, sent ones followed; others stay as they are. Returns how many. See first that the original sends no more. Error 42501 unless you own the outbox';
 
--- Erasure.
-CREATE FUNCTION sms_forget(phone text) RETURNS jsonb
-    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION sms_forget(text) IS
-    'erases what is stored of a phone, in whatever spelling: messages (queued ones are not sent then), delivery reports, one-time passwords and counters are deleted, and the number is taken out of reasons of pauses. Returns how many of each. Reads the outbox once, or an index on its column phone. Error 42501 unless you own the outbox, 22023 if it is no number, or could be several, 55006 if a message to it is on its way';
-REVOKE ALL ON FUNCTION sms_forget(text) FROM PUBLIC;
 
 -- The planner's statistics keep samples of values, longer than their rows: none of whom messages are for, and what they say.
 ALTER TABLE sms_outbox ALTER phone SET STATISTICS 0, ALTER content SET STATISTICS 0, ALTER list_param SET STATISTICS 0,
@@ -323,6 +339,27 @@ DROP FUNCTION sms_gateway_update_reports();
 COMMENT ON COLUMN sms_gateway_callback.report IS 'what was read of it';
 COMMENT ON COLUMN sms_gateway_callback.looked IS 'its message was looked for; a message that gets its answer later looks for it';
 
+-- By the oid: who is renamed keeps his messages, who is made anew under an old name gets none.  Elsewhere oids are others' (dumps,
+-- subscribers), so of a row that was not made here the name has to agree; see src/db/creator.c.  The sub-SELECTs are evaluated once.
+CREATE FUNCTION sms_gateway_origin() RETURNS bigint
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION sms_gateway_origin() IS
+    'internal: origin of the messages that are made in this database; 0 in a copy';
+DROP POLICY own_messages ON sms_outbox;
+CREATE POLICY own_messages ON sms_outbox
+    USING (creator OPERATOR(pg_catalog.=) (SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid)
+           AND (created_by OPERATOR(pg_catalog.=) CURRENT_USER
+                OR origin OPERATOR(pg_catalog.=) (SELECT @extschema@.sms_gateway_origin())))
+    WITH CHECK (creator OPERATOR(pg_catalog.=) (SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid)
+                AND created_by OPERATOR(pg_catalog.=) CURRENT_USER);
+COMMENT ON POLICY own_messages ON sms_outbox IS 'a role sees the messages that it queued';
+
+-- Erasure.
+CREATE FUNCTION sms_forget(phone text) RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sms_forget(text) IS
+    'erases what is stored of a phone, in whatever spelling: messages (queued ones are not sent then), delivery reports, one-time passwords and counters are deleted, and the number is taken out of reasons of pauses. Returns how many of each. Reads the outbox once, or an index on its column phone. Error 42501 unless you own the outbox, 22023 if it is no number, or could be several, 55006 if a message to it is on its way';
+REVOKE ALL ON FUNCTION sms_forget(text) FROM PUBLIC;
 -- Does sending work, and if not, why?
 
 CREATE VIEW sms_health WITH (security_barrier) AS
@@ -392,7 +429,8 @@ found(component, name, level, problem, since, remedy) AS (
     UNION ALL
     -- A budget and the limits of roles, of which nine parts in ten are used.
     SELECT 'limit', pg_catalog.format('%s of %s', l.name, CASE WHEN u.subject OPERATOR(pg_catalog.=) 'day' THEN l.gateway
-               ELSE pg_catalog.format('%s for %s', l.gateway, pg_catalog.substr(u.subject, 6)) END),
+               ELSE pg_catalog.format('%s for %s', l.gateway, CASE WHEN u.subject OPERATOR(pg_catalog.~) '^role [0-9]+$'
+                   THEN pg_catalog.pg_get_userbyid(pg_catalog.substr(u.subject, 6)::oid)::text ELSE pg_catalog.substr(u.subject, 6) END) END),
            CASE WHEN u.used OPERATOR(pg_catalog.<) l.most THEN 'warning' ELSE 'critical' END,
            pg_catalog.format('%s of %s used', u.used, l.most), NULL,
            pg_catalog.format('ALTER SERVER %I OPTIONS (SET %s ...), or wait until %s', l.gateway, l.name, u.window_end)
@@ -405,7 +443,8 @@ found(component, name, level, problem, since, remedy) AS (
      CROSS JOIN caller c
      WHERE u.window_end OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
        AND u.used OPERATOR(pg_catalog.>=) (0.9 OPERATOR(pg_catalog.*) l.most)
-       AND (c.is_monitor OR u.subject OPERATOR(pg_catalog.=) ('role ' OPERATOR(pg_catalog.||) CURRENT_USER))
+       AND (c.is_monitor OR u.subject OPERATOR(pg_catalog.=) ('role ' OPERATOR(pg_catalog.||)
+          pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid))
     UNION ALL
     SELECT m.component, m.name, m.level, m.problem, m.since, m.remedy
       FROM caller c CROSS JOIN LATERAL (
@@ -489,7 +528,7 @@ WITH message AS (
            CASE WHEN o.request_id OPERATOR(pg_catalog.^@) 'sgw-' THEN o.request_id END AS request_id,
            o.created_by, o.created_at, o.status, o.attempts, o.next_attempt_at, o.smsid, o.id_omni_mess, o.referent_id,
            o.result_code, o.http_status, o.sent_at, o.delivered_at, o.price, o.parts, o.unsure_since, o.origin,
-           o.poll_at, o.ended_at
+           o.poll_at, o.ended_at, o.creator
       FROM @extschema@.sms_outbox o)
 SELECT * FROM message;
 COMMENT ON VIEW sms_outbox_monitor IS
@@ -520,6 +559,7 @@ COMMENT ON COLUMN sms_outbox_monitor.unsure_since IS 'as sms_outbox.unsure_since
 COMMENT ON COLUMN sms_outbox_monitor.origin IS 'as sms_outbox.origin';
 COMMENT ON COLUMN sms_outbox_monitor.poll_at IS 'as sms_outbox.poll_at';
 COMMENT ON COLUMN sms_outbox_monitor.ended_at IS 'as sms_outbox.ended_at';
+COMMENT ON COLUMN sms_outbox_monitor.creator IS 'as sms_outbox.creator';
 COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
 REVOKE ALL ON sms_outbox_monitor FROM PUBLIC;
 GRANT SELECT ON sms_outbox_monitor TO pg_monitor;

@@ -22,7 +22,7 @@ COMMENT ON COLUMN sms_gateway_callback.looked IS 'its message was looked for; a 
 CREATE FUNCTION sms_check_status(id bigint) RETURNS sms_status
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_check_status(bigint) IS
-    'asks the provider now what became of a message of yours, updates its row and returns its status; a message that has ended, or that the provider cannot be asked about, keeps its status. Error 42501 if it is not yours, 42704 if there is none, 0A000 if the gateway has no such call';
+    'asks the provider now what became of a message of yours, updates its row and returns its status; a message that has ended, or that the provider cannot be asked about, keeps its status. Error 42704 if there is none of yours, 0A000 if the gateway has no such call';
 CREATE FUNCTION sms_delivery_report(gateway name, report jsonb) RETURNS bigint
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_delivery_report(name, jsonb) IS

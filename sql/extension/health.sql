@@ -67,7 +67,8 @@ found(component, name, level, problem, since, remedy) AS (
     UNION ALL
     -- A budget and the limits of roles, of which nine parts in ten are used.
     SELECT 'limit', pg_catalog.format('%s of %s', l.name, CASE WHEN u.subject OPERATOR(pg_catalog.=) 'day' THEN l.gateway
-               ELSE pg_catalog.format('%s for %s', l.gateway, pg_catalog.substr(u.subject, 6)) END),
+               ELSE pg_catalog.format('%s for %s', l.gateway, CASE WHEN u.subject OPERATOR(pg_catalog.~) '^role [0-9]+$'
+                   THEN pg_catalog.pg_get_userbyid(pg_catalog.substr(u.subject, 6)::oid)::text ELSE pg_catalog.substr(u.subject, 6) END) END),
            CASE WHEN u.used OPERATOR(pg_catalog.<) l.most THEN 'warning' ELSE 'critical' END,
            pg_catalog.format('%s of %s used', u.used, l.most), NULL,
            pg_catalog.format('ALTER SERVER %I OPTIONS (SET %s ...), or wait until %s', l.gateway, l.name, u.window_end)
@@ -80,7 +81,8 @@ found(component, name, level, problem, since, remedy) AS (
      CROSS JOIN caller c
      WHERE u.window_end OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
        AND u.used OPERATOR(pg_catalog.>=) (0.9 OPERATOR(pg_catalog.*) l.most)
-       AND (c.is_monitor OR u.subject OPERATOR(pg_catalog.=) ('role ' OPERATOR(pg_catalog.||) CURRENT_USER))
+       AND (c.is_monitor OR u.subject OPERATOR(pg_catalog.=) ('role ' OPERATOR(pg_catalog.||)
+          pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid))
     UNION ALL
     SELECT m.component, m.name, m.level, m.problem, m.since, m.remedy
       FROM caller c CROSS JOIN LATERAL (

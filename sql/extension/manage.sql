@@ -3,7 +3,7 @@
 CREATE FUNCTION sms_cancel(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_cancel(bigint) IS
-    'takes a queued message of yours back; false if it is on its way or no longer queued. Error 42501 if it is not yours, 42704 if there is none';
+    'takes a queued message of yours back; false if it is on its way or no longer queued. Error 42704 if there is none of yours';
 CREATE FUNCTION sms_retry(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_retry(bigint) IS

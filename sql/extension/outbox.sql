@@ -35,6 +35,7 @@ CREATE TABLE sms_outbox (
     origin bigint NOT NULL,
     poll_at timestamptz,
     ended_at timestamptz,
+    creator oid,
     CONSTRAINT queued_has_a_time CHECK ((status OPERATOR(pg_catalog.=) 'queued') OPERATOR(pg_catalog.=) (next_attempt_at IS NOT NULL))
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05,
         autovacuum_vacuum_insert_scale_factor = 0.05,
@@ -49,8 +50,8 @@ CREATE INDEX sms_outbox_next ON sms_outbox (next_attempt_at, gateway, priority) 
 CREATE INDEX sms_outbox_expiry ON sms_outbox (expires_at)
     WHERE status = 'queued' AND expires_at IS NOT NULL;
 -- Ids made here (sgw-...) are unique by construction and would cost a random write each.
-CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id)
-    WHERE NOT request_id OPERATOR(pg_catalog.^@) 'sgw-';
+CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id, creator)
+    WHERE NOT request_id OPERATOR(pg_catalog.^@) 'sgw-' AND creator OPERATOR(pg_catalog.<>) 0;
 
 -- Whose delivery the worker asks about, and when.
 CREATE INDEX sms_outbox_poll ON sms_outbox (gateway, poll_at, id) WHERE poll_at IS NOT NULL;
@@ -82,8 +83,8 @@ COMMENT ON COLUMN sms_outbox.options IS 'options of the gateway for this message
 COMMENT ON COLUMN sms_outbox.priority IS 'higher goes first';
 COMMENT ON COLUMN sms_outbox.send_after IS 'not before this time';
 COMMENT ON COLUMN sms_outbox.expires_at IS 'not after this time; later than now, and than send_after';
-COMMENT ON COLUMN sms_outbox.request_id IS 'de-duplication key, at most 50 characters, unique per gateway; made when left out';
-COMMENT ON COLUMN sms_outbox.created_by IS 'role that inserted the row; its user mapping and privileges count';
+COMMENT ON COLUMN sms_outbox.request_id IS 'de-duplication key, at most 50 characters, unique per gateway and role; made when left out';
+COMMENT ON COLUMN sms_outbox.created_by IS 'role that inserted the row, as it was called then; its user mapping and privileges count';
 COMMENT ON COLUMN sms_outbox.created_at IS 'start of the transaction that inserted the row';
 COMMENT ON COLUMN sms_outbox.status IS 'queued until the outcome is known: a message on its way is queued, and counted in sms_gateways.in_flight';
 COMMENT ON COLUMN sms_outbox.attempts IS 'requests made since it was queued, or queued again by sms_retry, without those that the gateway refused for want of capacity';
@@ -103,6 +104,7 @@ COMMENT ON COLUMN sms_outbox.unsure_since IS 'first attempt that the provider ma
 COMMENT ON COLUMN sms_outbox.origin IS 'database that the row belongs to; elsewhere it is not sent';
 COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered or, of an uncertain message, whether it has it; NULL: it does not';
 COMMENT ON COLUMN sms_outbox.ended_at IS 'when its status became what it is: sent, failed, delivered ...; NULL while it is queued';
+COMMENT ON COLUMN sms_outbox.creator IS 'oid of the role that inserted the row: whose it is, whatever it is called now; 0: nobody''s; NULL: not known, from a dump of 0.1.0';
 
 CREATE FUNCTION sms_outbox_insert() RETURNS trigger
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -122,9 +124,18 @@ COMMENT ON TRIGGER sms_outbox_update ON sms_outbox IS
     'bounds what users write; the extension''s own changes do not call it';
 
 ALTER TABLE sms_outbox ENABLE ROW LEVEL SECURITY;
+-- By the oid: who is renamed keeps his messages, who is made anew under an old name gets none.  Elsewhere oids are others' (dumps,
+-- subscribers), so of a row that was not made here the name has to agree; see src/db/creator.c.  The sub-SELECTs are evaluated once.
+CREATE FUNCTION sms_gateway_origin() RETURNS bigint
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION sms_gateway_origin() IS
+    'internal: origin of the messages that are made in this database; 0 in a copy';
 CREATE POLICY own_messages ON sms_outbox
-    USING (created_by OPERATOR(pg_catalog.=) CURRENT_USER)
-    WITH CHECK (created_by OPERATOR(pg_catalog.=) CURRENT_USER);
+    USING (creator OPERATOR(pg_catalog.=) (SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid)
+           AND (created_by OPERATOR(pg_catalog.=) CURRENT_USER
+                OR origin OPERATOR(pg_catalog.=) (SELECT @extschema@.sms_gateway_origin())))
+    WITH CHECK (creator OPERATOR(pg_catalog.=) (SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid)
+                AND created_by OPERATOR(pg_catalog.=) CURRENT_USER);
 COMMENT ON POLICY own_messages ON sms_outbox IS 'a role sees the messages that it queued';
 
 -- What monitors see of all messages: never what was sent, nor to whom, nor words that users or providers chose.  Not by
@@ -137,7 +148,7 @@ WITH message AS (
            CASE WHEN o.request_id OPERATOR(pg_catalog.^@) 'sgw-' THEN o.request_id END AS request_id,
            o.created_by, o.created_at, o.status, o.attempts, o.next_attempt_at, o.smsid, o.id_omni_mess, o.referent_id,
            o.result_code, o.http_status, o.sent_at, o.delivered_at, o.price, o.parts, o.unsure_since, o.origin,
-           o.poll_at, o.ended_at
+           o.poll_at, o.ended_at, o.creator
       FROM @extschema@.sms_outbox o)
 SELECT * FROM message;
 COMMENT ON VIEW sms_outbox_monitor IS
@@ -168,6 +179,7 @@ COMMENT ON COLUMN sms_outbox_monitor.unsure_since IS 'as sms_outbox.unsure_since
 COMMENT ON COLUMN sms_outbox_monitor.origin IS 'as sms_outbox.origin';
 COMMENT ON COLUMN sms_outbox_monitor.poll_at IS 'as sms_outbox.poll_at';
 COMMENT ON COLUMN sms_outbox_monitor.ended_at IS 'as sms_outbox.ended_at';
+COMMENT ON COLUMN sms_outbox_monitor.creator IS 'as sms_outbox.creator';
 COMMENT ON COLUMN sms_outbox_monitor.request_id IS 'if it was made here; what a user gave may say anything';
 
 REVOKE ALL ON sms_outbox, sms_outbox_monitor FROM PUBLIC;

@@ -4,7 +4,7 @@ CREATE FUNCTION sms_send(phone text, content text, gateway name = NULL,
                          request_id text = NULL, options jsonb = NULL) RETURNS sms_result
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION sms_send(text, text, name, text, jsonb) IS
-    'sends a text now and returns the gateway''s answer; errors, all before anything is sent: 22023 (phone, text, option), 42704 (gateway, user mapping), 42P08 (several gateways could send it), 42501 (no USAGE), 0A000 (gateway cannot), 23505 (a message of the outbox has this request_id), 53400 (a limit is reached), 55000 (switched off, or this is a copy)';
+    'sends a text now and returns the gateway''s answer; errors, all before anything is sent: 22023 (phone, text, option), 42704 (gateway, user mapping), 42P08 (several gateways could send it), 42501 (no USAGE), 0A000 (gateway cannot), 23505 (a message of yours in the outbox has this request_id), 53400 (a limit is reached), 55000 (switched off, or this is a copy)';
 
 CREATE FUNCTION sms_send_bulk(phones text[], content text, gateway name = NULL,
                               request_id text = NULL, options jsonb = NULL) RETURNS sms_result

@@ -27,6 +27,7 @@ PG_FUNCTION_INFO_V1(sms_adopt_outbox);
 PG_FUNCTION_INFO_V1(sms_forget);
 PG_FUNCTION_INFO_V1(sms_gateway_hidden);
 PG_FUNCTION_INFO_V1(sms_gateway_created);
+PG_FUNCTION_INFO_V1(sms_gateway_origin);
 
 Datum
 sms_cancel(PG_FUNCTION_ARGS)
@@ -162,4 +163,12 @@ sms_gateway_created(PG_FUNCTION_ARGS)
 						  errhint("Add it and restart the server, or CALL sms_drain() from time to time.")));
 	wake_start_at_commit();
 	PG_RETURN_VOID();
+}
+
+/* Internal SQL function: the origin of rows that are made in this database; 0 in a copy that is not adopted. */
+Datum
+sms_gateway_origin(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT64(home_origin());
 }

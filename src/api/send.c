@@ -168,8 +168,7 @@ send_now(FunctionCallInfo fcinfo, Draft *draft, const char *gateway_name)
 	templates_check(gateway, &prepared);
 	request_id = prepared.message.request_id;
 	if (request_id != NULL)
-		prepared.message.request_id =
-			request_id_on_wire(request_id, 0, GetUserNameFromId(GetUserId(), false), 0);
+		prepared.message.request_id = request_id_on_wire(request_id, 0, psprintf("%u", GetUserId()), 0);
 	limits_take(gateway, &prepared.message, true);
 	if (draft->call == CALL_OTP)
 		otp = keep_otp(gateway, &prepared);

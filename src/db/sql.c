@@ -527,13 +527,6 @@ sql_status(int row, int column)
 	return status_of_value(sql_datum(row, column, &isnull));
 }
 
-/* A column of type name that names a role; InvalidOid if that is no more. */
-Oid
-sql_role(int row, int column)
-{
-	return get_role_oid(sql_name(row, column), true);
-}
-
 /* Frees the result. */
 void
 sql_done(void)

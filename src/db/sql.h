@@ -107,7 +107,6 @@ extern char *sql_text(int row, int column);
 extern char *sql_json(int row, int column);
 extern TimestampTz sql_time(int row, int column, TimestampTz if_null);
 extern Status sql_status(int row, int column);
-extern Oid sql_role(int row, int column);
 extern void sql_done(void);
 
 #endif /* SMS_SQL_H */

@@ -240,7 +240,7 @@ credentials_accept(Engine *engine, const OutboxItem *item)
 	if (known == NULL || item->started_at < known->began || are_outdated(known, item))
 		return;
 	if (known->troubled)
-		queue_hurry(item->queue, &known->role_name);
+		queue_hurry(item->queue, (Oid) known->key.role);
 	drop(engine, known);
 }
 
@@ -276,7 +276,7 @@ credentials_look(Engine *engine, const GatewayQueue *queue)
 }
 
 /*
- * Returns the names of the roles whose credentials a gateway refuses, a palloc'd list that points to them; with "waiting", of
+ * Returns the oids of the roles whose credentials a gateway refuses, a palloc'd list; with "waiting", of
  * those none of whose messages is to be tried at "now".
  */
 List *
@@ -292,7 +292,7 @@ credentials_roles(Engine *engine, const GatewayQueue *queue, bool waiting, doubl
 	while ((known = hash_seq_search(&status)) != NULL)
 	{
 		if (known->key.queue == queue && known->troubled && !(waiting && known->probe_at <= now))
-			roles = lappend(roles, &known->role_name);
+			roles = lappend_oid(roles, (Oid) known->key.role);
 	}
 	return roles;
 }
@@ -325,7 +325,7 @@ inherit(Engine *engine, const Refused *row)
 	if (role_name != NULL && gateway_credentials(NameStr(row->gateway), row->role) == row->credentials)
 		return;
 	drop(engine, known);
-	queue_hurry(queue, &known->role_name);
+	queue_hurry(queue, row->role);
 }
 
 /* In a round, the first: takes over what another engine has written; false if somebody has locked the table. */

@@ -76,7 +76,7 @@ hurry_work(Engine *engine, ChoreState *state)
 	if (hurry->tried == NULL)
 		return;
 	hurry->next = hurry->tried->due;
-	hurry->more = due_page(NameStr(hurry->tried->name), &hurry->tried->hurry_role,
+	hurry->more = due_page(NameStr(hurry->tried->name), hurry->tried->hurry_role,
 						   credentials_roles(engine, hurry->tried, false, 0), &hurry->next);
 	if (!hurry->more)
 		pause_forget_resumed(NameStr(hurry->tried->name), hurry->tried->resumed_at);

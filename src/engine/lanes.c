@@ -328,14 +328,15 @@ lane_discover(Engine *engine, TimestampTz wall)
  * How many messages of a lane there is room for.  What is claimed cannot be canceled
  * and is in doubt after a crash: so no more than about a twentieth of a second's
  * worth waits for a free slot, or a hundredth where the doubt would stay.  What this round
- * has claimed for the gateway already, from lanes that go before, counts too.  While messages wait for a
- * slot, less than a share of what may wait is not worth it: none.
+ * has claimed for the gateway already, from lanes that go before, counts too.  While messages that go
+ * before wait for a slot, less than a share of what may wait is not worth it: none.
  */
 static int
 room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now, double worth)
 {
 	double ahead;
-	int ready = queue_ready_from(queue, lane->priority) + queue->taken;
+	int before = queue_ready_from(queue, lane->priority);
+	int ready = before + queue->taken;
 	int limit;
 
 	if (queue->state > GATEWAY_RESTING)
@@ -352,7 +353,7 @@ room_for(const Engine *engine, GatewayQueue *queue, const Lane *lane, double now
 
 		limit = ready > tenth / 2 ? 0 : Min(limit, tenth - ready);
 	}
-	else if (limit < Max(ahead, queue->max_in_flight) * worth && queue->nready > queue->max_in_flight)
+	else if (limit < Max(ahead, queue->max_in_flight) * worth && before > queue->max_in_flight)
 		return 0;
 	return Max(limit, 0);
 }

@@ -106,7 +106,7 @@ take_over(Engine *engine, GatewayQueue *queue, const GatewayPause *pause)
 			return;
 		queue->resumed_at = pause->since;
 		queue_begin_anew(queue);
-		queue_hurry(queue, NULL);
+		queue_hurry(queue, InvalidOid);
 		credentials_forget(engine, queue);
 		return;
 	}

@@ -502,16 +502,13 @@ queue_see(GatewayQueue *queue)
 }
 
 /*
- * Makes the messages of a gateway due that wait to be tried again: those of a role, or of all roles (NULL) but those
+ * Makes the messages of a gateway due that wait to be tried again: those of a role, or of all (InvalidOid) but those
  * whose credentials are refused.
  */
 void
-queue_hurry(GatewayQueue *queue, const NameData *role)
+queue_hurry(GatewayQueue *queue, Oid role)
 {
-	if (role != NULL && (!queue->hurry || namestrcmp(&queue->hurry_role, NameStr(*role)) == 0))
-		queue->hurry_role = *role;
-	else
-		memset(&queue->hurry_role, 0, sizeof(NameData));
+	queue->hurry_role = !queue->hurry || queue->hurry_role == role ? role : InvalidOid;
 	queue->hurry = true;
 	queue->due = HURRY_START;
 }
@@ -520,7 +517,7 @@ queue_hurry(GatewayQueue *queue, const NameData *role)
 void
 queue_try_now(GatewayQueue *queue)
 {
-	queue_hurry(queue, NULL);
+	queue_hurry(queue, InvalidOid);
 	if (queue->by_user || queue->state == GATEWAY_ACTIVE)
 		return;
 	if (queue->state == GATEWAY_RESTING)

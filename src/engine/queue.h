@@ -30,7 +30,7 @@ extern void queue_try_now(GatewayQueue *queue);
 extern const char *queue_state_name(GatewayState state);
 extern void queue_inherit(GatewayQueue *queue, GatewayState state, TimestampTz since, double wait);
 extern void queue_begin_anew(GatewayQueue *queue);
-extern void queue_hurry(GatewayQueue *queue, const NameData *role);
+extern void queue_hurry(GatewayQueue *queue, Oid role);
 extern bool queue_see(GatewayQueue *queue);
 extern double queue_time_to_wait(const Engine *engine, double now);
 

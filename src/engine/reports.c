@@ -116,7 +116,8 @@ reports_matched(Engine *engine, ChoreState *state)
 	Reports *reports = &engine->reports;
 
 	reports->n -= reports->taken;
-	memmove(reports->keys, reports->keys + reports->taken, sizeof(ReportKey) * reports->n);
+	if (reports->n > 0)
+		memmove(reports->keys, reports->keys + reports->taken, sizeof(ReportKey) * reports->n);
 	reports->after = reports->tried;
 	reports->all = reports->all && reports->more && !reports->none_kept;
 	state->wanted = reports->more || reports_wanted(engine);

@@ -361,7 +361,7 @@ add_doubt(Settling *settling, const Doubtful *doubtful)
 	}
 	else if (list != NULL &&
 			 (!gateway_same_account(settling->gateway, item->gateway) ||
-			  strcmp(settling->page.list, list) != 0 || Abs(doubtful->since - settling->since) > SPREAD))
+			  strcmp(settling->page.list, list) != 0 || llabs(doubtful->since - settling->since) > SPREAD))
 		return;
 	if (list != NULL)
 	{

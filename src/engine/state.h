@@ -84,7 +84,7 @@ typedef struct GatewayQueue
 	uint64 fingerprint;
 	TimestampTz resumed_at; /* by sms_resume, last */
 	bool hurry;             /* messages that wait to be tried again become due … */
-	NameData hurry_role;    /* … of this role; empty: of all but those whose credentials are refused */
+	Oid hurry_role;         /* … of this role; InvalidOid: of all but those whose credentials are refused */
 	HurryPlace due;         /* … and did so up to here */
 	int finished;           /* since flow was last measured */
 	double flow_since;

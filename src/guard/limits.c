@@ -64,7 +64,7 @@ typedef struct Bill
 typedef struct Reached
 {
 	const Limit *limit;
-	const char *which; /* phone or role, or "" */
+	const char *which; /* phone, role's oid, or "" */
 	TimestampTz again;
 } Reached;
 
@@ -95,7 +95,7 @@ refuse(Refusal *refusal, const Gateway *gateway, const Reached *reached)
 	return refusal_details(refusal, detail, for_log);
 }
 
-/* Takes from a limit for one subject: "which" is a phone, a role, or "".  False if it refuses. */
+/* Takes from a limit for one subject: "which" is a phone, a role's oid, or "".  False if it refuses. */
 static bool
 take_for(const Buyer *buyer, const Limit *limit, const char *which, Bill *bill, Reached *reached)
 {
@@ -139,8 +139,7 @@ take_limit(const Buyer *buyer, const Limit *limit, Bill *bill, Reached *reached)
 		return true;
 	}
 	if (!limit->by_phone)
-		return take_for(buyer, limit, limit->by_role ? GetUserNameFromId(buyer->role, false) : "", bill,
-						reached);
+		return take_for(buyer, limit, limit->by_role ? psprintf("%u", buyer->role) : "", bill, reached);
 	for (int i = 0; i < buyer->message->nphones; i++)
 	{
 		if (!take_for(buyer, limit, buyer->message->phones[i], bill, reached))

@@ -96,13 +96,13 @@ static Statement due_messages = {
 };
 
 static Statement due_of_roles = {
-	.sql = DUE_MESSAGES("AND o.created_by = ANY ($8) "),
-	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, NAMEARRAYOID},
+	.sql = DUE_MESSAGES("AND o.creator = ANY ($8) "),
+	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, OIDARRAYOID},
 };
 
 static Statement due_of_others = {
-	.sql = DUE_MESSAGES("AND o.created_by <> ALL ($8) "),
-	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, NAMEARRAYOID},
+	.sql = DUE_MESSAGES("AND coalesce(o.creator, 0) <> ALL ($8) "),
+	.args = {NAMEOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, OIDARRAYOID},
 };
 
 /* Of this database's own: nobody sends here what a logical subscription brought. */
@@ -223,15 +223,15 @@ claim_due(const NameData *gateway, const Lane *lane, int limit, TimestampTz now,
 	return item_read_all(sql_run(&due_messages, values), false, parent);
 }
 
-/* The same, of messages of roles, a list of Names; or, behind where the lane was passed, of all others. */
+/* The same, of messages of roles, a list of oids; or, behind where the lane was passed, of all others. */
 List *
 claim_due_of(const NameData *gateway, const Lane *lane, const List *roles, bool others, int limit,
 			 TimestampTz now, MemoryContext parent)
 {
 	bool passed = others && (lane->passed_due > lane->after_due ||
 							 (lane->passed_due == lane->after_due && lane->passed_id > lane->after_id));
-	Datum *names = palloc(sizeof(Datum) * list_length(roles));
-	int nnames = 0;
+	Datum *oids = palloc(sizeof(Datum) * list_length(roles));
+	int noids = 0;
 	Datum values[] = {
 		NameGetDatum(gateway),
 		Int16GetDatum(lane->priority),
@@ -245,8 +245,8 @@ claim_due_of(const NameData *gateway, const Lane *lane, const List *roles, bool 
 	ListCell *lc;
 
 	foreach (lc, roles)
-		names[nnames++] = NameGetDatum((Name) lfirst(lc));
-	values[7] = PointerGetDatum(construct_array(names, nnames, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+		oids[noids++] = ObjectIdGetDatum(lfirst_oid(lc));
+	values[7] = PointerGetDatum(construct_array(oids, noids, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 	return item_read_all(sql_run(others ? &due_of_others : &due_of_roles, values), false, parent);
 }
 

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "db/creator.h"
 #include "db/home.h"
 #include "db/sql.h"
 #include "gateway/gateway.h"
@@ -24,12 +25,13 @@
 #define PURGE_AT_ONCE  1000
 
 static Statement cleanup_find_late = {
-	.sql = "SELECT o.id, o.gateway, "
-		   "CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, "
-		   "o.created_by FROM @sms_outbox o "
-		   "WHERE o.status = 'queued' AND o.expires_at IS NOT NULL AND o.expires_at <= $1 AND o.origin = $2 "
-		   "AND NOT @sms_gateway_claimed(o.id) ORDER BY o.expires_at "
-		   "LIMIT " CppAsString2(EXPIRE_AT_ONCE) " FOR NO KEY UPDATE OF o SKIP LOCKED",
+	.sql =
+		"SELECT o.id, o.gateway, "
+		"CASE WHEN o.unsure_since IS NULL THEN 'expired' ELSE 'uncertain' END::@sms_status, " CREATOR_COLUMNS
+		" FROM @sms_outbox o "
+		"WHERE o.status = 'queued' AND o.expires_at IS NOT NULL AND o.expires_at <= $1 AND o.origin = $2 "
+		"AND NOT @sms_gateway_claimed(o.id) ORDER BY o.expires_at "
+		"LIMIT " CppAsString2(EXPIRE_AT_ONCE) " FOR NO KEY UPDATE OF o SKIP LOCKED",
 	.args = {TIMESTAMPTZOID, INT8OID},
 };
 enum
@@ -37,7 +39,7 @@ enum
 	LATE_ID,
 	LATE_GATEWAY,
 	LATE_STATUS,
-	LATE_CREATED_BY,
+	LATE_CREATOR,
 };
 
 static const SqlColumn late_columns[] = {{"id", INT8OID}, {"poll_at", TIMESTAMPTZOID}};
@@ -64,7 +66,7 @@ static Statement cleanup_next_late = {
  */
 static Statement cleanup_find_page = {
 	.sql =
-		"SELECT o.id, o.ended_at, o.created_by FROM @sms_outbox o "
+		"SELECT o.id, o.ended_at, " CREATOR_COLUMNS " FROM @sms_outbox o "
 		"WHERE o.ended_at IS NOT NULL AND (o.ended_at, o.id) > ($1, $2) AND o.ended_at < $3 AND o.status IN "
 		"('sent', 'delivered', 'undelivered', 'failed', 'expired', 'canceled', 'uncertain') "
 		"AND (o.status <> 'uncertain' OR o.ended_at < $5) ORDER BY o.ended_at, o.id LIMIT $4 FOR UPDATE OF o "
@@ -75,7 +77,7 @@ enum
 {
 	PAGE_ID,
 	PAGE_ENDED_AT,
-	PAGE_CREATED_BY,
+	PAGE_CREATOR,
 };
 
 static Statement cleanup_delete_page = {
@@ -149,7 +151,7 @@ find_late(const Datum *values, dlist_head *rows)
 		Late *late = palloc0(sizeof(Late));
 
 		late->row.id = sql_int64(i, LATE_ID);
-		late->row.role = sql_role(i, LATE_CREATED_BY);
+		late->row.role = creator_read(i, LATE_CREATOR);
 		late->row.once = true;
 		late->status = sql_status(i, LATE_STATUS);
 		namestrcpy(&late->gateway, sql_name(i, LATE_GATEWAY));
@@ -251,7 +253,7 @@ cleanup_purge(TimestampTz before, int page, PurgePlace *place, PurgePlace *tried
 	{
 		tried->id = olds[i].id = sql_int64(i, PAGE_ID);
 		tried->ended_at = sql_time(i, PAGE_ENDED_AT, 0);
-		olds[i].creator = sql_role(i, PAGE_CREATED_BY);
+		olds[i].creator = creator_read(i, PAGE_CREATOR);
 	}
 	sql_done();
 	(void) cleanup_delete(olds, n);

@@ -25,8 +25,8 @@
 #define LONGEST                                                                                              \
 	(30 * INT64CONST(3600) * USECS_PER_SEC) /* sms_gateway.retry_max is a day at most, and a jitter */
 
-/* Of one role, or of any; but not of some. */
-#define OF_ROLES "($7 = '' OR o.created_by = $7) AND o.created_by <> ALL ($8)"
+/* Of one role, or of any (0); but not of some. */
+#define OF_ROLES "($7 = 0 OR o.creator = $7) AND coalesce(o.creator, 0) <> ALL ($8)"
 
 static Statement due_find_page = {
 	.sql =
@@ -35,8 +35,7 @@ static Statement due_find_page = {
 		"WHERE o.status = 'queued' AND o.gateway = $1 "
 		"AND (o.next_attempt_at, o.gateway, o.priority) > ($2, $1, $3) AND o.next_attempt_at <= $4 "
 		"ORDER BY o.next_attempt_at, o.gateway, o.priority LIMIT " CppAsString2(PAGE),
-	.args = {NAMEOID, TIMESTAMPTZOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, NAMEOID,
-			 NAMEARRAYOID},
+	.args = {NAMEOID, TIMESTAMPTZOID, INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, OIDOID, OIDARRAYOID},
 };
 
 /* Of one time and priority: what was queued together may be more than a page. */
@@ -44,7 +43,7 @@ static Statement due_find_at_once = {
 	.sql = "SELECT o.id, o.send_after <= $6 AND o.origin = $5 AND " OF_ROLES " FROM @sms_outbox o "
 		   "WHERE o.status = 'queued' AND o.gateway = $1 AND o.priority = $3 AND o.next_attempt_at = $2 "
 		   "AND o.id > $4 ORDER BY o.next_attempt_at, o.id LIMIT " CppAsString2(PAGE),
-	.args = {NAMEOID, TIMESTAMPTZOID, INT2OID, INT8OID, INT8OID, TIMESTAMPTZOID, NAMEOID, NAMEARRAYOID},
+	.args = {NAMEOID, TIMESTAMPTZOID, INT2OID, INT8OID, INT8OID, TIMESTAMPTZOID, OIDOID, OIDARRAYOID},
 };
 enum
 {
@@ -73,17 +72,17 @@ same_place(int a, int b)
 		   sql_int16(a, DUE_PRIORITY) == sql_int16(b, DUE_PRIORITY);
 }
 
-/* Names as an array, palloc'd; "names" is a list of Name. */
+/* Oids as an array, palloc'd. */
 static Datum
-name_array(const List *names)
+oid_array(const List *oids)
 {
-	Datum *values = palloc(sizeof(Datum) * Max(list_length(names), 1));
+	Datum *values = palloc(sizeof(Datum) * Max(list_length(oids), 1));
 	ListCell *lc;
 	int n = 0;
 
-	foreach (lc, names)
-		values[n++] = NameGetDatum((Name) lfirst(lc));
-	return PointerGetDatum(construct_array(values, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+	foreach (lc, oids)
+		values[n++] = ObjectIdGetDatum(lfirst_oid(lc));
+	return PointerGetDatum(construct_array(values, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 }
 
 /* Puts those of the first rows that wait to be tried again into ids; returns how many. */
@@ -149,11 +148,11 @@ read_page(Datum *values, HurryPlace *place, Datum *ids)
 
 /*
  * Makes a page of those messages of a gateway due that wait to be tried again, and moves the place behind it; only a
- * role's, unless that is the empty name, and not those of others, a list of Name.
+ * role's, unless that is InvalidOid, and not those of others, a list of oids.
  * Returns false when there are no more.
  */
 bool
-due_page(const char *gateway, const NameData *role, const List *but, HurryPlace *place)
+due_page(const char *gateway, Oid role, const List *but, HurryPlace *place)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	NameData name;
@@ -169,8 +168,8 @@ due_page(const char *gateway, const NameData *role, const List *but, HurryPlace 
 	values[2] = Int16GetDatum(place->priority);
 	values[4] = Int64GetDatum(home_origin());
 	values[5] = TimestampTzGetDatum(now);
-	values[6] = NameGetDatum(role);
-	values[7] = name_array(but);
+	values[6] = ObjectIdGetDatum(role);
+	values[7] = oid_array(but);
 	n = place->inside ? read_at_once(values, place, ids) : read_page(values, place, ids);
 	if (n > 0)
 	{

@@ -23,6 +23,6 @@ typedef struct HurryPlace
 
 #define HURRY_START ((HurryPlace){.until = 0})
 
-extern bool due_page(const char *gateway, const NameData *role, const List *but, HurryPlace *place);
+extern bool due_page(const char *gateway, Oid role, const List *but, HurryPlace *place);
 
 #endif /* SMS_DUE_H */

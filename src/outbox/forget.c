@@ -10,6 +10,7 @@
 
 #include "base/compat.h"
 #include "catalog/pg_type.h"
+#include "db/creator.h"
 #include "db/home.h"
 #include "db/sql.h"
 #include "guard/mac.h"
@@ -54,14 +55,14 @@ static Statement forget_find = {
 
 /* By their ids, in their order: who forgets the same phone at once waits, and both end. */
 static Statement forget_lock = {
-	.sql = "SELECT o.id, o.created_by FROM @sms_outbox o WHERE o.id = ANY ($1) AND o.phone = ANY ($2) FOR "
-		   "UPDATE",
+	.sql = "SELECT o.id, " CREATOR_COLUMNS " FROM @sms_outbox o "
+		   "WHERE o.id = ANY ($1) AND o.phone = ANY ($2) FOR UPDATE",
 	.args = {INT8ARRAYOID, TEXTARRAYOID},
 };
 enum
 {
 	MESSAGE_ID,
-	MESSAGE_CREATED_BY,
+	MESSAGE_CREATOR,
 };
 
 /*
@@ -240,7 +241,7 @@ forget_page(const Forgotten *number, const Datum *ids, int n)
 	for (int i = 0; i < found; i++)
 	{
 		olds[i].id = sql_int64(i, MESSAGE_ID);
-		olds[i].creator = sql_role(i, MESSAGE_CREATED_BY);
+		olds[i].creator = creator_read(i, MESSAGE_CREATOR);
 	}
 	sql_done();
 	refuse_on_their_way(number);

@@ -14,11 +14,14 @@
 #include "guard/mac.h"
 #include "miscadmin.h"
 #include "outbox/identity.h"
+#include "outbox/request_id.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+
+#define ASIDE "2147483648" /* added to a role's oid; few clusters have such oids */
 
 static Statement identity_insert = {
 	.sql = "INSERT INTO @sms_gateway_identity (instance, system_identifier, database_oid, secret) "
@@ -53,6 +56,45 @@ enum
 
 static Statement identity_delete_all = {
 	.sql = "DELETE FROM @sms_gateway_identity",
+};
+
+/*
+ * Messages of another database, of all states, that came with its identity, or without it and are to be ours, belong to
+ * the roles that have the names that theirs had last.  A name that two roles have had is nobody's: one of them was
+ * dropped, or renamed, and it is not known which one is meant.  Oids that are of this cluster ($4), or that came with
+ * its files ($3), stay.
+ *
+ * Users' request_ids are unique for each role, and one's new oid may be another's old one: so such messages get theirs
+ * ASIDE first.
+ */
+/* clang-format off */
+static Statement identity_name_creators = {
+	.sql = "WITH came AS MATERIALIZED (SELECT o.id, o.origin, o.creator, o.created_by, "
+		   "CASE WHEN o.creator IS NULL THEN o.created_by END AS unknown "
+		   "FROM @sms_outbox o WHERE o.origin <> $1 AND coalesce(o.creator, 1) <> 0 "
+		   "AND (o.status = ANY ($2::@sms_status[]) "
+		   "OR o.origin IN (SELECT i.instance FROM @sms_gateway_identity i)) "
+		   "AND o.origin NOT IN (SELECT i.instance FROM @sms_gateway_identity i "
+		   "WHERE $3 OR i.system_identifier = $4)), "
+		   "known AS (SELECT DISTINCT ON (origin, creator, unknown) origin, creator, unknown, created_by "
+		   "FROM came ORDER BY origin, creator, unknown, id DESC), "
+		   "named AS (SELECT origin, creator, unknown, "
+		   "CASE WHEN count(*) OVER (PARTITION BY origin, created_by) = 1 "
+		   "THEN coalesce(to_regrole(quote_ident(created_by))::oid, 0)::int8 ELSE 0 END AS role FROM known) "
+		   "UPDATE @sms_outbox o SET creator = CASE WHEN o.request_id ^@ '" REQUEST_ID_PREFIX "' "
+		   "OR n.role = 0 OR n.role >= " ASIDE " THEN n.role ELSE n.role + " ASIDE " END FROM came c JOIN named n "
+		   "ON c.origin = n.origin AND c.creator IS NOT DISTINCT FROM n.creator "
+		   "AND c.unknown IS NOT DISTINCT FROM n.unknown WHERE o.id = c.id",
+	.args = {INT8OID, TEXTOID, BOOLOID, INT8OID},
+};
+/* clang-format on */
+
+static Statement identity_set_creators = {
+	.sql = "UPDATE @sms_outbox o SET creator = o.creator::int8 - " ASIDE " "
+		   "WHERE NOT o.request_id ^@ '" REQUEST_ID_PREFIX "' AND o.creator <> 0 AND o.origin <> $1 "
+		   "AND o.creator::int8 IN (SELECT r.oid::int8 + " ASIDE " FROM pg_roles r "
+		   "WHERE r.oid::int8 < " ASIDE ")",
+	.args = {INT8OID},
 };
 
 static Statement identity_take_messages = {
@@ -153,11 +195,12 @@ identity_create(void)
 
 /*
  * What an identity of this database is made of: the number of the one that it has, if any, and if that is not its
- * original's, as in a copy of the files, else *instance as it is; and the secret of the original, of several the one that was made last,
- * palloc'd, or its own if there is no other, or NULL.
+ * original's, as in a copy of the files, else *instance as it is; and the secret of the original, of several the one
+ * that was made last, palloc'd, or its own if there is no other, or NULL.  *files tells whether all there is is an
+ * original's, as in what was copied or upgraded file by file, and not loaded into a database of its own.
  */
 static bytea *
-find_secret(int64 *instance)
+find_secret(int64 *instance, bool *files)
 {
 	Datum here[] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};
 	int64 n = sql_run(&identity_find_all, here);
@@ -176,6 +219,7 @@ find_secret(int64 *instance)
 		secret = DatumGetByteaPCopy(sql_datum(i, IDENTITY_SECRET, &isnull));
 	}
 	sql_done();
+	*files = original && n == 1;
 	return secret;
 }
 
@@ -191,7 +235,8 @@ identity_adopt(Datum states, Oid role)
 	int64 instance = random_int64();
 	bytea *secret;
 	int64 adopted;
-	Datum values[2];
+	Datum values[4];
+	bool files;
 
 	if (!compat_owns_table(home_relation("sms_outbox"), role))
 		ereport(ERROR,
@@ -199,14 +244,17 @@ identity_adopt(Datum states, Oid role)
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby sends no messages")));
 
-	secret = find_secret(&instance);
-	sql_run(&identity_delete_all, NULL);
-	write_identity(instance, secret);
-
+	secret = find_secret(&instance, &files);
 	values[0] = Int64GetDatum(instance);
 	values[1] = CStringGetTextDatum(OidOutputFunctionCall(F_ARRAY_OUT, states));
+	values[2] = BoolGetDatum(files);
+	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
 	/* Nothing has happened to these messages: nobody's trigger is called. */
 	sql_set("session_replication_role", "replica", GUC_ACTION_SAVE);
+	sql_run(&identity_name_creators, values);
+	sql_run(&identity_set_creators, values);
+	sql_run(&identity_delete_all, NULL);
+	write_identity(instance, secret);
 	adopted = sql_run(&identity_take_messages, values);
 	CacheInvalidateRelcacheByRelid(home_relation("sms_gateway_identity"));
 	return adopted;

@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "provider/table.h"
 #include "wake/wake.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
@@ -146,7 +147,9 @@ static struct
 	Oid sequence;        /* that ids come from */
 	TimestampTz drew_in; /* the transaction, by its start, in which this session has drawn from it */
 	Oid table;           /* whose columns are proved to be column_names; InvalidOid: none's */
-	int ended_at;        /* position of that column there; -1: it is a table of 0.1.0, not updated yet */
+	/* positions of later columns there; -1: it is a table of 0.1.0, not updated yet */
+	int ended_at;
+	int creator;
 	bool watching;
 } known;
 
@@ -188,6 +191,18 @@ current_user_name(void)
 	return &known.user_name;
 }
 
+/* The position of a column that 0.1.0 did not have; -1: it is not there. */
+static int
+find_later(TupleDesc desc, const char *name)
+{
+	for (int i = COL_COUNT; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped && namestrcmp(&TupleDescAttr(desc, i)->attname, name) == 0)
+			return i;
+	}
+	return -1;
+}
+
 /* Raises 39P01 unless the table's columns stand where column_names has them. */
 static void
 prove_columns(Relation table)
@@ -204,13 +219,8 @@ prove_columns(Relation table)
 								   RelationGetRelationName(table)),
 							errdetail("The table does not have the columns of sms_outbox.")));
 	}
-	known.ended_at = -1;
-	for (int i = COL_COUNT; i < desc->natts; i++)
-	{
-		if (!TupleDescAttr(desc, i)->attisdropped &&
-			namestrcmp(&TupleDescAttr(desc, i)->attname, "ended_at") == 0)
-			known.ended_at = i;
-	}
+	known.ended_at = find_later(desc, "ended_at");
+	known.creator = find_later(desc, "creator");
 	known.sequence = home_relation("sms_outbox_id_seq");
 	known.table = RelationGetRelid(table);
 }
@@ -418,6 +428,8 @@ reset_outcome(Row *row, TupleDesc desc, int64 origin)
 	if (row->nulls[COL_PRIORITY])
 		set(row, COL_PRIORITY, Int16GetDatum(0));
 	set(row, COL_CREATED_BY, NameGetDatum(current_user_name()));
+	if (known.creator >= 0)
+		set(row, known.creator, ObjectIdGetDatum(GetUserId()));
 	set(row, COL_CREATED_AT, TimestampTzGetDatum(now));
 	set(row, COL_STATUS, status_value(STATUS_QUEUED, TupleDescAttr(desc, COL_STATUS)->atttypid));
 	set(row, COL_ATTEMPTS, Int32GetDatum(0));
@@ -441,7 +453,7 @@ is_restored(const Row *row, Oid table)
 
 /* 0.1.0 knew no time of the end, and what has none would stay for good: when it was last heard of, then. */
 static bool
-complete_restored(Row *row)
+complete_end(Row *row)
 {
 	static const int heard[] = {COL_DELIVERED_AT, COL_SENT_AT, COL_CREATED_AT};
 
@@ -456,6 +468,30 @@ complete_restored(Row *row)
 		}
 	}
 	return false;
+}
+
+/* A row of this database that names a role, but not by its oid, is that role's: its owner says so, now. */
+static bool
+complete_creator(Row *row)
+{
+	Oid role;
+
+	if (known.creator < 0 || !row->nulls[known.creator] || row->nulls[COL_CREATED_BY] ||
+		DatumGetInt64(row->values[COL_ORIGIN]) != home_origin())
+		return false;
+	role = get_role_oid(NameStr(*DatumGetName(row->values[COL_CREATED_BY])), true);
+	if (OidIsValid(role))
+		set(row, known.creator, ObjectIdGetDatum(role));
+	return OidIsValid(role);
+}
+
+/* Completes a restored row with what older versions did not know; returns whether that has changed it. */
+static bool
+complete_restored(Row *row)
+{
+	bool ended = complete_end(row);
+
+	return complete_creator(row) || ended;
 }
 
 /* Raises 39P01 unless the function is called as a trigger BEFORE INSERT, or UPDATE, FOR EACH ROW. */

@@ -191,7 +191,8 @@ prepare_item(const Unprepared *read)
 	else
 	{
 		refusal.sqlstate = ERRCODE_UNDEFINED_OBJECT;
-		snprintf(refusal.message, sizeof(refusal.message), "role \"%s\" does not exist", read->created_by);
+		snprintf(refusal.message, sizeof(refusal.message),
+				 "the role that queued it, then called \"%s\", does not exist", read->created_by);
 	}
 	if (gateway != NULL && gateway_prepare(gateway, &read->draft, &item->prepared, &refusal))
 	{
@@ -244,7 +245,7 @@ read_item(int row, Unprepared *read)
 
 	item->context = CurrentMemoryContext;
 	item->row.id = sql_int64(row, ITEM_ID);
-	item->row.role = sql_role(row, ITEM_CREATED_BY);
+	item->row.role = creator_read(row, ITEM_CREATOR);
 	item->priority = sql_int16(row, ITEM_PRIORITY);
 	item->attempts = sql_int32(row, ITEM_ATTEMPTS);
 	item->due = sql_time(row, ITEM_NEXT_ATTEMPT_AT, 0);

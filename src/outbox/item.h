@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "db/creator.h"
 #include "db/status.h"
 #include "gateway/prepare.h"
 #include "lib/ilist.h"
@@ -72,7 +73,7 @@ typedef struct OutboxItem
 #define ITEM_COLUMNS                                                                                         \
 	"o.id, o.priority, o.attempts, o.next_attempt_at, o.created_at, o.expires_at, "                          \
 	"o.unsure_since, o.kind, o.phone, o.content, o.template_code, o.list_param, "                            \
-	"o.routerule, o.options, o.request_id, o.created_by, o.details, o.gateway"
+	"o.routerule, o.options, o.request_id, " CREATOR_COLUMNS ", o.details, o.gateway"
 enum
 {
 	ITEM_ID,
@@ -90,7 +91,9 @@ enum
 	ITEM_ROUTERULE,
 	ITEM_OPTIONS,
 	ITEM_REQUEST_ID,
+	ITEM_CREATOR,
 	ITEM_CREATED_BY,
+	ITEM_ORIGIN,
 	ITEM_DETAILS,
 	ITEM_GATEWAY,
 	ITEM_COLUMN_COUNT /* where other columns begin */

@@ -6,10 +6,12 @@
 
 #include "base/compat.h"
 #include "catalog/pg_type.h"
+#include "db/creator.h"
 #include "db/home.h"
 #include "db/sql.h"
 #include "gateway/gateway.h"
 #include "guard/limits.h"
+#include "miscadmin.h"
 #include "outbox/firing.h"
 #include "outbox/lease.h"
 #include "outbox/manage.h"
@@ -19,21 +21,23 @@
 #include "wake/wake.h"
 
 static Statement manage_find_creator = {
-	.sql = "SELECT created_by FROM @sms_outbox WHERE id = $1",
+	.sql = "SELECT " CREATOR_COLUMNS " FROM @sms_outbox o WHERE o.id = $1",
 	.args = {INT8OID},
 };
 
 static Statement manage_lock_row = {
-	.sql =
-		"SELECT status, created_by, CASE kind WHEN 'omni' THEN list_param IS NULL "
-		"ELSE content IS NULL END, send_after <= clock_timestamp() AND next_attempt_at > clock_timestamp(), "
-		"gateway, kind, phone FROM @sms_outbox WHERE id = $1 FOR NO KEY UPDATE",
+	.sql = "SELECT o.status, " CREATOR_COLUMNS ", CASE o.kind WHEN 'omni' THEN o.list_param IS NULL "
+		   "ELSE o.content IS NULL END, o.send_after <= clock_timestamp() AND o.next_attempt_at > "
+		   "clock_timestamp(), "
+		   "o.gateway, o.kind, o.phone FROM @sms_outbox o WHERE o.id = $1 FOR NO KEY UPDATE",
 	.args = {INT8OID},
 };
 enum
 {
 	LOCKED_STATUS,
+	LOCKED_CREATOR,
 	LOCKED_CREATED_BY,
+	LOCKED_ORIGIN,
 	LOCKED_BLANKED,
 	LOCKED_WAITS, /* to be tried again */
 	LOCKED_GATEWAY,
@@ -81,19 +85,22 @@ static Statement manage_hurry = {
 	.args = {INT8OID, TIMESTAMPTZOID},
 };
 
-/* Raises 42501 unless role queued a message or owns the table. */
+/*
+ * Raises 42704 unless role queued a message or owns the table; creator is InvalidOid if there is no such message, or
+ * nobody's.  Which of the two it is, or whose else, is not told.
+ */
 void
 manage_check(int64 id, Oid creator, Oid role)
 {
 	if (creator != role && !compat_owns_table(home_relation("sms_outbox"), role))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied for message %lld", (long long) id),
-						errdetail("Another role queued it.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no message %lld of role \"%s\"",
+														   (long long) id, GetUserNameFromId(role, false))));
 }
 
 /*
  * Locks a message that belongs to role, or that role may manage as the table's
- * owner.  Returns what is known of it.  Raises 42704 if there is none.
+ * owner.  Returns what is known of it.  Raises 42704 if there is none of its own.
  */
 static Locked
 lock_message(int64 id, Oid role)
@@ -103,8 +110,7 @@ lock_message(int64 id, Oid role)
 	bool isnull;
 
 	/* Nobody else's message is locked, not even for a moment: the worker would pass it over. */
-	if (sql_run(&manage_find_creator, values) > 0)
-		manage_check(id, sql_role(0, 0), role);
+	manage_check(id, sql_run(&manage_find_creator, values) > 0 ? creator_read(0, 0) : InvalidOid, role);
 	sql_done();
 	if (sql_run(&manage_lock_row, values) == 0)
 		ereport(ERROR,
@@ -112,7 +118,7 @@ lock_message(int64 id, Oid role)
 	locked.status = sql_status(0, LOCKED_STATUS);
 	locked.blanked = sql_bool(0, LOCKED_BLANKED);
 	locked.waits = DatumGetBool(sql_datum(0, LOCKED_WAITS, &isnull)) && !isnull;
-	locked.creator = sql_role(0, LOCKED_CREATED_BY);
+	locked.creator = creator_read(0, LOCKED_CREATOR);
 	locked.gateway = pstrdup(sql_name(0, LOCKED_GATEWAY));
 	locked.kind = sql_text(0, LOCKED_KIND);
 	locked.phone = sql_text(0, LOCKED_PHONE);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/encoding.h"
 #include "catalog/pg_type.h"
+#include "db/creator.h"
 #include "db/home.h"
 #include "db/sql.h"
 #include "gateway/gateway.h"
@@ -44,7 +45,7 @@
 /* The columns of a message "o" that read_follow() takes. */
 #define FOLLOW_COLUMNS                                                                                       \
 	"o.id, o.gateway, CASE WHEN " HAS_LEGS " THEN " LEG_REFERENCE " ELSE " REFERENCE " END, " HAS_LEGS       \
-	", o.status, o.created_by, o.sent_at, o.poll_at"
+	", o.status, " CREATOR_COLUMNS ", o.sent_at, o.poll_at"
 enum
 {
 	FOLLOW_ID,
@@ -52,7 +53,9 @@ enum
 	FOLLOW_REFERENCE,
 	FOLLOW_LEGS,
 	FOLLOW_STATUS,
+	FOLLOW_CREATOR,
 	FOLLOW_CREATED_BY,
+	FOLLOW_ORIGIN,
 	FOLLOW_SENT_AT,
 	FOLLOW_POLL_AT,
 };
@@ -79,7 +82,7 @@ static Statement report_find_sent = {
 };
 
 static Statement report_find_id = {
-	.sql = "SELECT o.status, o.request_id, o.smsid, o.created_by, " HAS_LEGS " FROM @sms_outbox o "
+	.sql = "SELECT o.status, o.request_id, o.smsid, " CREATOR_COLUMNS ", " HAS_LEGS " FROM @sms_outbox o "
 		   "WHERE o.id = $1 AND o.gateway = $2",
 	.args = {INT8OID, NAMEOID},
 };
@@ -88,14 +91,16 @@ enum
 	FOUND_STATUS,
 	FOUND_REQUEST_ID,
 	FOUND_SMSID,
+	FOUND_CREATOR,
 	FOUND_CREATED_BY,
+	FOUND_ORIGIN,
 	FOUND_LEGS,
 };
 
 /* The next three find a message's id by gateway and text. */
 static Statement report_find_request = {
 	.sql = "SELECT o.id FROM @sms_outbox o WHERE o.gateway = $1 AND o.request_id = $2 "
-		   "AND NOT o.request_id OPERATOR(pg_catalog.^@) '" REQUEST_ID_PREFIX "'",
+		   "AND NOT o.request_id OPERATOR(pg_catalog.^@) '" REQUEST_ID_PREFIX "' AND o.creator <> 0",
 	.args = {NAMEOID, TEXTOID},
 };
 
@@ -178,7 +183,7 @@ read_follow(int row)
 	follow->reference = sql_text(row, FOLLOW_REFERENCE);
 	follow->legs = sql_bool(row, FOLLOW_LEGS);
 	follow->status = sql_status(row, FOLLOW_STATUS);
-	follow->role = sql_role(row, FOLLOW_CREATED_BY);
+	follow->role = creator_read(row, FOLLOW_CREATOR);
 	follow->sent_at = sql_time(row, FOLLOW_SENT_AT, 0);
 	follow->poll_at = sql_time(row, FOLLOW_POLL_AT, 0);
 	return follow;
@@ -215,22 +220,20 @@ report_poll_due(const char *gateway, TimestampTz after)
 	return sql_find_time(&report_next_poll, values);
 }
 
-/*
- * A message that role may manage, as it was sent, palloc'd.  Raises 42704 if there is none, 42501 if it is
- * another's.
- */
+/* A message that role may manage, as it was sent, palloc'd.  Raises 42704 if there is none, or it is another's. */
 Follow *
 report_sent_message(int64 id, Oid role)
 {
 	Datum values[] = {Int64GetDatum(id)};
 	Follow *follow;
+	bool found = sql_run(&report_find_sent, values) > 0;
 
-	if (sql_run(&report_find_sent, values) == 0)
+	manage_check(id, found ? creator_read(0, FOLLOW_CREATOR) : InvalidOid, role);
+	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("message %lld does not exist", (long long) id)));
 	follow = read_follow(0);
 	sql_done();
-	manage_check(id, follow->role, role);
 	return follow;
 }
 
@@ -248,13 +251,13 @@ report_reference(const Report *report, int number)
 	return NULL;
 }
 
-/* Runs a look-up by gateway and text, which is UTF-8: the id it finds, 0 if none. */
+/* Runs a look-up by gateway and text, which is UTF-8: the id it finds, 0 if none or, of several roles, more. */
 static int64
 find_by_text(Statement *statement, const char *gateway, const char *text)
 {
 	NameData name;
 	Datum values[] = {name_datum(&name, gateway), CStringGetTextDatum(from_utf8(text))};
-	int64 id = sql_run(statement, values) > 0 ? sql_int64(0, FOUND_ID) : 0;
+	int64 id = sql_run(statement, values) == 1 ? sql_int64(0, FOUND_ID) : 0;
 
 	sql_done();
 	return id;
@@ -302,7 +305,7 @@ read_reported(const char *gateway, const Report *report, int64 id, Reported *rep
 	}
 	reported->id = id;
 	reported->status = sql_status(0, FOUND_STATUS);
-	reported->role = sql_role(0, FOUND_CREATED_BY);
+	reported->role = creator_read(0, FOUND_CREATOR);
 	creator = pstrdup(sql_name(0, FOUND_CREATED_BY));
 	request_id = sql_text(0, FOUND_REQUEST_ID);
 	smsid = sql_text(0, FOUND_SMSID);

@@ -14,6 +14,7 @@
 #include "db/home.h"
 #include "db/sql.h"
 #include "guard/mac.h"
+#include "miscadmin.h"
 #include "outbox/request_id.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -130,7 +131,7 @@ request_id_message(const char *request_id)
 }
 
 /*
- * Has a message with this request_id, a user's, been queued for this gateway?  Takes no
+ * Has a message with this request_id been queued for this gateway by the current user?  What others have is not looked at.  Takes no
  * lock that outlives the call: the caller is about to wait for the network.
  */
 bool
@@ -139,7 +140,8 @@ request_id_is_used(const char *gateway, const char *request_id)
 	Oid index = home_relation_or_none("sms_outbox_request_id");
 	NameData name;
 	Relation table;
-	ScanKeyData keys[2];
+	ScanKeyData keys[3];
+	AttrNumber creator;
 	SysScanDesc scan;
 	Snapshot snapshot;
 	bool used;
@@ -152,8 +154,11 @@ request_id_is_used(const char *gateway, const char *request_id)
 	ScanKeyInit(&keys[1], get_attnum(RelationGetRelid(table), "request_id"), BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(request_id));
 	keys[1].sk_collation = DEFAULT_COLLATION_OID;
+	creator = get_attnum(RelationGetRelid(table), "creator");
+	if (creator != InvalidAttrNumber) /* else it is a table of 0.1.0 */
+		ScanKeyInit(&keys[2], creator, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(GetUserId()));
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = systable_beginscan(table, index, true, snapshot, 2, keys);
+	scan = systable_beginscan(table, index, true, snapshot, creator != InvalidAttrNumber ? 3 : 2, keys);
 	used = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);

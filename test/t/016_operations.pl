@@ -112,7 +112,7 @@ subtest 'a role that is dropped before its message was sent' => sub {
 	becomes("SELECT status, result_code, attempts $its_row", qr/^(queued\|held|failed\|refused)\|0$/,
 		'a message whose role is gone is not sent, and says so', seconds => 10);
 	is(times_received($simulator, 'of one who left'), 0, '… for certain');
-	like(ask("SELECT result_message $its_row"), qr/role "leaver" does not exist/, '… and why');
+	like(ask("SELECT result_message $its_row"), qr/queued it, then called "leaver", does not exist/, '… and why');
 	ask("DELETE $its_row");
 };
 

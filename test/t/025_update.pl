@@ -22,6 +22,9 @@ ask("INSERT INTO sms_outbox (gateway, kind, phone, content, send_after, request_
 		now() - interval '1 day', s, 1, CASE WHEN s = 'queued' THEN now() END, instance,
 		CASE WHEN s = 'uncertain' THEN now() END
 	FROM unnest(enum_range(NULL::sms_status)) s, sms_gateway_identity WHERE s <> 'sending';
+	UPDATE sms_outbox SET created_by = 'one who left' WHERE status = 'failed';
+	INSERT INTO sms_gateway_usage (used, window_end, gateway, subject) SELECT 7, 'infinity', 'shop', 'role ' || x
+		FROM unnest('{mallory,one who left}'::text[]) x;
 	INSERT INTO sms_gateway_state VALUES ('cpaas', 'tired', true);
 	INSERT INTO sms_gateway_usage VALUES (3, now() + interval '1 day', 'shop', 'phone 84901234567'),
 		(4, now() + interval '1 day', 'shop', 'role app')");
@@ -55,6 +58,10 @@ subtest 'everything goes on' => sub {
 		'what was in doubt is looked for in what eSMS has sent');
 	is(ask("SELECT count(*) FROM sms_outbox WHERE (status = 'queued') <> (ended_at IS NULL)"), '0',
 		'the others have ended');
+	is(ask("SELECT string_agg(DISTINCT creator || CASE created_by WHEN current_user THEN ' mine' ELSE '' END, ', ')
+		FROM sms_outbox"), '0, ' . ask("SELECT current_user::regrole::oid || ' mine'"), 'whose they were, by oid');
+	is(ask("SELECT count(*), sum(used) FROM sms_gateway_usage WHERE subject IN ('role one who left',
+		'role ' || 'mallory'::regrole::oid)"), '2|14', '… what roles have used is counted on');
 	is(ask('SELECT name, state, reason FROM sms_gateways WHERE reason IS NOT NULL'), 'cpaas|paused|tired',
 		'pauses are kept');
 	is(ask('SELECT used FROM sms_gateway_usage WHERE subject = \'phone ' . hidden('84901234567') . "'"), '3',
