@@ -175,7 +175,7 @@ ask_provider(const Follow *follow, Report *report)
 		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
 						  errmsg("gateway \"%s\" did not say what became of message %lld", gateway->name,
 								 (long long) follow->id),
-						  errdetail("%s", exchange_words(&exchange.answer))));
+						  exchange_detail(&exchange.answer)));
 	else if (exchange.report.delivery != DELIVERY_PENDING &&
 			 (gateway->provider->calls & CALL_BIT(CALL_STATUS_DETAIL)))
 		ask(&exchange, CALL_STATUS_DETAIL, reference);
@@ -256,7 +256,7 @@ sms_balance(PG_FUNCTION_ARGS)
 	{
 		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
 						  errmsg("gateway \"%s\" did not say what is left on the account", gateway->name),
-						  errdetail("%s", exchange_words(&exchange.answer))));
+						  exchange_detail(&exchange.answer)));
 		PG_RETURN_NULL();
 	}
 	if (!isnan(gateway->min_balance) && strtod(exchange.balance, NULL) < gateway->min_balance)
