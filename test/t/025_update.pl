@@ -46,11 +46,11 @@ subtest 'a library that is newer than the tables says so' => sub {
 
 subtest '... and takes messages, whose gateway has limits or not: their transactions go on' => sub {
 	is(ask("INSERT INTO sms_outbox (gateway, kind, phone, content) VALUES ('limited', 'text', '0901234567', 'limited'),
-		('cpaas', 'otp', '0901234567', '{OTP}'), ('shop', 'otp', '0901234567', '{OTP}'), ('shop', 'text', '0901234567', 'x')
-		RETURNING status"), "queued\nqueued\nqueued\nqueued", 'they wait');
+		('cpaas', 'otp', '0901234567', '{OTP}'), ('shop', 'otp', '0901234567', '{OTP}'),
+		('shop', 'text', '0901234567', 'x') RETURNING status"), "queued\nqueued\nqueued\nqueued", 'they wait');
 	ask("ALTER SERVER shop OPTIONS (ADD check_templates 'refuse')");
-	is(ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'x') RETURNING status"), 'queued',
-		'nor are they held against templates');
+	is(ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'x')
+		RETURNING status"), 'queued', 'nor are they held against templates');
 	ask("ALTER SERVER shop OPTIONS (DROP check_templates)");
 	ask("DELETE FROM sms_outbox WHERE kind = 'otp' OR content = 'x'");
 };
