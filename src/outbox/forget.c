@@ -80,13 +80,8 @@ static Statement forget_codes = {
 	.args = {TEXTARRAYOID},
 };
 
-/* The key begins with the gateway: they are looked up one after the other. */
 static Statement forget_counters = {
-	.sql = "WITH RECURSIVE g(name) AS ("
-		   "(SELECT u.gateway FROM @sms_gateway_usage u ORDER BY u.gateway LIMIT 1) UNION ALL "
-		   "SELECT (SELECT u.gateway FROM @sms_gateway_usage u WHERE u.gateway > g.name "
-		   "ORDER BY u.gateway LIMIT 1) FROM g WHERE g.name IS NOT NULL) "
-		   "DELETE FROM @sms_gateway_usage u USING g WHERE u.gateway = g.name AND u.subject = ANY ($1)",
+	.sql = "DELETE FROM @sms_gateway_usage u WHERE u.subject = ANY ($1)",
 	.args = {TEXTARRAYOID},
 };
 

@@ -14,6 +14,9 @@ ask('CREATE EXTENSION sms_gateway', 'fresh');
 ask("CREATE EXTENSION sms_gateway VERSION '0.1.0'; CREATE ROLE mallory LOGIN;
 	GRANT CREATE ON SCHEMA public TO mallory");
 gateways($node, $simulator);
+ask("CREATE SERVER limited FOREIGN DATA WRAPPER esms OPTIONS (base_url '$simulator->{url}', brandname 'MYSHOP',
+		per_phone '100/day', per_role '100/day', daily_budget '100');
+	CREATE USER MAPPING FOR PUBLIC SERVER limited OPTIONS (api_key 'demo', secret_key 'demo')");
 
 # Rows as 0.1.0 wrote them, in every state; an owner may write whole rows, with their origin.
 ask("INSERT INTO sms_outbox (gateway, kind, phone, content, send_after, request_id, created_by, created_at, status,
@@ -37,7 +40,19 @@ is(ask($samples), '2', 'the planner has samples of phones and texts');
 subtest 'a library that is newer than the tables says so' => sub {
 	like(error_of($_), qr{55000: sms_gateway 0.1.0 in this database is not served}, $_)
 		for (q{SELECT sms_delivery_report('shop', '{"SMSID": "1", "SendStatus": "5"}')},
-			"SELECT sms_pause('shop', 'x')", 'SELECT sms_cancel(1)');
+			"SELECT sms_pause('shop', 'x')", 'SELECT sms_cancel(1)', "SELECT sms_send('0901234567', 'x', 'limited')",
+			"SELECT sms_send_otp('0901234567', gateway => 'shop')");
+};
+
+subtest '... and takes messages, whose gateway has limits or not: their transactions go on' => sub {
+	is(ask("INSERT INTO sms_outbox (gateway, kind, phone, content) VALUES ('limited', 'text', '0901234567', 'limited'),
+		('cpaas', 'otp', '0901234567', '{OTP}'), ('shop', 'otp', '0901234567', '{OTP}'),
+		('shop', 'text', '0901234567', 'x') RETURNING status"), "queued\nqueued\nqueued\nqueued", 'they wait');
+	ask("ALTER SERVER shop OPTIONS (ADD check_templates 'refuse')");
+	is(ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'x')
+		RETURNING status"), 'queued', 'nor are they held against templates');
+	ask("ALTER SERVER shop OPTIONS (DROP check_templates)");
+	ask("DELETE FROM sms_outbox WHERE kind = 'otp' OR content = 'x'");
 };
 
 subtest 'objects that somebody put in front are not called' => sub {
@@ -54,6 +69,7 @@ subtest 'everything goes on' => sub {
 	is(ask("ANALYZE sms_outbox; $samples"), '0', 'the planner has no samples of phones and texts any more');
 	worker_pid($node);
 	becomes(sub { status_of('of 0.1.0: queued') }, 'sent', 'what was queued is sent');
+	becomes(sub { status_of('limited') }, 'sent', '... before and after the library was replaced');
 	becomes(sub { scalar grep { $_->{path} =~ /GetSmsSentData/ } requests($simulator) }, 1,
 		'what was in doubt is looked for in what eSMS has sent');
 	is(ask("SELECT count(*) FROM sms_outbox WHERE (status = 'queued') <> (ended_at IS NULL)"), '0',
