@@ -4,22 +4,20 @@
 LOCK TABLE sms_outbox IN ACCESS EXCLUSIVE MODE;
 
 -- No two names differ by one letter.
-ALTER TABLE sms_gateway_state RENAME TO sms_gateway_pause;
-ALTER INDEX sms_gateway_state_pkey RENAME TO sms_gateway_pause_pkey;
 ALTER TABLE sms_gateway_report RENAME TO sms_gateway_callback;
 ALTER INDEX sms_gateway_report_pkey RENAME TO sms_gateway_callback_pkey;
 ALTER INDEX sms_gateway_report_unknown RENAME TO sms_gateway_callback_unknown;
 
 -- A gateway's trouble has more states than one.
-ALTER TABLE sms_gateway_pause
+ALTER TABLE sms_gateway_state
     ADD state text NOT NULL DEFAULT 'paused' CONSTRAINT state_is_known CHECK (state IN ('resting', 'unreachable', 'paused', 'resumed')),
     ADD next_probe_at timestamptz;
-COMMENT ON TABLE sms_gateway_pause IS 'gateways that are not active, and why; others have no row';
-COMMENT ON COLUMN sms_gateway_pause.reason IS 'why it is not active';
-COMMENT ON COLUMN sms_gateway_pause.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
-COMMENT ON COLUMN sms_gateway_pause.since IS 'when the state began';
-COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
-COMMENT ON COLUMN sms_gateway_pause.next_probe_at IS 'when one message is tried; NULL: not by itself';
+COMMENT ON TABLE sms_gateway_state IS 'gateways that are not active, and why; others have no row';
+COMMENT ON COLUMN sms_gateway_state.reason IS 'why it is not active';
+COMMENT ON COLUMN sms_gateway_state.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
+COMMENT ON COLUMN sms_gateway_state.since IS 'when the state began';
+COMMENT ON COLUMN sms_gateway_state.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
+COMMENT ON COLUMN sms_gateway_state.next_probe_at IS 'when one message is tried; NULL: not by itself';
 
 -- What a gateway says of a role's credentials is that role's trouble.
 CREATE TABLE sms_gateway_refused (
@@ -122,7 +120,7 @@ SELECT g.name,
        CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at
   FROM gateway g
  CROSS JOIN held h
-  LEFT JOIN @extschema@.sms_gateway_pause p
+  LEFT JOIN @extschema@.sms_gateway_state p
     ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed'
  CROSS JOIN LATERAL (
     SELECT pg_catalog.string_agg(pg_catalog.format('the credentials of role "%s" are refused: %s', r.role, r.reason), '; ')
@@ -258,7 +256,7 @@ DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
 
 -- Who may read or write all data gets no row of what is internal: those are their owner's, as whom the engine runs.
 ALTER TABLE sms_gateway_lease ENABLE ROW LEVEL SECURITY;
-ALTER TABLE sms_gateway_pause ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sms_gateway_refused ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sms_gateway_callback ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sms_gateway_otp ENABLE ROW LEVEL SECURITY;
@@ -386,7 +384,7 @@ found(component, name, level, problem, since, remedy) AS (
            CASE k.name
                 WHEN 'version' THEN 'ALTER EXTENSION sms_gateway UPDATE, as its owner; if the library is the older one, install the newer and restart the server'
                 WHEN 'standby' THEN 'look at the primary server, which sends; or promote this one'
-                WHEN 'enabled' THEN 'ALTER SYSTEM SET sms_gateway.enabled = on, and reload the configuration'
+                WHEN 'enabled' THEN 'ALTER SYSTEM SET sms_gateway.enabled = on; SELECT pg_reload_conf();'
                 WHEN 'copy' THEN 'if it takes the place of the original: SELECT sms_adopt_outbox(), as the owner of sms_outbox'
                 WHEN 'launcher' THEN 'it is started again within seconds; if not, the log tells why it ended'
                 WHEN 'worker' THEN 'set what the problem names (shared_preload_libraries and max_worker_processes need a restart); until then CALL sms_drain() sends'
@@ -403,7 +401,7 @@ found(component, name, level, problem, since, remedy) AS (
                 ELSE pg_catalog.format('see to its address and the network; it is tried again by itself, and at once by SELECT sms_resume(%L)', s.name)
            END
       FROM server s
-      LEFT JOIN @extschema@.sms_gateway_pause p
+      LEFT JOIN @extschema@.sms_gateway_state p
         ON p.gateway OPERATOR(pg_catalog.=) s.name AND p.state OPERATOR(pg_catalog.<>) 'resumed'
     UNION ALL
     SELECT 'gateway', 'none', 'critical', 'there is no gateway that you may use', NULL,
@@ -445,11 +443,11 @@ found(component, name, level, problem, since, remedy) AS (
     SELECT m.component, m.name, m.level, m.problem, m.since, m.remedy
       FROM caller c CROSS JOIN LATERAL (
         (SELECT 'queue' AS component, q.gateway AS name,
-               CASE WHEN q.late OPERATOR(pg_catalog.<) '1 minute' THEN 'ok'
+               CASE WHEN q.late OPERATOR(pg_catalog.<) '30 seconds' THEN 'ok'
                     WHEN q.late OPERATOR(pg_catalog.<) '10 minutes' THEN 'warning' ELSE 'critical' END AS level,
                pg_catalog.format('a message is due for %s', pg_catalog.date_trunc('second', q.late)) AS problem,
                q.next_attempt_at AS since,
-               'see the other problems; if there are none, the gateway gets more than it takes (rate_limit, max_in_flight)' AS remedy
+               'see the other problems, and the log: the worker may wait for a lock, or for a synchronous standby that is gone; else the gateway gets more than it takes (rate_limit, max_in_flight)' AS remedy
           FROM (SELECT o.gateway, o.next_attempt_at, pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) o.next_attempt_at AS late
                   FROM @extschema@.sms_outbox o WHERE o.status OPERATOR(pg_catalog.=) 'queued'
                  ORDER BY o.next_attempt_at LIMIT 1) q)
@@ -457,6 +455,15 @@ found(component, name, level, problem, since, remedy) AS (
         SELECT 'gateway', w.name, 'critical', 'messages wait for it, and there is no such server', NULL,
                pg_catalog.format('CREATE SERVER %I FOREIGN DATA WRAPPER ..., or cancel them', w.name)
           FROM @extschema@.sms_gateways w WHERE w.state OPERATOR(pg_catalog.=) 'missing'
+        UNION ALL
+        -- These are looked at again and again, and never late.  Of many that wait, some are looked at.
+        SELECT 'messages', 'held', CASE h.n WHEN 0 THEN 'ok' ELSE 'critical' END,
+               pg_catalog.format('%s of the queued messages that were looked at are held, one of them as %s', h.n, h.why), NULL,
+               'result_message tells why; correct that (a user mapping, a privilege), or SELECT sms_cancel(id)'
+          FROM (SELECT pg_catalog.count(*) AS n, pg_catalog.max(u.result_message) AS why
+                  FROM (SELECT o.result_code, o.result_message FROM @extschema@.sms_outbox o
+                         WHERE o.status OPERATOR(pg_catalog.=) 'queued' LIMIT 20000) u
+                 WHERE u.result_code OPERATOR(pg_catalog.=) 'held') h
         UNION ALL
         SELECT 'messages', 'in doubt', CASE d.n WHEN 0 THEN 'ok' ELSE 'warning' END,
                pg_catalog.format('%s%s may or may not have gone', CASE d.n WHEN 1001 THEN 'more than ' ELSE '' END, least(d.n, 1000)),

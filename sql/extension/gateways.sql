@@ -61,7 +61,7 @@ SELECT g.name,
        CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at
   FROM gateway g
  CROSS JOIN held h
-  LEFT JOIN @extschema@.sms_gateway_pause p
+  LEFT JOIN @extschema@.sms_gateway_state p
     ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed'
  CROSS JOIN LATERAL (
     SELECT pg_catalog.string_agg(pg_catalog.format('the credentials of role "%s" are refused: %s', r.role, r.reason), '; ')

@@ -87,7 +87,7 @@ static Statement forget_counters = {
 
 /* The next two keep what they say but for the number. */
 static Statement forget_pauses = {
-	.sql = "UPDATE @sms_gateway_pause p SET reason = regexp_replace(p.reason, $1, '" FORGOTTEN "', 'g') "
+	.sql = "UPDATE @sms_gateway_state p SET reason = regexp_replace(p.reason, $1, '" FORGOTTEN "', 'g') "
 		   "WHERE p.reason ~ $1",
 	.args = {TEXTOID},
 };
@@ -298,7 +298,7 @@ static void
 prove_all_are_seen(void)
 {
 	static const char *const tables[] = {"sms_gateway_callback", "sms_gateway_otp", "sms_gateway_usage",
-										 "sms_gateway_pause", "sms_gateway_refused"};
+										 "sms_gateway_state", "sms_gateway_refused"};
 
 	for (int i = 0; i < (int) lengthof(tables); i++)
 	{

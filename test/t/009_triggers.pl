@@ -270,7 +270,7 @@ subtest 'a trigger on a table that refers to messages does not run as who queued
 
 subtest 'where the owner is no superuser, triggers run as the owner' => sub {
 	ask("CREATE ROLE keeper LOGIN; GRANT ALL ON SCHEMA public TO keeper");
-	ask("ALTER TABLE $_ OWNER TO keeper") for qw(sms_outbox sms_gateway_lease sms_gateway_pause sms_gateway_callback
+	ask("ALTER TABLE $_ OWNER TO keeper") for qw(sms_outbox sms_gateway_lease sms_gateway_state sms_gateway_callback
 		sms_gateway_otp sms_gateway_usage sms_gateway_identity);
 	ask("GRANT EXECUTE ON FUNCTION sms_gateway_claimed(bigint)
 		TO keeper");

@@ -32,6 +32,9 @@ ask("INSERT INTO sms_outbox (gateway, kind, phone, content, send_after, request_
 	INSERT INTO sms_gateway_usage VALUES (3, now() + interval '1 day', 'shop', 'phone 84901234567'),
 		(4, now() + interval '1 day', 'shop', 'role app')");
 
+my $dump = $node->data_dir . '/0.1.0.sql';
+$node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'a dump of 0.1.0');
+
 # The planner remembers whose messages they were.
 ask('ANALYZE sms_outbox');
 my $samples = "SELECT count(*) FROM pg_stats WHERE tablename = 'sms_outbox' AND attname IN ('phone', 'content')";
@@ -125,7 +128,8 @@ ask("CREATE EXTENSION sms_gateway VERSION '0.1.0'; GRANT SELECT ON sms_gateways 
 subtest 'what belongs to no superuser goes on' => sub {
 	ask('ALTER EXTENSION sms_gateway UPDATE', 'kept');
 	is(ask("SELECT string_agg(oid::regclass::text, ', ') FROM pg_class
-		WHERE relname LIKE 'sms%' AND relkind IN ('r', 'v') AND relowner <> 'keeper'::regrole", 'kept'), '', 'all tables and views are the owner\'s of the outbox');
+		WHERE relname LIKE 'sms%' AND relkind IN ('r', 'v') AND relowner <> 'keeper'::regrole", 'kept'), '',
+		'all tables and views are the owner\'s of the outbox');
 	is(ask("SELECT string_agg(proname, ', ' ORDER BY proname) FROM pg_proc WHERE proowner <> 'keeper'::regrole
 		AND proname LIKE 'sms%' AND NOT has_function_privilege('watcher', oid, 'EXECUTE')", 'kept'), '',
 		'and so are the functions that are not for everybody');
@@ -138,7 +142,8 @@ subtest 'what belongs to no superuser goes on' => sub {
 	like(as_role('keeper', "SELECT sms_forget('84905550001')", database => 'kept'), qr/"messages": 1/,
 		'sms_forget works');
 	is(as_role('keeper', "SELECT count(*) > 0 FROM sms_health", database => 'kept'), 't', 'and so does sms_health');
-	is(ask('SELECT count(*) > 0 FROM sms_health LEFT JOIN sms_outbox_monitor ON true', 'kept'), 't', '... for monitors, too');
+	is(ask('SELECT count(*) > 0 FROM sms_health LEFT JOIN sms_outbox_monitor ON true', 'kept'), 't',
+		'... for monitors, too');
 };
 
 subtest 'who read the gateways goes on reading them' => sub {
@@ -170,6 +175,21 @@ subtest 'messages in doubt are counted by their index' => sub {
 		q{(status = 'uncertain'::sms_status)}, 'which has all of them, and nothing else');
 	like(ask("SET enable_seqscan = off; EXPLAIN SELECT ended_at FROM sms_outbox WHERE status = 'uncertain' LIMIT 1001"),
 		qr/sms_outbox_doubt/, 'and serves');
+};
+
+subtest 'a dump of 0.1.0 is restored as one of this version' => sub {
+	ask('CREATE DATABASE restored');
+	$node->command_ok([ 'psql', '-qX1', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr('restored') ],
+		'without an error');
+	is(ask('SELECT string_agg(gateway, \',\') FROM sms_gateway_state', 'restored'), 'cpaas', 'pauses are kept');
+	is(ask("SELECT string_agg(status::text, ',' ORDER BY id) FROM sms_outbox", 'restored'),
+		ask("SELECT string_agg(s::text, ',') FROM unnest(enum_range(NULL::sms_status)) s WHERE s <> 'sending'",
+			'postgres'), '... and messages of all states');
+	is(ask("SELECT count(*) FROM sms_outbox WHERE (status = 'queued') <> (ended_at IS NULL)", 'restored'), '0',
+		'... which have ended, or not');
+	ask('SELECT sms_adopt_outbox()', 'restored');
+	becomes(sub { status_of('of 0.1.0: queued', 'restored') }, 'uncertain',
+		'adopted, it sends what was queued, which eSMS knows from the original');
 };
 
 $node->stop;
