@@ -125,7 +125,8 @@ ask("CREATE EXTENSION sms_gateway VERSION '0.1.0'; GRANT SELECT ON sms_gateways 
 subtest 'what belongs to no superuser goes on' => sub {
 	ask('ALTER EXTENSION sms_gateway UPDATE', 'kept');
 	is(ask("SELECT string_agg(oid::regclass::text, ', ') FROM pg_class
-		WHERE relname LIKE 'sms%' AND relkind IN ('r', 'v') AND relowner <> 'keeper'::regrole", 'kept'), '', 'all tables and views are the owner\'s of the outbox');
+		WHERE relname LIKE 'sms%' AND relkind IN ('r', 'v') AND relowner <> 'keeper'::regrole", 'kept'), '',
+		'all tables and views are the owner\'s of the outbox');
 	is(ask("SELECT string_agg(proname, ', ' ORDER BY proname) FROM pg_proc WHERE proowner <> 'keeper'::regrole
 		AND proname LIKE 'sms%' AND NOT has_function_privilege('watcher', oid, 'EXECUTE')", 'kept'), '',
 		'and so are the functions that are not for everybody');
@@ -138,7 +139,8 @@ subtest 'what belongs to no superuser goes on' => sub {
 	like(as_role('keeper', "SELECT sms_forget('84905550001')", database => 'kept'), qr/"messages": 1/,
 		'sms_forget works');
 	is(as_role('keeper', "SELECT count(*) > 0 FROM sms_health", database => 'kept'), 't', 'and so does sms_health');
-	is(ask('SELECT count(*) > 0 FROM sms_health LEFT JOIN sms_outbox_monitor ON true', 'kept'), 't', '... for monitors, too');
+	is(ask('SELECT count(*) > 0 FROM sms_health LEFT JOIN sms_outbox_monitor ON true', 'kept'), 't',
+		'... for monitors, too');
 };
 
 subtest 'who read the gateways goes on reading them' => sub {
