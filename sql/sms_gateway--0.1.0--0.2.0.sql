@@ -4,22 +4,20 @@
 LOCK TABLE sms_outbox IN ACCESS EXCLUSIVE MODE;
 
 -- No two names differ by one letter.
-ALTER TABLE sms_gateway_state RENAME TO sms_gateway_pause;
-ALTER INDEX sms_gateway_state_pkey RENAME TO sms_gateway_pause_pkey;
 ALTER TABLE sms_gateway_report RENAME TO sms_gateway_callback;
 ALTER INDEX sms_gateway_report_pkey RENAME TO sms_gateway_callback_pkey;
 ALTER INDEX sms_gateway_report_unknown RENAME TO sms_gateway_callback_unknown;
 
 -- A gateway's trouble has more states than one.
-ALTER TABLE sms_gateway_pause
+ALTER TABLE sms_gateway_state
     ADD state text NOT NULL DEFAULT 'paused' CONSTRAINT state_is_known CHECK (state IN ('resting', 'unreachable', 'paused', 'resumed')),
     ADD next_probe_at timestamptz;
-COMMENT ON TABLE sms_gateway_pause IS 'gateways that are not active, and why; others have no row';
-COMMENT ON COLUMN sms_gateway_pause.reason IS 'why it is not active';
-COMMENT ON COLUMN sms_gateway_pause.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
-COMMENT ON COLUMN sms_gateway_pause.since IS 'when the state began';
-COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
-COMMENT ON COLUMN sms_gateway_pause.next_probe_at IS 'when one message is tried; NULL: not by itself';
+COMMENT ON TABLE sms_gateway_state IS 'gateways that are not active, and why; others have no row';
+COMMENT ON COLUMN sms_gateway_state.reason IS 'why it is not active';
+COMMENT ON COLUMN sms_gateway_state.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
+COMMENT ON COLUMN sms_gateway_state.since IS 'when the state began';
+COMMENT ON COLUMN sms_gateway_state.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
+COMMENT ON COLUMN sms_gateway_state.next_probe_at IS 'when one message is tried; NULL: not by itself';
 
 -- What a gateway says of a role's credentials is that role's trouble.
 CREATE TABLE sms_gateway_refused (
@@ -64,8 +62,9 @@ CREATE FUNCTION sms_gateway_checks(OUT name text, OUT problem text, OUT since ti
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 6;
 COMMENT ON FUNCTION sms_gateway_checks() IS
     'internal: what sending from this database needs of the server, what is wrong with each, and since when, if that is known';
-DROP VIEW sms_gateways;
-CREATE VIEW sms_gateways AS
+-- Whose it is, who may read it and the views that others made of it stay.
+ALTER VIEW sms_gateways RENAME COLUMN paused_since TO since;
+CREATE OR REPLACE VIEW sms_gateways AS
 WITH RECURSIVE waiting(name) AS (
     -- The gateways of queued messages, each by one look into the index of those.
     (SELECT o.gateway FROM @extschema@.sms_outbox o WHERE o.status OPERATOR(pg_catalog.=) 'queued'
@@ -104,11 +103,10 @@ SELECT g.name,
             WHEN h.why IS NOT NULL THEN h.why
             WHEN NOT g.mapped THEN pg_catalog.concat_ws('; ', p.reason, 'no role has a user mapping for it')
             WHEN p.reason IS NULL THEN c.refused
-            ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END AS reason,
+            ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END COLLATE pg_catalog."default" AS reason,
        CASE WHEN g.provider IS NULL THEN NULL
             WHEN h.why IS NOT NULL THEN h.since
             ELSE p.since END AS since,
-       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at,
        (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox o
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
            AND o.gateway OPERATOR(pg_catalog.=) g.name) AS queued,
@@ -118,10 +116,11 @@ SELECT g.name,
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
            AND o.gateway OPERATOR(pg_catalog.=) g.name) AS in_flight,
        (SELECT x.option_value FROM pg_catalog.pg_options_to_table(g.options) x
-         WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit
+         WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit,
+       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at
   FROM gateway g
  CROSS JOIN held h
-  LEFT JOIN @extschema@.sms_gateway_pause p
+  LEFT JOIN @extschema@.sms_gateway_state p
     ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed'
  CROSS JOIN LATERAL (
     SELECT pg_catalog.string_agg(pg_catalog.format('the credentials of role "%s" are refused: %s', r.role, r.reason), '; ')
@@ -137,9 +136,6 @@ COMMENT ON COLUMN sms_gateways.next_probe_at IS 'when one message is tried; NULL
 COMMENT ON COLUMN sms_gateways.queued IS 'messages that wait, or are on their way';
 COMMENT ON COLUMN sms_gateways.in_flight IS 'messages on their way';
 COMMENT ON COLUMN sms_gateways.rate_limit IS 'messages a second at most; NULL: no limit';
-
-REVOKE ALL ON sms_gateways FROM PUBLIC;
-GRANT SELECT ON sms_gateways TO pg_monitor;
 
 -- The engine gives its statements rows without them.
 DROP FUNCTION sms_gateway_results();
@@ -167,9 +163,6 @@ UPDATE sms_outbox o SET poll_at = pg_catalog.now() FROM pg_catalog.pg_foreign_se
  WHERE o.status OPERATOR(pg_catalog.=) 'uncertain' AND o.kind OPERATOR(pg_catalog.<>) 'otp'
    AND s.srvname OPERATOR(pg_catalog.=) o.gateway AND w.fdwname OPERATOR(pg_catalog.=) 'esms'
    AND o.unsure_since OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) '7 days'::pg_catalog.interval);
--- The worker never found these.
-UPDATE sms_outbox SET next_attempt_at = created_at
- WHERE status OPERATOR(pg_catalog.=) 'queued' AND next_attempt_at OPERATOR(pg_catalog.=) '-infinity';
 END;
 SELECT sms_gateway_update_rows();
 DROP FUNCTION sms_gateway_update_rows();
@@ -218,14 +211,15 @@ COMMENT ON COLUMN sms_gateway_otp.salt IS 'random; NULL: the provider made the c
 COMMENT ON COLUMN sms_gateway_otp.hash IS 'HMAC-SHA-256 of salt, gateway, phone and code, with this database''s secret as key';
 
 -- Its first columns are changed in place, outside of transactions (counter.c): they have a fixed position and width.
+-- A campaign finds one for each phone: their key is short, its first column tells most apart, byte by byte.
 CREATE TABLE sms_gateway_usage (
     used bigint NOT NULL,
     window_end timestamptz NOT NULL,
     code bigint NOT NULL,
     tries bigint NOT NULL,
-    gateway name,
-    subject text,
-    PRIMARY KEY (gateway, subject));
+    gateway text COLLATE pg_catalog."C",
+    subject text COLLATE pg_catalog."C",
+    PRIMARY KEY (subject, gateway));
 COMMENT ON TABLE sms_gateway_usage IS
     'messages counted towards the server options otp_per_phone, per_phone, per_role and daily_budget, and checks of one-time passwords; each is counted whatever becomes of its transaction';
 COMMENT ON COLUMN sms_gateway_usage.used IS 'messages, or checks, in the window';
@@ -262,7 +256,7 @@ DROP TABLE sms_gateway_otp_0_1, sms_gateway_usage_0_1;
 
 -- Who may read or write all data gets no row of what is internal: those are their owner's, as whom the engine runs.
 ALTER TABLE sms_gateway_lease ENABLE ROW LEVEL SECURITY;
-ALTER TABLE sms_gateway_pause ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sms_gateway_refused ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sms_gateway_callback ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sms_gateway_otp ENABLE ROW LEVEL SECURITY;
@@ -331,7 +325,7 @@ DROP INDEX sms_gateway_callback_unknown;
 CREATE INDEX sms_gateway_callback_unknown ON sms_gateway_callback (received_at) WHERE NOT looked;
 CREATE FUNCTION sms_gateway_update_reports() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-DELETE FROM sms_gateway_callback WHERE pg_column_size(report) OPERATOR(pg_catalog.>) 16384;
+DELETE FROM sms_gateway_callback WHERE octet_length(report::pg_catalog.text) OPERATOR(pg_catalog.>) 16384;
 UPDATE sms_gateway_callback SET looked = true WHERE message IS NOT NULL;
 END;
 SELECT sms_gateway_update_reports();
@@ -390,7 +384,7 @@ found(component, name, level, problem, since, remedy) AS (
            CASE k.name
                 WHEN 'version' THEN 'ALTER EXTENSION sms_gateway UPDATE, as its owner; if the library is the older one, install the newer and restart the server'
                 WHEN 'standby' THEN 'look at the primary server, which sends; or promote this one'
-                WHEN 'enabled' THEN 'ALTER SYSTEM SET sms_gateway.enabled = on, and reload the configuration'
+                WHEN 'enabled' THEN 'ALTER SYSTEM SET sms_gateway.enabled = on; SELECT pg_reload_conf();'
                 WHEN 'copy' THEN 'if it takes the place of the original: SELECT sms_adopt_outbox(), as the owner of sms_outbox'
                 WHEN 'launcher' THEN 'it is started again within seconds; if not, the log tells why it ended'
                 WHEN 'worker' THEN 'set what the problem names (shared_preload_libraries and max_worker_processes need a restart); until then CALL sms_drain() sends'
@@ -407,7 +401,7 @@ found(component, name, level, problem, since, remedy) AS (
                 ELSE pg_catalog.format('see to its address and the network; it is tried again by itself, and at once by SELECT sms_resume(%L)', s.name)
            END
       FROM server s
-      LEFT JOIN @extschema@.sms_gateway_pause p
+      LEFT JOIN @extschema@.sms_gateway_state p
         ON p.gateway OPERATOR(pg_catalog.=) s.name AND p.state OPERATOR(pg_catalog.<>) 'resumed'
     UNION ALL
     SELECT 'gateway', 'none', 'critical', 'there is no gateway that you may use', NULL,
@@ -425,7 +419,7 @@ found(component, name, level, problem, since, remedy) AS (
     SELECT 'credentials', s.name, 'critical', 'there is no user mapping for PUBLIC or any role', NULL,
            pg_catalog.format('CREATE USER MAPPING FOR PUBLIC SERVER %I OPTIONS (...)', s.name)
       FROM server s
-     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mapping m WHERE m.umserver OPERATOR(pg_catalog.=) s.oid)
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mappings m WHERE m.srvid OPERATOR(pg_catalog.=) s.oid)
     UNION ALL
     -- A budget and the limits of roles, of which nine parts in ten are used.
     SELECT 'limit', pg_catalog.format('%s of %s', l.name, CASE WHEN u.subject OPERATOR(pg_catalog.=) 'day' THEN l.gateway
@@ -449,11 +443,11 @@ found(component, name, level, problem, since, remedy) AS (
     SELECT m.component, m.name, m.level, m.problem, m.since, m.remedy
       FROM caller c CROSS JOIN LATERAL (
         (SELECT 'queue' AS component, q.gateway AS name,
-               CASE WHEN q.late OPERATOR(pg_catalog.<) '1 minute' THEN 'ok'
+               CASE WHEN q.late OPERATOR(pg_catalog.<) '30 seconds' THEN 'ok'
                     WHEN q.late OPERATOR(pg_catalog.<) '10 minutes' THEN 'warning' ELSE 'critical' END AS level,
                pg_catalog.format('a message is due for %s', pg_catalog.date_trunc('second', q.late)) AS problem,
                q.next_attempt_at AS since,
-               'see the other problems; if there are none, the gateway gets more than it takes (rate_limit, max_in_flight)' AS remedy
+               'see the other problems, and the log: the worker may wait for a lock, or for a synchronous standby that is gone; else the gateway gets more than it takes (rate_limit, max_in_flight)' AS remedy
           FROM (SELECT o.gateway, o.next_attempt_at, pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) o.next_attempt_at AS late
                   FROM @extschema@.sms_outbox o WHERE o.status OPERATOR(pg_catalog.=) 'queued'
                  ORDER BY o.next_attempt_at LIMIT 1) q)
@@ -461,6 +455,15 @@ found(component, name, level, problem, since, remedy) AS (
         SELECT 'gateway', w.name, 'critical', 'messages wait for it, and there is no such server', NULL,
                pg_catalog.format('CREATE SERVER %I FOREIGN DATA WRAPPER ..., or cancel them', w.name)
           FROM @extschema@.sms_gateways w WHERE w.state OPERATOR(pg_catalog.=) 'missing'
+        UNION ALL
+        -- These are looked at again and again, and never late.  Of many that wait, some are looked at.
+        SELECT 'messages', 'held', CASE h.n WHEN 0 THEN 'ok' ELSE 'critical' END,
+               pg_catalog.format('%s of the queued messages that were looked at are held, one of them as %s', h.n, h.why), NULL,
+               'result_message tells why; correct that (a user mapping, a privilege), or SELECT sms_cancel(id)'
+          FROM (SELECT pg_catalog.count(*) AS n, pg_catalog.max(u.result_message) AS why
+                  FROM (SELECT o.result_code, o.result_message FROM @extschema@.sms_outbox o
+                         WHERE o.status OPERATOR(pg_catalog.=) 'queued' LIMIT 20000) u
+                 WHERE u.result_code OPERATOR(pg_catalog.=) 'held') h
         UNION ALL
         SELECT 'messages', 'in doubt', CASE d.n WHEN 0 THEN 'ok' ELSE 'warning' END,
                pg_catalog.format('%s%s may or may not have gone', CASE d.n WHEN 1001 THEN 'more than ' ELSE '' END, least(d.n, 1000)),
@@ -659,6 +662,38 @@ COMMENT ON FUNCTION sms_price(text, text, name) IS
 
 ALTER TABLE sms_gateway_templates ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON sms_gateway_templates FROM PUBLIC;
--- Messages in doubt that are looked for in what their provider's account has sent.
-CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status OPERATOR(pg_catalog.=) 'uncertain' AND poll_at IS NOT NULL;
+-- Messages in doubt: those that are looked for in what their provider's account has sent, and for sms_health all.
+CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status OPERATOR(pg_catalog.=) 'uncertain';
 COMMENT ON COLUMN sms_outbox.poll_at IS 'when the worker asks the provider (again) whether it was delivered or, of an uncertain message, whether it has it; NULL: it does not';
+
+-- The engine works as the owner of the outbox: what it works on is his, as the tables of 0.1.0 are.  What everybody may call
+-- stays with who installs: it is run by others, and only a superuser is to say what it does.
+DO $$
+DECLARE
+    heir pg_catalog.regrole;
+    member record;
+BEGIN
+    SELECT c.relowner INTO heir FROM pg_catalog.pg_class c
+     WHERE c.oid OPERATOR(pg_catalog.=) '@extschema@.sms_outbox'::pg_catalog.regclass;
+    FOR member IN
+        SELECT pg_catalog.format('%s %s', CASE c.relkind WHEN 'r' THEN 'TABLE' ELSE 'VIEW' END,
+                                 c.oid::pg_catalog.regclass) AS object
+          FROM pg_catalog.pg_depend d
+          JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid
+         WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+           AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+           AND d.refobjid OPERATOR(pg_catalog.=) (SELECT e.oid FROM pg_catalog.pg_extension e
+                                                   WHERE e.extname OPERATOR(pg_catalog.=) 'sms_gateway')
+           AND d.deptype OPERATOR(pg_catalog.=) 'e' AND c.relkind IN ('r', 'v')
+           AND c.relowner OPERATOR(pg_catalog.<>) heir::pg_catalog.oid
+        UNION ALL
+        SELECT pg_catalog.format('FUNCTION %s', p.oid::pg_catalog.regprocedure)
+          FROM pg_catalog.pg_proc p
+         WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY['@extschema@.sms_forget(text)'::pg_catalog.regprocedure,
+                   '@extschema@.sms_outbox_update()'::pg_catalog.regprocedure,
+                   '@extschema@.sms_gateway_legs(jsonb, jsonb)'::pg_catalog.regprocedure]::pg_catalog.oid[])
+           AND p.proowner OPERATOR(pg_catalog.<>) heir::pg_catalog.oid
+    LOOP
+        EXECUTE pg_catalog.format('ALTER %s OWNER TO %s', member.object, heir);
+    END LOOP;
+END $$;

@@ -10,20 +10,20 @@ COMMENT ON COLUMN sms_gateway_lease.id IS 'number of the claim';
 COMMENT ON COLUMN sms_gateway_lease.ids IS 'the messages claimed together';
 COMMENT ON COLUMN sms_gateway_lease.claimed_at IS 'when';
 
-CREATE TABLE sms_gateway_pause (
+CREATE TABLE sms_gateway_state (
     gateway name PRIMARY KEY,
     reason text NOT NULL,
     by_user bool NOT NULL,
     since timestamptz NOT NULL DEFAULT now(),
     state text NOT NULL DEFAULT 'paused' CONSTRAINT state_is_known CHECK (state IN ('resting', 'unreachable', 'paused', 'resumed')),
     next_probe_at timestamptz);
-COMMENT ON TABLE sms_gateway_pause IS 'gateways that are not active, and why; others have no row';
-COMMENT ON COLUMN sms_gateway_pause.gateway IS 'the foreign server';
-COMMENT ON COLUMN sms_gateway_pause.reason IS 'why it is not active';
-COMMENT ON COLUMN sms_gateway_pause.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
-COMMENT ON COLUMN sms_gateway_pause.since IS 'when the state began';
-COMMENT ON COLUMN sms_gateway_pause.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
-COMMENT ON COLUMN sms_gateway_pause.next_probe_at IS 'when one message is tried; NULL: not by itself';
+COMMENT ON TABLE sms_gateway_state IS 'gateways that are not active, and why; others have no row';
+COMMENT ON COLUMN sms_gateway_state.gateway IS 'the foreign server';
+COMMENT ON COLUMN sms_gateway_state.reason IS 'why it is not active';
+COMMENT ON COLUMN sms_gateway_state.by_user IS 'paused by sms_pause (until sms_resume), not by the gateway''s answers (until a probe passes)';
+COMMENT ON COLUMN sms_gateway_state.since IS 'when the state began';
+COMMENT ON COLUMN sms_gateway_state.state IS 'resting, unreachable or paused; resumed: by sms_resume, and its messages are being made due';
+COMMENT ON COLUMN sms_gateway_state.next_probe_at IS 'when one message is tried; NULL: not by itself';
 
 CREATE TABLE sms_gateway_refused (
     gateway name,
@@ -53,8 +53,8 @@ COMMENT ON FUNCTION sms_gateway_redacts(name, text) IS
 -- What is internal has row-level security and no policy, here as in the other files: no row of it is seen or changed by
 -- members of pg_read_all_data and pg_write_all_data.  Its owner, as whom the engine runs, is not subject to that.
 ALTER TABLE sms_gateway_lease ENABLE ROW LEVEL SECURITY;
-ALTER TABLE sms_gateway_pause ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sms_gateway_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sms_gateway_refused ENABLE ROW LEVEL SECURITY;
-REVOKE ALL ON sms_gateway_lease, sms_gateway_pause, sms_gateway_refused FROM PUBLIC;
+REVOKE ALL ON sms_gateway_lease, sms_gateway_state, sms_gateway_refused FROM PUBLIC;
 REVOKE ALL ON FUNCTION sms_gateway_claimed(bigint), sms_gateway_redacts(name, text) FROM PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('sms_gateway_pause', '');
+SELECT pg_catalog.pg_extension_config_dump('sms_gateway_state', '');

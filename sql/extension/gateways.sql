@@ -44,11 +44,10 @@ SELECT g.name,
             WHEN h.why IS NOT NULL THEN h.why
             WHEN NOT g.mapped THEN pg_catalog.concat_ws('; ', p.reason, 'no role has a user mapping for it')
             WHEN p.reason IS NULL THEN c.refused
-            ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END AS reason,
+            ELSE pg_catalog.concat_ws('; ', p.reason, c.refused) END COLLATE pg_catalog."default" AS reason,
        CASE WHEN g.provider IS NULL THEN NULL
             WHEN h.why IS NOT NULL THEN h.since
             ELSE p.since END AS since,
-       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at,
        (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox o
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
            AND o.gateway OPERATOR(pg_catalog.=) g.name) AS queued,
@@ -58,10 +57,11 @@ SELECT g.name,
          WHERE o.status OPERATOR(pg_catalog.=) 'queued'
            AND o.gateway OPERATOR(pg_catalog.=) g.name) AS in_flight,
        (SELECT x.option_value FROM pg_catalog.pg_options_to_table(g.options) x
-         WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit
+         WHERE x.option_name OPERATOR(pg_catalog.=) 'rate_limit')::numeric AS rate_limit,
+       CASE WHEN g.provider IS NOT NULL AND h.why IS NULL THEN p.next_probe_at END AS next_probe_at
   FROM gateway g
  CROSS JOIN held h
-  LEFT JOIN @extschema@.sms_gateway_pause p
+  LEFT JOIN @extschema@.sms_gateway_state p
     ON p.gateway OPERATOR(pg_catalog.=) g.name AND p.state OPERATOR(pg_catalog.<>) 'resumed'
  CROSS JOIN LATERAL (
     SELECT pg_catalog.string_agg(pg_catalog.format('the credentials of role "%s" are refused: %s', r.role, r.reason), '; ')

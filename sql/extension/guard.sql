@@ -23,14 +23,15 @@ COMMENT ON COLUMN sms_gateway_otp.salt IS 'random; NULL: the provider made the c
 COMMENT ON COLUMN sms_gateway_otp.hash IS 'HMAC-SHA-256 of salt, gateway, phone and code, with this database''s secret as key';
 
 -- Its first columns are changed in place, outside of transactions (counter.c): they have a fixed position and width.
+-- A campaign finds one for each phone: their key is short, its first column tells most apart, byte by byte.
 CREATE TABLE sms_gateway_usage (
     used bigint NOT NULL,
     window_end timestamptz NOT NULL,
     code bigint NOT NULL,
     tries bigint NOT NULL,
-    gateway name,
-    subject text,
-    PRIMARY KEY (gateway, subject));
+    gateway text COLLATE pg_catalog."C",
+    subject text COLLATE pg_catalog."C",
+    PRIMARY KEY (subject, gateway));
 COMMENT ON TABLE sms_gateway_usage IS
     'messages counted towards the server options otp_per_phone, per_phone, per_role and daily_budget, and checks of one-time passwords; each is counted whatever becomes of its transaction';
 COMMENT ON COLUMN sms_gateway_usage.used IS 'messages, or checks, in the window';

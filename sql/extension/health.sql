@@ -28,7 +28,7 @@ found(component, name, level, problem, since, remedy) AS (
            CASE k.name
                 WHEN 'version' THEN 'ALTER EXTENSION sms_gateway UPDATE, as its owner; if the library is the older one, install the newer and restart the server'
                 WHEN 'standby' THEN 'look at the primary server, which sends; or promote this one'
-                WHEN 'enabled' THEN 'ALTER SYSTEM SET sms_gateway.enabled = on, and reload the configuration'
+                WHEN 'enabled' THEN 'ALTER SYSTEM SET sms_gateway.enabled = on; SELECT pg_reload_conf();'
                 WHEN 'copy' THEN 'if it takes the place of the original: SELECT sms_adopt_outbox(), as the owner of sms_outbox'
                 WHEN 'launcher' THEN 'it is started again within seconds; if not, the log tells why it ended'
                 WHEN 'worker' THEN 'set what the problem names (shared_preload_libraries and max_worker_processes need a restart); until then CALL sms_drain() sends'
@@ -45,7 +45,7 @@ found(component, name, level, problem, since, remedy) AS (
                 ELSE pg_catalog.format('see to its address and the network; it is tried again by itself, and at once by SELECT sms_resume(%L)', s.name)
            END
       FROM server s
-      LEFT JOIN @extschema@.sms_gateway_pause p
+      LEFT JOIN @extschema@.sms_gateway_state p
         ON p.gateway OPERATOR(pg_catalog.=) s.name AND p.state OPERATOR(pg_catalog.<>) 'resumed'
     UNION ALL
     SELECT 'gateway', 'none', 'critical', 'there is no gateway that you may use', NULL,
@@ -63,7 +63,7 @@ found(component, name, level, problem, since, remedy) AS (
     SELECT 'credentials', s.name, 'critical', 'there is no user mapping for PUBLIC or any role', NULL,
            pg_catalog.format('CREATE USER MAPPING FOR PUBLIC SERVER %I OPTIONS (...)', s.name)
       FROM server s
-     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mapping m WHERE m.umserver OPERATOR(pg_catalog.=) s.oid)
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mappings m WHERE m.srvid OPERATOR(pg_catalog.=) s.oid)
     UNION ALL
     -- A budget and the limits of roles, of which nine parts in ten are used.
     SELECT 'limit', pg_catalog.format('%s of %s', l.name, CASE WHEN u.subject OPERATOR(pg_catalog.=) 'day' THEN l.gateway
@@ -87,11 +87,11 @@ found(component, name, level, problem, since, remedy) AS (
     SELECT m.component, m.name, m.level, m.problem, m.since, m.remedy
       FROM caller c CROSS JOIN LATERAL (
         (SELECT 'queue' AS component, q.gateway AS name,
-               CASE WHEN q.late OPERATOR(pg_catalog.<) '1 minute' THEN 'ok'
+               CASE WHEN q.late OPERATOR(pg_catalog.<) '30 seconds' THEN 'ok'
                     WHEN q.late OPERATOR(pg_catalog.<) '10 minutes' THEN 'warning' ELSE 'critical' END AS level,
                pg_catalog.format('a message is due for %s', pg_catalog.date_trunc('second', q.late)) AS problem,
                q.next_attempt_at AS since,
-               'see the other problems; if there are none, the gateway gets more than it takes (rate_limit, max_in_flight)' AS remedy
+               'see the other problems, and the log: the worker may wait for a lock, or for a synchronous standby that is gone; else the gateway gets more than it takes (rate_limit, max_in_flight)' AS remedy
           FROM (SELECT o.gateway, o.next_attempt_at, pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) o.next_attempt_at AS late
                   FROM @extschema@.sms_outbox o WHERE o.status OPERATOR(pg_catalog.=) 'queued'
                  ORDER BY o.next_attempt_at LIMIT 1) q)
@@ -99,6 +99,15 @@ found(component, name, level, problem, since, remedy) AS (
         SELECT 'gateway', w.name, 'critical', 'messages wait for it, and there is no such server', NULL,
                pg_catalog.format('CREATE SERVER %I FOREIGN DATA WRAPPER ..., or cancel them', w.name)
           FROM @extschema@.sms_gateways w WHERE w.state OPERATOR(pg_catalog.=) 'missing'
+        UNION ALL
+        -- These are looked at again and again, and never late.  Of many that wait, some are looked at.
+        SELECT 'messages', 'held', CASE h.n WHEN 0 THEN 'ok' ELSE 'critical' END,
+               pg_catalog.format('%s of the queued messages that were looked at are held, one of them as %s', h.n, h.why), NULL,
+               'result_message tells why; correct that (a user mapping, a privilege), or SELECT sms_cancel(id)'
+          FROM (SELECT pg_catalog.count(*) AS n, pg_catalog.max(u.result_message) AS why
+                  FROM (SELECT o.result_code, o.result_message FROM @extschema@.sms_outbox o
+                         WHERE o.status OPERATOR(pg_catalog.=) 'queued' LIMIT 20000) u
+                 WHERE u.result_code OPERATOR(pg_catalog.=) 'held') h
         UNION ALL
         SELECT 'messages', 'in doubt', CASE d.n WHEN 0 THEN 'ok' ELSE 'warning' END,
                pg_catalog.format('%s%s may or may not have gone', CASE d.n WHEN 1001 THEN 'more than ' ELSE '' END, least(d.n, 1000)),

@@ -55,8 +55,8 @@ CREATE UNIQUE INDEX sms_outbox_request_id ON sms_outbox (gateway, request_id, cr
 
 -- Whose delivery the worker asks about, and when.
 CREATE INDEX sms_outbox_poll ON sms_outbox (gateway, poll_at, id) WHERE poll_at IS NOT NULL;
--- Messages in doubt that are looked for in what their provider's account has sent.
-CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status = 'uncertain' AND poll_at IS NOT NULL;
+-- Messages in doubt: those that are looked for in what their provider's account has sent, and for sms_health all.
+CREATE INDEX sms_outbox_doubt ON sms_outbox (gateway, poll_at, id) WHERE status = 'uncertain';
 -- What retention deletes, and what ended when.  It grows at its end only: an entry is no random write.
 CREATE INDEX sms_outbox_ended ON sms_outbox (ended_at, id) WHERE ended_at IS NOT NULL;
 -- By the provider's id, for a callback that brings no request_id.  Texts, which have one,

@@ -35,7 +35,7 @@ warn_of_silence(const Exchange *exchange)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_FDW_ERROR), errmsg("gateway \"%s\" did not tell it", exchange->gateway->name),
-			 errdetail("%s", exchange_words(&exchange->answer))));
+			 exchange_detail(&exchange->answer)));
 }
 
 /* Asks for a list, of a brandname's or of the account's; JSON in the database's encoding, NULL with a warning if there is none. */

@@ -10,6 +10,7 @@
 #include "api/exchange.h"
 #include "base/encoding.h"
 #include "db/home.h"
+#include "db/scope.h"
 #include "gateway/choose.h"
 #include "miscadmin.h"
 #include "net/http_call.h"
@@ -28,6 +29,7 @@ exchange_gateway(const char *name, Call call)
 
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby sends no messages")));
+	scope_require_served();
 	home_require();
 	if (name == NULL)
 		name = gateway_choose(call, GetUserId(), &refusal);
@@ -40,12 +42,13 @@ exchange_gateway(const char *name, Call call)
 
 /* Reads what came back; called by http_call(), and raises no error. */
 static void
-exchange_read(const HttpAnswer *http, void *arg)
+exchange_read(HttpAnswer *http, void *arg)
 {
 	Exchange *exchange = arg;
 	const Provider *provider = exchange->gateway->provider;
 
-	answer_read(provider, exchange->settings, exchange->message, http, &exchange->answer);
+	answer_read(provider, exchange->settings, exchange->message, exchange->gateway->endpoint.proxy_password,
+				http, &exchange->answer);
 	exchange->told = false;
 	if (exchange->answer.verdict != VERDICT_ACCEPTED)
 		return;
@@ -94,12 +97,16 @@ exchange_run(Exchange *exchange)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 }
 
-/* What a provider answered, in the database's encoding, as a DETAIL. */
-char *
-exchange_words(const Answer *answer)
+/* What a provider answered, as the DETAIL of a warning: its own words to who called it, ours to the log. */
+int
+exchange_detail(const Answer *answer)
 {
-	return psprintf("%s%s%s", from_utf8(answer->code), answer->message[0] ? ": " : "",
-					from_utf8(answer->message));
+	char reason[256];
+
+	answer_reason(answer, reason, sizeof(reason));
+	errdetail_log("%s", from_utf8(reason));
+	return errdetail("%s%s%s", from_utf8(answer->code), answer->message[0] ? ": " : "",
+					 from_utf8(answer->message));
 }
 
 /* Is it a number that numeric takes too?  strtod alone takes "inf" and "0x1p3". */

@@ -26,7 +26,7 @@ typedef struct Exchange
 
 extern Gateway *exchange_gateway(const char *name, Call call);
 extern void exchange_run(Exchange *exchange);
-extern char *exchange_words(const Answer *answer);
+extern int exchange_detail(const Answer *answer);
 extern bool exchange_is_amount(const char *text);
 
 #endif /* SMS_EXCHANGE_H */

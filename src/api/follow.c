@@ -175,7 +175,7 @@ ask_provider(const Follow *follow, Report *report)
 		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
 						  errmsg("gateway \"%s\" did not say what became of message %lld", gateway->name,
 								 (long long) follow->id),
-						  errdetail("%s", exchange_words(&exchange.answer))));
+						  exchange_detail(&exchange.answer)));
 	else if (exchange.report.delivery != DELIVERY_PENDING &&
 			 (gateway->provider->calls & CALL_BIT(CALL_STATUS_DETAIL)))
 		ask(&exchange, CALL_STATUS_DETAIL, reference);
@@ -218,6 +218,7 @@ sms_check_status(PG_FUNCTION_ARGS)
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby asks no gateway")));
 	follow = read_message(id);
+	scope_require_served();
 	home_require();
 	if (follow->reference == NULL || (follow->status != STATUS_SENT && follow->status != STATUS_UNCERTAIN) ||
 		!ask_provider(follow, &report))
@@ -255,7 +256,7 @@ sms_balance(PG_FUNCTION_ARGS)
 	{
 		ereport(WARNING, (errcode(ERRCODE_FDW_ERROR),
 						  errmsg("gateway \"%s\" did not say what is left on the account", gateway->name),
-						  errdetail("%s", exchange_words(&exchange.answer))));
+						  exchange_detail(&exchange.answer)));
 		PG_RETURN_NULL();
 	}
 	if (!isnan(gateway->min_balance) && strtod(exchange.balance, NULL) < gateway->min_balance)

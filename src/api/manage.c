@@ -15,6 +15,7 @@
 #include "outbox/identity.h"
 #include "outbox/manage.h"
 #include "outbox/pause.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "wake/wake.h"
 
@@ -35,6 +36,7 @@ sms_cancel(PG_FUNCTION_ARGS)
 	OwnerScope scope;
 	bool done;
 
+	PreventCommandIfReadOnly("sms_cancel()");
 	scope_enter(&scope);
 	done = manage_cancel(PG_GETARG_INT64(0), scope.user);
 	scope_leave(&scope);
@@ -47,6 +49,7 @@ sms_retry(PG_FUNCTION_ARGS)
 	OwnerScope scope;
 	bool done;
 
+	PreventCommandIfReadOnly("sms_retry()");
 	scope_enter(&scope);
 	done = manage_retry(PG_GETARG_INT64(0), scope.user);
 	scope_leave(&scope);
@@ -60,6 +63,7 @@ sms_resolve(PG_FUNCTION_ARGS)
 	OwnerScope scope;
 	bool done;
 
+	PreventCommandIfReadOnly("sms_resolve()");
 	if (status != STATUS_SENT && status != STATUS_FAILED)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("an uncertain message cannot be resolved as \"%s\"", status_label(status)),
@@ -91,6 +95,7 @@ sms_pause(PG_FUNCTION_ARGS)
 	const char *reason = text_arg(fcinfo, 1, BOUND_REASON, "reason");
 	OwnerScope scope;
 
+	PreventCommandIfReadOnly("sms_pause()");
 	require_gateway(gateway);
 	scope_enter(&scope);
 	pause_begin(gateway, reason != NULL ? reason : "paused");
@@ -106,6 +111,7 @@ sms_resume(PG_FUNCTION_ARGS)
 	OwnerScope scope;
 	bool done;
 
+	PreventCommandIfReadOnly("sms_resume()");
 	require_gateway(gateway);
 	scope_enter(&scope);
 	done = pause_resume(gateway);
@@ -120,6 +126,7 @@ sms_adopt_outbox(PG_FUNCTION_ARGS)
 	OwnerScope scope;
 	int64 adopted;
 
+	PreventCommandIfReadOnly("sms_adopt_outbox()");
 	scope_enter(&scope);
 	adopted = identity_adopt(PG_GETARG_DATUM(0), scope.user);
 	scope_leave(&scope);
@@ -135,6 +142,7 @@ sms_forget(PG_FUNCTION_ARGS)
 	OwnerScope scope;
 	char *counts;
 
+	PreventCommandIfReadOnly("sms_forget()");
 	scope_enter(&scope);
 	counts = MemoryContextStrdup(context, forget_phone(phone, scope.user));
 	scope_leave(&scope);

@@ -290,7 +290,7 @@ ask_provider_for_otp(Gateway *gateway, const Otp *otp, Draft *draft)
 		ereport(WARNING,
 				(errcode(ERRCODE_FDW_ERROR),
 				 errmsg("gateway \"%s\" did not say whether the one-time password is right", gateway->name),
-				 errdetail("%s", exchange_words(&exchange.answer))));
+				 exchange_detail(&exchange.answer)));
 	return exchange.answer.verdict;
 }
 

@@ -38,6 +38,23 @@ to_utf8(const char *text, const char *what)
 }
 
 /*
+ * The same for text that is told and not sent: what cannot be converted, in an SQL_ASCII database, becomes '?', and no
+ * error is raised for it.
+ */
+char *
+to_utf8_told(const char *text)
+{
+	char *told;
+
+	if (text == NULL || GetDatabaseEncoding() != PG_SQL_ASCII ||
+		pg_verify_mbstr(PG_UTF8, text, strlen(text), true))
+		return to_utf8(text, "text");
+	told = palloc(strlen(text) * 3 + 1);
+	utf8_copy(told, strlen(text) * 3 + 1, text, strlen(text));
+	return told;
+}
+
+/*
  * Appends a stretch of UTF-8, composed; returns where the next one begins.  The
  * server's normalization sorts marks in time that grows with the square of their
  * number, and cannot be interrupted meanwhile: so it gets no more than a stretch.

@@ -7,6 +7,7 @@
 
 extern void encoding_prepare(void);
 extern char *to_utf8(const char *text, const char *what);
+extern char *to_utf8_told(const char *text);
 extern char *to_utf8_composed(const char *text, const char *what);
 extern char *from_utf8(const char *text);
 

@@ -137,6 +137,18 @@ enter(OwnerScope *scope, bool served)
 	sql_connect();
 }
 
+/* Raises 55000 where the tables are of another version: what is not queued needs them. */
+void
+scope_require_served(void)
+{
+	Oid extension;
+	Oid schema;
+	char *version;
+
+	if (home_find_extension(&extension, &schema, &version) && strcmp(version, SMS_GATEWAY_VERSION) != 0)
+		tell_version(ERROR, version);
+}
+
 /* Begins work on behalf of a user, as enter() says, with tables of this version. */
 void
 scope_enter(OwnerScope *scope)

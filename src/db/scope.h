@@ -23,6 +23,7 @@ typedef struct OwnerScope
 	int guc_level;
 } OwnerScope;
 
+extern void scope_require_served(void);
 extern OutboxState scope_enter_worker(int elevel);
 extern void scope_leave_worker(void);
 extern void scope_enter(OwnerScope *scope);

@@ -9,6 +9,7 @@
 
 #include "access/xact.h"
 #include "base/compat.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "db/home.h"
@@ -236,43 +237,72 @@ sql_fires(const TriggerDesc *triggers, bool deletes)
 		   triggers->trig_update_after_statement;
 }
 
+/* Is it a trigger of somebody's that is called when sql_run_firing() changes, or deletes, rows of its table? */
+bool
+sql_calls(const Trigger *trigger, bool deletes)
+{
+	return !trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED &&
+		   (deletes ? TRIGGER_FOR_DELETE(trigger->tgtype) : TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
+		   !(TRIGGER_FOR_BEFORE(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype));
+}
+
+/*
+ * May a statement that has started run code of somebody's: a trigger, or, where a foreign key refers to what it changes, that of
+ * the tables which have the key?
+ */
+static bool
+runs_code(const QueryDesc *query, ResultRelInfo *rel)
+{
+	const TriggerDesc *triggers = rel->ri_TrigDesc;
+
+	if (query->operation == CMD_DELETE)
+		return true;
+	if (!sql_fires(triggers, false))
+		return false;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		if (sql_calls(&triggers->triggers[i], false))
+			return true;
+	}
+	return ExecUpdateLockMode(query->estate, rel) == LockTupleExclusive;
+}
+
 /*
  * Has a statement that has started pass over triggers BEFORE each row, which could change what is written, as whose the
- * message is, or that anything is.  Returns whether it fires others.
+ * message is, or that anything is.  Returns whether it may run other code of somebody's.
  */
 static bool
 pass_over_before(const QueryDesc *query)
 {
 	ListCell *cell;
-	bool fires = false;
+	bool runs = false;
 
 	foreach (cell, query->estate->es_opened_result_relations)
 	{
-		TriggerDesc *triggers = ((ResultRelInfo *) lfirst(cell))->ri_TrigDesc; /* a copy of its own */
+		ResultRelInfo *rel = lfirst(cell);
+		TriggerDesc *triggers = rel->ri_TrigDesc; /* a copy of its own */
 
-		fires = fires || sql_fires(triggers, query->operation == CMD_DELETE);
+		runs = runs || runs_code(query, rel);
 		if (triggers != NULL)
 			triggers->trig_update_before_row = triggers->trig_delete_before_row = false;
 	}
-	return fires;
+	return runs;
 }
 
 /*
- * From here on triggers run as "runner".  What they leave for the commit (a cursor WITH HOLD, constraints that are
- * deferred) would run as whoever commits.  Where that is somebody else, nothing is left: deferred
+ * From here on triggers run as "runner", and what foreign keys call as the owners of their tables.  What these leave for
+ * the commit (a cursor WITH HOLD, constraints that are deferred) would run as whoever commits.  So nothing is left: deferred
  * triggers run at once, from here to the end of the transaction, as do those that the caller's own
- * statements have left, as himself; and the runner is security-restricted, so that PostgreSQL refuses the rest.
+ * statements have left, as himself; and all are security-restricted, so that PostgreSQL refuses the rest.  Also
+ * where the runner is he who commits: the owners are not.
  */
 static void
 become_runner(const QueryDesc *query, Oid runner, int security)
 {
-	Oid caller = GetOuterUserId();
-	bool fires = pass_over_before(query);
-
 	security |= SECURITY_LOCAL_USERID_CHANGE;
-	if (runner != caller && (fires || query->operation == CMD_DELETE))
+	if (pass_over_before(query))
 	{
-		SetUserIdAndSecContext(caller, security);
+		SetUserIdAndSecContext(GetOuterUserId(), security);
 		AfterTriggerSetState(makeNode(ConstraintsSetStmt));
 		security |= SECURITY_RESTRICTED_OPERATION;
 	}

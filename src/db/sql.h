@@ -83,6 +83,7 @@ extern int64 sql_run_nulls(Statement *statement, const Datum *values, const char
 extern int64 sql_read_latest(Statement *statement, const Datum *values);
 extern bool sql_any(Statement *statement, const Datum *values);
 extern TimestampTz sql_find_time(Statement *statement, const Datum *values);
+extern bool sql_calls(const Trigger *trigger, bool deletes);
 extern bool sql_fires(const TriggerDesc *triggers, bool deletes);
 extern int64 sql_run_firing(Statement *statement, const Datum *values, const SqlRows *rows, Oid role);
 extern ErrorData *sql_try(void (*work)(void *), void *arg, double limit);

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "outbox/event.h"
 #include "outbox/refused.h"
+#include "provider/answer.h"
 #include "text/details.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -146,8 +147,7 @@ begin_trouble(Credentials *known, const Answer *answer)
 	known->since = GetCurrentTimestamp();
 	known->began = now_ms();
 	known->probe_at = 0;
-	snprintf(known->reason, sizeof(known->reason), "%s%s%s", answer->code, answer->message[0] ? ": " : "",
-			 answer->message);
+	answer_reason(answer, known->reason, sizeof(known->reason));
 	ereport(WARNING,
 			(errmsg("gateway \"%s\" refuses the credentials of role \"%s\": %s",
 					NameStr(known->key.queue->name), NameStr(known->role_name), from_utf8(known->reason)),

@@ -43,8 +43,9 @@ void
 outcome_explain(OutboxItem *item, const char *code, const char *message)
 {
 	item->answer = outcome_new_answer(item);
+	item->answer->ours = true;
 	snprintf(item->answer->code, sizeof(item->answer->code), "%s", code);
-	snprintf(item->answer->message, sizeof(item->answer->message), "%s", message);
+	utf8_copy(item->answer->message, sizeof(item->answer->message), message, strlen(message));
 }
 
 /* What a message becomes: its new status, and when it is tried next (0: not). */
@@ -160,8 +161,8 @@ fall_back(OutboxItem *item)
 
 	if (fallback == NULL || strcmp(fallback, item->gateway_name) == 0 ||
 		!set_details(item, details_with_failure(item->new_details ? item->new_details : item->details,
-												item->gateway_name, item->answer->code, item->answer->message,
-												fallback)))
+												item->gateway->told_name, item->answer->code,
+												item->answer->message, item->gateway->told_fallback)))
 		return false;
 	item->new_gateway = fallback;
 	item->attempts = 0;

@@ -179,7 +179,7 @@ read_status(Poller *poller, Question *question, const HttpAnswer *http)
  * is freed, waits to be recorded, or is to be asked again for details.
  */
 void
-question_take_answer(Poller *poller, Question *question, const HttpAnswer *http)
+question_take_answer(Poller *poller, Question *question, HttpAnswer *http)
 {
 	PollLane *lane = question->lane;
 	const Provider *provider = question->gateway->provider;
@@ -187,7 +187,8 @@ question_take_answer(Poller *poller, Question *question, const HttpAnswer *http)
 	HttpTransfer *transfer = question->transfer;
 	char amount[40];
 
-	answer_read(provider, question->gateway->settings, &message, http, &question->answer);
+	answer_read(provider, question->gateway->settings, &message, question->gateway->endpoint.proxy_password,
+				http, &question->answer);
 	question->transfer = NULL; /* it is released below: until then it has the answer's body */
 	lane->in_flight--;
 	if (question->answer.verdict == VERDICT_ACCEPTED || question->answer.verdict == VERDICT_PERMANENT)

@@ -62,7 +62,7 @@ extern PollLane *question_lane(Poller *poller, const char *gateway);
 extern TimestampTz question_next_time(TimestampTz sent_at, int window);
 extern Question *question_new(Poller *poller, PollLane *lane, Gateway *gateway, Call call);
 extern bool question_start(Poller *poller, Question *question);
-extern void question_take_answer(Poller *poller, Question *question, const HttpAnswer *http);
+extern void question_take_answer(Poller *poller, Question *question, HttpAnswer *http);
 extern void question_ended(Poller *poller, Question *question, const Report *report, TimestampTz poll_at);
 extern void question_free(Poller *poller, Question *question);
 

@@ -14,6 +14,7 @@
 #include "gateway/gateway.h"
 #include "outbox/event.h"
 #include "outbox/pause.h"
+#include "provider/answer.h"
 #include "text/details.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -288,14 +289,6 @@ queue_state_name(GatewayState state)
 	return state_names[state];
 }
 
-/* Notes what a gateway answered last, in its trouble. */
-static void
-set_reason(GatewayQueue *queue, const Answer *answer)
-{
-	snprintf(queue->reason, sizeof(queue->reason), "%s%s%s", answer->code, answer->message[0] ? ": " : "",
-			 answer->message);
-}
-
 /* A gateway comes into a state: of trouble there is one warning, whatever follows. */
 static void
 enter_state(GatewayQueue *queue, GatewayState state)
@@ -329,7 +322,8 @@ have_trouble(GatewayQueue *queue, GatewayState state, const Answer *answer, doub
 	queue->probe_wait = Min(same ? Max(queue->probe_wait * 2, first) : first, longest);
 	queue->probe_at = now + queue->probe_wait;
 	queue->news = true;
-	set_reason(queue, answer); /* another one, maybe, once its server was changed */
+	answer_reason(answer, queue->reason,
+				  sizeof(queue->reason)); /* another one, maybe, once its server was changed */
 	if (!same)
 		enter_state(queue, state);
 }
@@ -395,7 +389,7 @@ queue_rest(GatewayQueue *queue, const Answer *answer, double started_at)
 	queue->calm_at = now + Max(CALM, CALM_RESTS * rest);
 	if (queue->state != GATEWAY_RESTING)
 	{
-		set_reason(queue, answer);
+		answer_reason(answer, queue->reason, sizeof(queue->reason));
 		enter_state(queue, GATEWAY_RESTING);
 	}
 	queue->probe_at = 0;

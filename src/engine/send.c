@@ -53,8 +53,8 @@ send_take_finished(Engine *engine)
 		OutboxItem *item = tag;
 
 		item->answer = outcome_new_answer(item);
-		answer_read(item->gateway->provider, item->prepared.settings, &item->prepared.message, &http,
-					item->answer);
+		answer_read(item->gateway->provider, item->prepared.settings, &item->prepared.message,
+					item->gateway->endpoint.proxy_password, &http, item->answer);
 		http_release(transfer);
 		item->transfer = NULL;
 		item->queue->in_flight--;

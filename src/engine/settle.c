@@ -235,7 +235,7 @@ give_up(Settling *settling, int retry_after)
 }
 
 static void
-take_answer(Engine *engine, Settling *settling, const HttpAnswer *http)
+take_answer(Engine *engine, Settling *settling, HttpAnswer *http)
 {
 	const Provider *provider = settling->gateway->provider;
 	Message message = {.call = CALL_SENT_LIST};
@@ -243,7 +243,8 @@ take_answer(Engine *engine, Settling *settling, const HttpAnswer *http)
 	Answer answer;
 	int n = -1;
 
-	answer_read(provider, settling->gateway->settings, &message, http, &answer);
+	answer_read(provider, settling->gateway->settings, &message, settling->gateway->endpoint.proxy_password,
+				http, &answer);
 	if (answer.verdict == VERDICT_ACCEPTED)
 		n = provider->read_sent(http, entries);
 	if (n < 0)

@@ -85,7 +85,9 @@ read_handling(const char *const *common, Gateway *g)
 	g->countries = common[COMMON_COUNTRIES] != NULL ? common[COMMON_COUNTRIES] : g->country_code;
 	g->convert_old = strcmp(common[COMMON_OLD_NUMBERS], "convert") == 0;
 	g->unaccent = setting_is_true(common[COMMON_UNACCENT]);
-	g->fallback = common[COMMON_FALLBACK];
+	g->fallback = from_utf8(common[COMMON_FALLBACK]);
+	g->told_fallback = common[COMMON_FALLBACK];
+	g->told_name = to_utf8_told(g->name);
 	g->resend_uncertain = strcmp(common[COMMON_ON_UNCERTAIN], "resend") == 0;
 	g->poll_delivery =
 		has_status && (common[COMMON_POLL_DELIVERY] == NULL || setting_is_true(common[COMMON_POLL_DELIVERY]));

@@ -46,9 +46,11 @@ typedef struct Gateway
 	int max_attempts;
 	int max_parts;
 	const char *country_code;
-	const char *countries; /* of receivers, as option_has_country() takes it */
-	bool convert_old;      /* numbers of before 2018 become those of today; else they are refused */
-	const char *fallback;  /* or NULL */
+	const char *countries;     /* of receivers, as option_has_country() takes it */
+	bool convert_old;          /* numbers of before 2018 become those of today; else they are refused */
+	const char *fallback;      /* or NULL */
+	const char *told_fallback; /* the same in UTF-8 */
+	const char *told_name;     /* … and the gateway's own name */
 	bool resend_uncertain;
 	bool poll_delivery;
 	Events events;

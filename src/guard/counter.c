@@ -102,7 +102,7 @@ typedef struct Place
 {
 	Relation table;
 	Oid index;
-	NameData gateway;
+	Datum gateway;
 	Datum subject;
 	ScanKeyData keys[2];
 } Place;
@@ -123,12 +123,20 @@ set_place(Place *place, Relation table, const char *gateway, const char *subject
 	if (!OidIsValid(place->index))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("table \"%s\" lacks its primary key", RelationGetRelationName(table))));
-	namestrcpy(&place->gateway, gateway);
+	place->gateway = CStringGetTextDatum(gateway);
 	place->subject = CStringGetTextDatum(subject);
-	ScanKeyInit(&place->keys[0], USAGE_GATEWAY, BTEqualStrategyNumber, F_NAMEEQ,
-				NameGetDatum(&place->gateway));
-	ScanKeyInit(&place->keys[1], USAGE_SUBJECT, BTEqualStrategyNumber, F_TEXTEQ, place->subject);
-	place->keys[1].sk_collation = DEFAULT_COLLATION_OID;
+	/* In the order of the index. */
+	ScanKeyInit(&place->keys[0], USAGE_SUBJECT, BTEqualStrategyNumber, F_TEXTEQ, place->subject);
+	place->keys[0].sk_collation = C_COLLATION_OID;
+	ScanKeyInit(&place->keys[1], USAGE_GATEWAY, BTEqualStrategyNumber, F_TEXTEQ, place->gateway);
+	place->keys[1].sk_collation = C_COLLATION_OID;
+}
+
+static void
+free_place(Place *place)
+{
+	pfree(DatumGetPointer(place->gateway));
+	pfree(DatumGetPointer(place->subject));
 }
 
 /* Finds a counter's row, as it is now, in *scan; the scan is ended where there is none. */
@@ -234,6 +242,21 @@ change_row_now(const Place *place, CounterChange change, void *arg)
 	systable_endscan(scan);
 }
 
+/* Is there no row of the counter at all, not even one that somebody else may see or that was deleted? */
+static bool
+never_was(const Place *place)
+{
+	ScanKeyData keys[lengthof(place->keys)];
+	SysScanDesc scan;
+	bool was;
+
+	memcpy(keys, place->keys, sizeof(keys));
+	scan = systable_beginscan(place->table, place->index, true, SnapshotAny, lengthof(keys), keys);
+	was = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	return !was;
+}
+
 /*
  * Has this transaction itself deleted the counter?  Then a new one must share that deletion's fate: if
  * it is rolled back, the old row is there again.
@@ -292,14 +315,13 @@ make_permanent(Relation table, ItemPointer tid)
 	UnlockReleaseBuffer(buffer);
 }
 
-/* Makes a counter that starts with a change, if that is to be written. */
+/* Makes a counter that starts with a change, if that is to be written.  "ours": this transaction has deleted it. */
 static void
-make_row(const Place *place, CounterChange change, void *arg)
+make_row(const Place *place, bool ours, CounterChange change, void *arg)
 {
 	Counter counter = {.until = DT_NOBEGIN};
 	Datum values[USAGE_COLUMNS];
 	bool nulls[USAGE_COLUMNS] = {false};
-	bool ours = deleted_by_us(place);
 	HeapTuple row;
 
 	if (!change(&counter, arg))
@@ -308,7 +330,7 @@ make_row(const Place *place, CounterChange change, void *arg)
 	values[USAGE_WINDOW_END - 1] = TimestampTzGetDatum(counter.until);
 	values[USAGE_CODE - 1] = Int64GetDatum(counter.code);
 	values[USAGE_TRIES - 1] = Int64GetDatum(counter.tries);
-	values[USAGE_GATEWAY - 1] = NameGetDatum(&place->gateway);
+	values[USAGE_GATEWAY - 1] = place->gateway;
 	values[USAGE_SUBJECT - 1] = place->subject;
 	row = heap_form_tuple(RelationGetDescr(place->table), values, nulls);
 	insert_row(place->table, row);
@@ -357,20 +379,32 @@ is_being_validated(Relation table)
 	return found;
 }
 
-static void
+static uint32
+hash_of(Datum text)
+{
+	return hash_bytes((const unsigned char *) VARDATA_ANY(DatumGetPointer(text)),
+					  (int) VARSIZE_ANY_EXHDR(DatumGetPointer(text)));
+}
+
+/* Makes a counter, if it is still not there, and changes it.  Returns whether it was new. */
+static bool
 make_counter(const Place *place, CounterChange change, void *arg)
 {
-	uint32 key = string_hash(NameStr(place->gateway), NAMEDATALEN) ^
-				 hash_bytes((const unsigned char *) VARDATA_ANY(DatumGetPointer(place->subject)),
-							(int) VARSIZE_ANY_EXHDR(DatumGetPointer(place->subject)));
+	uint32 key = hash_of(place->gateway) ^ hash_of(place->subject);
 	LOCKTAG tag;
+	bool made = true;
 
 	/* Two sessions must not both insert: the second would wait for the first at the unique index. */
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, key, COUNTER_LOCK, OUR_LOCK_CLASS);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	if (!change_row(place, change, arg))
-		make_row(place, change, arg);
+	if (never_was(place))
+		make_row(place, false, change, arg);
+	else if (change_row(place, change, arg))
+		made = false;
+	else
+		make_row(place, deleted_by_us(place), change, arg);
 	LockRelease(&tag, ExclusiveLock, false);
+	return made;
 }
 
 /*
@@ -411,21 +445,29 @@ open_to_make(void)
 void
 counter_change(const char *gateway, const char *subject, CounterChange change, void *arg)
 {
-	Relation table = table_open(counter_table(), RowExclusiveLock);
+	static bool last_was_new = false;
+	Oid oid = counter_table();
+	/* Who queues for thousands of new phones finds out only once for each that it is new. */
+	bool done = false, expect_new = last_was_new && compat_holds_relation(oid, RowExclusiveLock);
+	Relation table;
 	Place place;
-	bool done;
 
-	set_place(&place, table, gateway, subject);
-	done = change_row(&place, change, arg);
-	table_close(table, RowExclusiveLock); /* what was counted does not depend on this transaction */
+	if (!expect_new)
+	{
+		table = table_open(oid, RowExclusiveLock);
+		set_place(&place, table, gateway, subject);
+		done = change_row(&place, change, arg);
+		table_close(table, RowExclusiveLock); /* what was counted does not depend on this transaction */
+		last_was_new = false;
+	}
 	if (!done)
 	{
 		table = open_to_make();
 		set_place(&place, table, gateway, subject);
-		make_counter(&place, change, arg);
+		last_was_new = make_counter(&place, change, arg);
 		table_close(table, NoLock);
 	}
-	pfree(DatumGetPointer(place.subject));
+	free_place(&place);
 }
 
 /*
@@ -452,7 +494,7 @@ counter_change_now(Oid oid, const char *gateway, const char *subject, CounterCha
 	change_row_now(&place, change, arg);
 	UnlockRelationOid(place.index, AccessShareLock);
 	table_close(table, RowExclusiveLock);
-	pfree(DatumGetPointer(place.subject));
+	free_place(&place);
 }
 
 /*

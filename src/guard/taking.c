@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "pgtime.h"
 #include "base/compat.h"
 #include "db/sql.h"
@@ -39,6 +40,7 @@
 #define LARGEST_PIECE 1000
 #define SPARE_SHARE   16 /* a piece is at most this part of what is left */
 #define MOST_HELD     16 /* counters that somebody holds, until giving back is given up for now */
+#define MANY_TAKINGS  64 /* are rather forgotten all at once */
 
 /* What this transaction took from one counter, in one of its subtransactions. */
 struct Taking
@@ -53,9 +55,10 @@ struct Taking
 	Taking *next;
 };
 
+/* Small, as a transaction may take from a million.  Two keys of one digest only take from their counters more often. */
 typedef struct TakingEntry
 {
-	TakingKey key; /* hash key */
+	uint64 digest; /* hash key: the taking's key's */
 	Taking *last;
 } TakingEntry;
 
@@ -68,10 +71,11 @@ static struct
 	Taking *first; /* of this transaction, the newest first: none is on a lower level than the next */
 	Taking *given; /* closed: to be given back now */
 	Taking *held;  /* the same, but somebody held their counters: to be tried again */
-	HTAB *by_key;  /* the last taking of each key; NULL: nothing was ever taken */
+	HTAB *by_key;  /* the last taking of each key; NULL: nothing is taken */
 	uint64 closed; /* how many were, ever */
 	MemoryContextCallback at_end; /* of a transaction that failed */
 	bool watching_end;            /* that is registered */
+	bool watching;                /* the callbacks are, for this process's life */
 } takings;
 
 typedef struct Request
@@ -100,15 +104,38 @@ put_back(Counter *counter, void *arg)
 	return true;
 }
 
+static uint64
+digest_of(const TakingKey *key)
+{
+	return hash_bytes_extended(
+		(const unsigned char *) key->subject, (int) strlen(key->subject),
+		hash_bytes((const unsigned char *) NameStr(key->gateway), (int) strlen(NameStr(key->gateway))));
+}
+
 /* Lets nobody take from a taking any more. */
 static void
 close_taking(Taking *taking)
 {
-	TakingEntry *entry = hash_search(takings.by_key, &taking->key, HASH_FIND, NULL);
-
-	if (entry != NULL && entry->last == taking)
-		hash_search(takings.by_key, &taking->key, HASH_REMOVE, NULL);
 	takings.closed++;
+	if (takings.by_key != NULL)
+	{
+		uint64 digest = digest_of(&taking->key);
+		TakingEntry *entry = hash_search(takings.by_key, &digest, HASH_FIND, NULL);
+
+		if (entry != NULL && entry->last == taking)
+			hash_search(takings.by_key, &digest, HASH_REMOVE, NULL);
+	}
+}
+
+/* Before all are closed. */
+static void
+forget_keys(void)
+{
+	if (takings.by_key != NULL && hash_get_num_entries(takings.by_key) >= MANY_TAKINGS)
+	{
+		hash_destroy(takings.by_key);
+		takings.by_key = NULL;
+	}
 }
 
 /* Ends the first taking of a list: its messages keep it, or it is to be given back. */
@@ -230,10 +257,12 @@ settle_at_end(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
+			forget_keys();
 			while (takings.first != NULL)
 				end_first(&takings.first, true);
 			break;
 		case XACT_EVENT_ABORT:
+			forget_keys();
 			/* What was being sent at once may have gone. */
 			while (takings.first != NULL)
 				end_first(&takings.first, takings.first->sending);
@@ -317,32 +346,41 @@ is_current(const Taking *taking)
 static Taking *
 find_taking(const TakingKey *key)
 {
-	TakingEntry *entry = takings.by_key != NULL ? hash_search(takings.by_key, key, HASH_FIND, NULL) : NULL;
+	uint64 digest = digest_of(key);
+	TakingEntry *entry =
+		takings.by_key != NULL ? hash_search(takings.by_key, &digest, HASH_FIND, NULL) : NULL;
 
-	return entry != NULL && is_current(entry->last) ? entry->last : NULL;
+	if (entry == NULL || memcmp(&entry->last->key, key, sizeof(*key)) != 0 || !is_current(entry->last))
+		return NULL;
+	return entry->last;
 }
 
 static Taking *
 add_taking(const TakingKey *key, TimestampTz until)
 {
 	Oid table = counter_table();
+	uint64 digest = digest_of(key);
 	Taking *taking;
 	TakingEntry *entry;
 
-	if (takings.by_key == NULL)
+	if (!takings.watching)
 	{
-		HASHCTL info = {.keysize = sizeof(TakingKey), .entrysize = sizeof(TakingEntry)};
-
-		takings.by_key = hash_create("sms_gateway limits", 16, &info, HASH_ELEM | HASH_BLOBS);
 		RegisterXactCallback(settle_at_end, NULL);
 		RegisterSubXactCallback(settle_at_subtransaction_end, NULL);
+		takings.watching = true;
+	}
+	if (takings.by_key == NULL)
+	{
+		HASHCTL info = {.keysize = sizeof(uint64), .entrysize = sizeof(TakingEntry)};
+
+		takings.by_key = hash_create("sms_gateway limits", 16, &info, HASH_ELEM | HASH_BLOBS);
 	}
 	taking = MemoryContextAllocZero(TopMemoryContext, sizeof(Taking));
 	taking->key = *key;
 	taking->table = table;
 	taking->until = until;
 	taking->level = GetCurrentTransactionNestLevel();
-	entry = hash_search(takings.by_key, key, HASH_ENTER, NULL);
+	entry = hash_search(takings.by_key, &digest, HASH_ENTER, NULL);
 	entry->last = taking;
 	taking->next = takings.first;
 	takings.first = taking;

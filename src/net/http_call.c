@@ -51,7 +51,7 @@ start_or_free(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_sa
  */
 bool
 http_call(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
-		  void (*take)(const HttpAnswer *answer, void *arg), void *arg)
+		  void (*take)(HttpAnswer *answer, void *arg), void *arg)
 {
 	HttpQueue queue = {NULL, NULL};
 	HttpTransfer *volatile t = start_or_free(endpoint, request, repeat_safe, &queue);

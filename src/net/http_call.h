@@ -8,6 +8,6 @@
 #include "net/http.h"
 
 extern bool http_call(const HttpEndpoint *endpoint, HttpRequest *request, bool repeat_safe,
-					  void (*take)(const HttpAnswer *answer, void *arg), void *arg);
+					  void (*take)(HttpAnswer *answer, void *arg), void *arg);
 
 #endif /* SMS_HTTP_CALL_H */

@@ -5,6 +5,6 @@
 #ifndef SMS_CASCADE_H
 #define SMS_CASCADE_H
 
-extern bool cascade_is_trusted(void);
+extern bool cascade_is_trusted(Oid runner);
 
 #endif /* SMS_CASCADE_H */

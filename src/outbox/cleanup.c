@@ -9,7 +9,6 @@
 #include "db/home.h"
 #include "db/sql.h"
 #include "gateway/gateway.h"
-#include "outbox/cascade.h"
 #include "outbox/cleanup.h"
 #include "outbox/event.h"
 #include "outbox/firing.h"
@@ -208,7 +207,6 @@ bool
 cleanup_delete(Old *olds, int n)
 {
 	Datum *ids = palloc(sizeof(Datum) * (n + 1));
-	bool trusted = n == 0 || cascade_is_trusted();
 	bool all = true;
 
 	for (int i = 0; i < n; i++)
@@ -227,7 +225,7 @@ cleanup_delete(Old *olds, int n)
 		if (count == 0)
 			continue;
 		array = sql_id_array(ids, count);
-		all = firing_delete(&change, olds[i].creator, trusted) && all;
+		all = firing_delete(&change, olds[i].creator) && all;
 	}
 	return all;
 }

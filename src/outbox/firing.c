@@ -19,6 +19,7 @@
 #include "db/home.h"
 #include "db/limit.h"
 #include "miscadmin.h"
+#include "outbox/cascade.h"
 #include "outbox/firing.h"
 #include "storage/ipc.h"
 #include "utils/rel.h"
@@ -111,15 +112,6 @@ belongs_to_superuser(Oid function)
 	return super;
 }
 
-/* Is it a trigger of somebody's that is called when messages are changed, or deleted, here? */
-static bool
-is_called(const Trigger *trigger, bool deletes)
-{
-	return !trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED &&
-		   (deletes ? TRIGGER_FOR_DELETE(trigger->tgtype) : TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
-		   !(TRIGGER_FOR_BEFORE(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype));
-}
-
 /* Is it all of superusers', with nothing of whoever made the trigger? */
 static bool
 is_superusers(const Trigger *trigger)
@@ -146,7 +138,7 @@ may_run_triggers(Oid role, bool deletes)
 	{
 		const Trigger *trigger = &table->trigdesc->triggers[i];
 
-		may = !is_called(trigger, deletes) || is_superusers(trigger);
+		may = !sql_calls(trigger, deletes) || is_superusers(trigger);
 	}
 	table_close(table, AccessShareLock);
 	return may;
@@ -378,18 +370,18 @@ firing_run(const Change *change, Oid role)
 }
 
 /*
- * Deletes messages of one creator.  Triggers run as for other changes; their errors are the caller's.  "trusted" is what
- * cascade_is_trusted() has told in this transaction: where a foreign key takes others' code along, that runs
- * as a role that may do nothing.  Returns false if triggers must not run, and a foreign key not go without:
- * then nothing is deleted, and a warning says so.
+ * Deletes messages of one creator.  Triggers run as for other changes; their errors are the caller's.  Where a foreign
+ * key takes along code that may not run as the same role, all runs as a role that may do nothing.
+ * Returns false if triggers must not run, and a foreign key not go without: then nothing is deleted, and a
+ * warning says so.
  */
 bool
-firing_delete(const Change *change, Oid creator, bool trusted)
+firing_delete(const Change *change, Oid creator)
 {
 	TriggerMode mode = mode_for(true);
 	Oid role = mode == TRIGGERS_AS_CREATOR ? creator : InvalidOid;
 
-	if (!trusted)
+	if (!cascade_is_trusted(OidIsValid(role) ? role : GetUserId()))
 	{
 		sql_run_firing(change->statement, change->values, change->rows, ROLE_PG_STAT_SCAN_TABLES);
 		return true;

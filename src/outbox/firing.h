@@ -36,7 +36,7 @@ typedef struct Change
 extern TriggerMode firing_mode(void);
 extern bool firing_try_together(const Change *change, TriggerMode mode, Oid creator);
 extern Fired firing_try_alone(const Change *change, int64 id, TriggerMode mode, Oid creator, bool patient);
-extern bool firing_delete(const Change *change, Oid creator, bool trusted);
+extern bool firing_delete(const Change *change, Oid creator);
 extern void firing_run_unheard(const Change *change);
 extern void firing_run(const Change *change, Oid role);
 

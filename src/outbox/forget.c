@@ -80,19 +80,14 @@ static Statement forget_codes = {
 	.args = {TEXTARRAYOID},
 };
 
-/* The key begins with the gateway: they are looked up one after the other. */
 static Statement forget_counters = {
-	.sql = "WITH RECURSIVE g(name) AS ("
-		   "(SELECT u.gateway FROM @sms_gateway_usage u ORDER BY u.gateway LIMIT 1) UNION ALL "
-		   "SELECT (SELECT u.gateway FROM @sms_gateway_usage u WHERE u.gateway > g.name "
-		   "ORDER BY u.gateway LIMIT 1) FROM g WHERE g.name IS NOT NULL) "
-		   "DELETE FROM @sms_gateway_usage u USING g WHERE u.gateway = g.name AND u.subject = ANY ($1)",
+	.sql = "DELETE FROM @sms_gateway_usage u WHERE u.subject = ANY ($1)",
 	.args = {TEXTARRAYOID},
 };
 
 /* The next two keep what they say but for the number. */
 static Statement forget_pauses = {
-	.sql = "UPDATE @sms_gateway_pause p SET reason = regexp_replace(p.reason, $1, '" FORGOTTEN "', 'g') "
+	.sql = "UPDATE @sms_gateway_state p SET reason = regexp_replace(p.reason, $1, '" FORGOTTEN "', 'g') "
 		   "WHERE p.reason ~ $1",
 	.args = {TEXTOID},
 };
@@ -303,7 +298,7 @@ static void
 prove_all_are_seen(void)
 {
 	static const char *const tables[] = {"sms_gateway_callback", "sms_gateway_otp", "sms_gateway_usage",
-										 "sms_gateway_pause", "sms_gateway_refused"};
+										 "sms_gateway_state", "sms_gateway_refused"};
 
 	for (int i = 0; i < (int) lengthof(tables); i++)
 	{

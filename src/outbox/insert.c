@@ -146,9 +146,8 @@ static struct
 {
 	NameData user_name; /* of user */
 	Oid user;
-	Oid sequence;        /* that ids come from */
-	TimestampTz drew_in; /* the transaction, by its start, in which this session has drawn from it */
-	Oid table;           /* whose columns are proved to be column_names; InvalidOid: none's */
+	Oid sequence; /* that ids come from */
+	Oid table;    /* whose columns are proved to be column_names; InvalidOid: none's */
 	/* positions of later columns there; -1: it is a table of 0.1.0, not updated yet */
 	int ended_at;
 	int creator;
@@ -272,20 +271,12 @@ read_drawn(void *id)
 static void
 assign_id(Row *row)
 {
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	int64 drawn = 0;
+	/* Whether it has drawn at all it forgets by DISCARD, also within a transaction. */
+	ErrorData *error = sql_try(read_drawn, &drawn, 0);
 
-	if (known.drew_in == now)
-		read_drawn(&drawn);
-	else
-	{
-		/* Whether it has drawn at all it forgets by DISCARD. */
-		ErrorData *error = sql_try(read_drawn, &drawn, 0);
-
-		if (error != NULL)
-			FreeErrorData(error);
-		known.drew_in = now;
-	}
+	if (error != NULL)
+		FreeErrorData(error);
 	if (drawn == 0 || row->nulls[COL_ID] || DatumGetInt64(row->values[COL_ID]) != drawn)
 		set(row, COL_ID, Int64GetDatum(nextval_internal(known.sequence, false)));
 }
@@ -386,8 +377,12 @@ check_message(Row *row)
 	gateway = gateway_get(choose_gateway(row, draft.call), GetUserId(), &refusal);
 	if (gateway == NULL || !gateway_prepare(gateway, &draft, &prepared, &refusal))
 		refusal_raise(&refusal);
-	templates_check(gateway, &prepared);
-	limits_take(gateway, &prepared.message, false);
+	/* In tables of 0.1.0 there are no templates, and other counters: what is queued before the update meets neither. */
+	if (known.creator >= 0)
+	{
+		templates_check(gateway, &prepared);
+		limits_take(gateway, &prepared.message, false);
+	}
 
 	set(row, COL_KIND, CStringGetTextDatum(kind));
 	set(row, COL_PHONE, CStringGetTextDatum(prepared.phone));

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "base/bounds.h"
+#include "base/encoding.h"
 #include "catalog/pg_type.h"
 #include "db/home.h"
 #include "db/sql.h"
@@ -15,6 +16,7 @@
 #include "outbox/request_id.h"
 #include "text/details.h"
 #include "provider/table.h"
+#include "text/text.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -95,11 +97,12 @@ complete_item(OutboxItem *item)
 	/* Of a message that is in doubt, the code that may have arrived is the last one: nothing is sent now. */
 	if (prepared->message.call == CALL_OTP && item->claimed_at == 0)
 	{
-		char asked[NAMEDATALEN];
+		const char *asked = item->gateway->name;
+		char told[256];
 
 		/* Whoever asked for it checks it through the gateway that he asked, or through the one that sent it. */
-		if (!details_first_gateway(item->details, asked, sizeof(asked)))
-			strlcpy(asked, item->gateway->name, sizeof(asked));
+		if (details_first_gateway(item->details, told, sizeof(told)))
+			asked = from_utf8(told);
 		if (item->gateway->otp_is_local)
 			prepared->message.code = otp_make(prepared->message.length, prepared->message.digits_only);
 		item->otp = otp_keep(asked, item->gateway->name, prepared->phone, prepared->message.code,
@@ -204,6 +207,7 @@ prepare_item(const Unprepared *read)
 {
 	OutboxItem *item = read->item;
 	Refusal refusal;
+	const char *told;
 	Gateway *gateway = NULL;
 
 	memset(&refusal, 0, sizeof(refusal));
@@ -233,6 +237,8 @@ prepare_item(const Unprepared *read)
 	}
 	item->refusal = palloc(sizeof(refusal));
 	*item->refusal = refusal;
+	told = to_utf8_told(refusal.message);
+	utf8_copy(item->refusal->message, sizeof(item->refusal->message), told, strlen(told));
 }
 
 /* What the user wrote, from a row of ITEM_COLUMNS. */
@@ -282,7 +288,7 @@ read_item(int row, Unprepared *read)
 	read->too_long = find_too_long(row);
 	if (read->too_long != NULL)
 		return item;
-	item->details = sql_json(row, ITEM_DETAILS);
+	item->details = to_utf8_told(sql_json(row, ITEM_DETAILS));
 	item->resent = item->details != NULL ? details_resent(item->details) : 0;
 	read_draft(row, &read->draft);
 	return item;

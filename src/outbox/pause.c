@@ -13,7 +13,7 @@
 #include "utils/timestamp.h"
 
 static Statement pause_find_all = {
-	.sql = "SELECT gateway, by_user, state, since, next_probe_at FROM @sms_gateway_pause",
+	.sql = "SELECT gateway, by_user, state, since, next_probe_at FROM @sms_gateway_state",
 };
 enum
 {
@@ -25,12 +25,12 @@ enum
 };
 
 static Statement pause_find = {
-	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state NOT IN ('resting', 'resumed')",
+	.sql = "SELECT 1 FROM @sms_gateway_state WHERE gateway = $1 AND state NOT IN ('resting', 'resumed')",
 	.args = {NAMEOID},
 };
 
 static Statement pause_insert = {
-	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, reason, by_user, since) "
+	.sql = "INSERT INTO @sms_gateway_state AS s (gateway, reason, by_user, since) "
 		   "VALUES ($1, $2, true, clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
 		   "SET reason = excluded.reason, by_user = true, state = 'paused', next_probe_at = NULL, "
 		   "since = CASE WHEN s.state = 'paused' THEN s.since ELSE excluded.since END",
@@ -39,7 +39,7 @@ static Statement pause_insert = {
 
 /* The user's pause and its reason are not replaced by the worker's; a reason that only an earlier engine knew stays. */
 static Statement pause_upsert = {
-	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, state, reason, since, next_probe_at, by_user) "
+	.sql = "INSERT INTO @sms_gateway_state AS s (gateway, state, reason, since, next_probe_at, by_user) "
 		   "VALUES ($1, $2, $3, $4, nullif($5, 'infinity'), false) ON CONFLICT (gateway) DO UPDATE "
 		   "SET state = excluded.state, reason = coalesce(nullif(excluded.reason, ''), s.reason), "
 		   "since = excluded.since, next_probe_at = excluded.next_probe_at WHERE NOT s.by_user",
@@ -47,13 +47,13 @@ static Statement pause_upsert = {
 };
 
 static Statement pause_delete = {
-	.sql = "DELETE FROM @sms_gateway_pause WHERE gateway = $1 AND NOT by_user",
+	.sql = "DELETE FROM @sms_gateway_state WHERE gateway = $1 AND NOT by_user",
 	.args = {NAMEOID},
 };
 
 /* Tells engines to try the gateway now; whichever sees to that deletes the row. */
 static Statement pause_replace = {
-	.sql = "INSERT INTO @sms_gateway_pause AS s (gateway, reason, by_user, state, since) "
+	.sql = "INSERT INTO @sms_gateway_state AS s (gateway, reason, by_user, state, since) "
 		   "VALUES ($1, 'sms_resume', false, 'resumed', clock_timestamp()) ON CONFLICT (gateway) DO UPDATE "
 		   "SET reason = excluded.reason, by_user = false, state = 'resumed', next_probe_at = NULL, "
 		   "since = excluded.since",
@@ -61,12 +61,12 @@ static Statement pause_replace = {
 };
 
 static Statement pause_delete_resumed = {
-	.sql = "DELETE FROM @sms_gateway_pause WHERE gateway = $1 AND state = 'resumed' AND since <= $2",
+	.sql = "DELETE FROM @sms_gateway_state WHERE gateway = $1 AND state = 'resumed' AND since <= $2",
 	.args = {NAMEOID, TIMESTAMPTZOID},
 };
 
 static Statement pause_find_any = {
-	.sql = "SELECT 1 FROM @sms_gateway_pause WHERE gateway = $1 AND state <> 'resumed' "
+	.sql = "SELECT 1 FROM @sms_gateway_state WHERE gateway = $1 AND state <> 'resumed' "
 		   "UNION ALL SELECT 1 FROM @sms_gateway_refused WHERE gateway = $1",
 	.args = {NAMEOID},
 };
@@ -80,7 +80,7 @@ pause_list(List **pauses)
 {
 	int64 n;
 
-	if (!ConditionalLockRelationOid(home_relation("sms_gateway_pause"), AccessShareLock))
+	if (!ConditionalLockRelationOid(home_relation("sms_gateway_state"), AccessShareLock))
 		return false;
 	*pauses = NIL;
 	n = sql_run(&pause_find_all, NULL);
@@ -113,7 +113,7 @@ pause_holds(const char *gateway)
 static void
 announce_pauses(void)
 {
-	CacheInvalidateRelcacheByRelid(home_relation("sms_gateway_pause"));
+	CacheInvalidateRelcacheByRelid(home_relation("sms_gateway_state"));
 }
 
 /* Pauses a gateway for the user. */

@@ -104,7 +104,8 @@ put_outcome(const RowWrite *row, Oid status_type, Datum *values, bool *nulls)
 	write_time(&values[OUTCOME_SENT_AT], &nulls[OUTCOME_SENT_AT], item->sent_at);
 	nulls[OUTCOME_DETAILS] = item->new_details == NULL;
 	if (item->new_details != NULL)
-		values[OUTCOME_DETAILS] = DirectFunctionCall1(jsonb_in, CStringGetDatum(item->new_details));
+		values[OUTCOME_DETAILS] =
+			DirectFunctionCall1(jsonb_in, CStringGetDatum(from_utf8(item->new_details)));
 	write_time(&values[OUTCOME_UNSURE_SINCE], &nulls[OUTCOME_UNSURE_SINCE], item->unsure_since);
 	write_time(&values[OUTCOME_POLL_AT], &nulls[OUTCOME_POLL_AT], item->poll_at);
 	values[OUTCOME_BLANK] = BoolGetDatum(is_blanked(item));

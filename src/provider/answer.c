@@ -1,15 +1,15 @@
 /*
  * answer.c
- *		Reads an answer: the rules that all providers share, then the provider's own,
- *		then credentials are taken out of what it says.
+ *		Reads an answer: what it repeats of the request is taken out of it, then the rules
+ *		that all providers share, then the provider's own.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "provider/answer.h"
+#include "provider/support.h"
+#include "text/echo.h"
 #include "text/text.h"
-
-#define MIN_SECRET 6 /* bytes; a shorter one would be found in ordinary words */
 
 /*
  * Fills the verdict where HTTP alone decides, by the rules that all providers
@@ -57,6 +57,16 @@ read_http(const HttpAnswer *http, Answer *answer)
 	return false;
 }
 
+/* What an HTTP status means, in words of ours; the verdict is not read from here. */
+static const CodeMeaning statuses[] = {
+	{"401", VERDICT_GATEWAY, "the credentials are refused (HTTP status 401)"},
+	{"403", VERDICT_GATEWAY, "access is refused (HTTP status 403)"},
+	{"404", VERDICT_GATEWAY, "there is nothing at this address (HTTP status 404)"},
+	{"405", VERDICT_GATEWAY, "there is something else at this address (HTTP status 405)"},
+	{"407", VERDICT_GATEWAY, "a proxy wants other credentials (HTTP status 407)"},
+	{NULL, VERDICT_UNCERTAIN, NULL},
+};
+
 /*
  * The verdict on an HTTP status when the body is not the provider's own JSON.
  * 503 without a word of the provider's comes from what stands in front of it.
@@ -69,6 +79,7 @@ read_bare_status(const HttpAnswer *http, Answer *answer)
 	snprintf(answer->code, sizeof(answer->code), "%d", status);
 	utf8_copy(answer->message, sizeof(answer->message), http->body, http->len);
 
+	answer->why = words_of(statuses, answer->code);
 	if (status == 503)
 		answer->verdict = VERDICT_TRANSIENT;
 	else if (status >= 500 || status == 408 || status < 300)
@@ -79,58 +90,122 @@ read_bare_status(const HttpAnswer *http, Answer *answer)
 		answer->verdict = VERDICT_PERMANENT;
 
 	if (status < 300)
-		snprintf(answer->message, sizeof(answer->message),
-				 "the answer cannot be read: not the JSON that the provider documents");
+	{
+		answer->why = "the answer cannot be read: not the JSON that the provider documents";
+		snprintf(answer->message, sizeof(answer->message), "%s", answer->why);
+	}
 	else if (answer->message[0] == '\0')
 		snprintf(answer->message, sizeof(answer->message), "HTTP status %d without a text", status);
 }
 
-/* Replaces a secret in a text, in whatever case it stands there. */
+/* Reads an answer as its provider does; what the status alone says stands where the provider says nothing else. */
 static void
-hide(char *text, const char *secret)
+read_body(const Provider *provider, Settings settings, const Message *message, const HttpAnswer *http,
+		  Answer *answer)
 {
-	size_t len = strlen(secret);
-	char *at;
+	const char *why;
+	char code[sizeof(answer->code)];
 
-	while ((at = strcasestr(text, secret)) != NULL)
-	{
-		memset(at, '*', 3);
-		memmove(at + 3, at + len, strlen(at + len) + 1);
-	}
+	read_bare_status(http, answer);
+	why = answer->why;
+	memcpy(code, answer->code, sizeof(code));
+	provider->read(settings, message, http, answer);
+	if (answer->why == why && strcmp(answer->code, code) != 0)
+		answer->why = NULL;
 }
 
-/* Providers have been seen to tell in an error what they were sent: credentials go no further. */
+/* Lists what a request held that an answer must not repeat. */
 static void
-hide_credentials(const Provider *provider, Settings settings, Answer *answer)
+list_needles(const Provider *provider, Settings settings, const Message *message, const char *proxy_password,
+			 EchoNeedles *needles)
 {
+	needles->n = 0;
 	for (int i = 0; provider->options[i].name != NULL; i++)
 	{
-		const char *secret = (provider->options[i].where & OPTION_USER) ? settings[i] : NULL;
+		if (provider->options[i].where & OPTION_USER)
+			echo_add(needles, ECHO_SECRET, settings[i]);
+		else if (&provider->options[i] == provider->content_option)
+			echo_add(needles, ECHO_TEXT, settings[i]);
+	}
+	echo_add(needles, ECHO_SECRET, proxy_password);
+	echo_add(needles, ECHO_SECRET, message->token);
+	echo_add(needles, ECHO_TEXT, message->content);
+	echo_add(needles, ECHO_TEXT, message->list_param);
+	echo_add(needles, ECHO_CODE, message->code);
+	needles->phones = message->phones;
+	needles->nphones = message->nphones;
+}
 
-		if (secret == NULL || strlen(secret) < MIN_SECRET)
-			continue;
-		hide(answer->code, secret);
-		hide(answer->message, secret);
+/* Hides in all that came back what the provider repeats, before anything of it is read. */
+static void
+hide_echoes(const EchoNeedles *needles, HttpAnswer *http)
+{
+	http->len = echo_hide(http->body, http->len, needles);
+	if (http->redirect_host[0] != '\0')
+		echo_hide(http->redirect_host, strlen(http->redirect_host), needles);
+	if (http->error[0] != '\0')
+		echo_hide(http->error, strlen(http->error), needles);
+}
+
+/* An id of which a part was hidden names no message. */
+static void
+drop_hidden_ids(Answer *answer)
+{
+	char *const ids[] = {answer->smsid, answer->id_omni_mess, answer->referent_id, answer->token};
+
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+	{
+		if (ids[i][0] != '\0' && echo_is_hidden(ids[i]))
+			ids[i][0] = '\0';
 	}
 }
 
 /*
- * Reads an outcome, whatever it is, into an answer: the rules common to all
- * providers, then the provider's own.
+ * Reads an outcome, whatever it is, into an answer: the rules common to all providers, then the
+ * provider's own.  Before that, and for whoever reads the outcome later, it is rid of what it repeats of
+ * the request.  proxy_password: that of the gateway, or NULL.
  */
 void
-answer_read(const Provider *provider, Settings settings, const Message *message, const HttpAnswer *http,
-			Answer *answer)
+answer_read(const Provider *provider, Settings settings, const Message *message, const char *proxy_password,
+			HttpAnswer *http, Answer *answer)
 {
+	EchoNeedles needles;
+
+	list_needles(provider, settings, message, proxy_password, &needles);
+	hide_echoes(&needles, http);
 	memset(answer, 0, sizeof(*answer));
 	answer->retry_after = -1;
 	answer->http_status = http->status;
 	answer->repeated = http->repeated;
 
-	if (!read_http(http, answer))
-	{
-		read_bare_status(http, answer);
-		provider->read(settings, message, http, answer);
-	}
-	hide_credentials(provider, settings, answer);
+	answer->ours = read_http(http, answer);
+	if (!answer->ours)
+		read_body(provider, settings, message, http, answer);
+	drop_hidden_ids(answer);
+}
+
+/* What a verdict says by itself. */
+static const char *const verdict_words[] = {
+	[VERDICT_ACCEPTED] = "accepted",
+	[VERDICT_PERMANENT] = "the message is refused",
+	[VERDICT_TRANSIENT] = "the gateway fails",
+	[VERDICT_THROTTLED] = "the gateway asks to slow down",
+	[VERDICT_GATEWAY] = "the gateway takes no messages",
+	[VERDICT_UNCERTAIN] = "the gateway fails",
+};
+
+/*
+ * Writes what an answer says, for others than the message's owner: the code, if it is one, and words of
+ * this extension, never those of who answered.
+ */
+void
+answer_reason(const Answer *answer, char *reason, size_t size)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+	size_t len = strspn(answer->code, letters);
+	bool code = len > 0 && len <= 32 && answer->code[len] == '\0';
+	const char *words = answer->ours ? answer->message : answer->why;
+
+	snprintf(reason, size, "%s: %s", code ? answer->code : "unknown code",
+			 words != NULL ? words : verdict_words[answer->verdict]);
 }

@@ -8,6 +8,8 @@
 #include "provider/provider.h"
 
 extern void answer_read(const Provider *provider, Settings settings, const Message *message,
-						const HttpAnswer *http, Answer *answer);
+						const char *proxy_password, HttpAnswer *http, Answer *answer);
+
+extern void answer_reason(const Answer *answer, char *reason, size_t size);
 
 #endif /* SMS_ANSWER_H */

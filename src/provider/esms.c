@@ -48,25 +48,25 @@ static const OptionDef esms_options[] = {
 };
 
 static const CodeMeaning esms_codes[] = {
-	{"100", VERDICT_ACCEPTED},
-	{"124", VERDICT_UNCERTAIN}, /* the RequestId has been used: see read_duplicate() */
-	{"199", VERDICT_ACCEPTED},  /* being processed */
-	{"101", VERDICT_GATEWAY},   /* bad credentials */
-	{"143", VERDICT_GATEWAY},   /* account locked, or not activated yet */
-	{"140", VERDICT_GATEWAY},   /* IP address not on the white-list */
-	{"102", VERDICT_GATEWAY},   /* no price list */
-	{"103", VERDICT_GATEWAY},   /* balance used up */
-	{"160", VERDICT_THROTTLED},
-	{NULL, VERDICT_PERMANENT},
+	{"100", VERDICT_ACCEPTED, NULL},
+	{"124", VERDICT_UNCERTAIN, NULL}, /* the RequestId has been used: see read_duplicate() */
+	{"199", VERDICT_ACCEPTED, NULL},  /* being processed */
+	{"101", VERDICT_GATEWAY, "api_key or secret_key is wrong"},
+	{"143", VERDICT_GATEWAY, "the account is locked, or not activated yet"},
+	{"140", VERDICT_GATEWAY, "this server's address is not on the account's white-list"},
+	{"102", VERDICT_GATEWAY, "the account has no price list"},
+	{"103", VERDICT_GATEWAY, "the balance is used up"},
+	{"160", VERDICT_THROTTLED, NULL},
+	{NULL, VERDICT_PERMANENT, NULL},
 };
 
 /* Of the check of a one-time password: of what is not listed, nothing is known about the code. */
 static const CodeMeaning check_codes[] = {
-	{"100", VERDICT_ACCEPTED},  {"117", VERDICT_PERMANENT},
-	{"171", VERDICT_PERMANENT}, /* used, expired or wrong */
-	{"101", VERDICT_GATEWAY},   {"140", VERDICT_GATEWAY},
-	{"143", VERDICT_GATEWAY},   {"160", VERDICT_THROTTLED},
-	{NULL, VERDICT_UNCERTAIN},
+	{"100", VERDICT_ACCEPTED, NULL},  {"117", VERDICT_PERMANENT, NULL},
+	{"171", VERDICT_PERMANENT, NULL}, /* used, expired or wrong */
+	{"101", VERDICT_GATEWAY, NULL},   {"140", VERDICT_GATEWAY, NULL},
+	{"143", VERDICT_GATEWAY, NULL},   {"160", VERDICT_THROTTLED, NULL},
+	{NULL, VERDICT_UNCERTAIN, NULL},
 };
 
 /* Do the template's values have an order?  Those of an object have none, if they are many. */
@@ -241,6 +241,7 @@ esms_read(Settings settings, const Message *message, const HttpAnswer *http, Ans
 		json_text(body, "ErrorMessage", answer->message, sizeof(answer->message));
 		json_text(body, "SMSID", answer->smsid, sizeof(answer->smsid));
 		answer->verdict = verdict_of(esms_codes, code);
+		answer->why = words_of(esms_codes, code);
 		if (message->call == CALL_CHECK_OTP)
 			answer->verdict = verdict_of(check_codes, code);
 		else if (strcmp(code, "124") == 0)

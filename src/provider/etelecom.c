@@ -35,9 +35,9 @@ static const OptionDef etelecom_options[] = {
 
 /* The field "status". */
 static const CodeMeaning etelecom_statuses[] = {
-	{"1", VERDICT_ACCEPTED},
-	{"-3", VERDICT_GATEWAY}, /* run out of messages */
-	{NULL, VERDICT_PERMANENT},
+	{"1", VERDICT_ACCEPTED, NULL},
+	{"-3", VERDICT_GATEWAY, "the account has run out of messages"},
+	{NULL, VERDICT_PERMANENT, NULL},
 };
 
 static const char *
@@ -146,6 +146,7 @@ etelecom_read(Settings settings, const Message *message, const HttpAnswer *http,
 			answer->verdict = VERDICT_ACCEPTED;
 		else
 			answer->verdict = verdict_of(etelecom_statuses, status);
+		answer->why = words_of(etelecom_statuses, status);
 	}
 	json_object_put(body);
 }

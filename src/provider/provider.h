@@ -139,11 +139,13 @@ typedef struct Answer
 	bool
 		repeated; /* the request went more than once: the first one may have been accepted, whatever this says */
 	bool coded;      /* the provider itself has answered, not what stands in front of it */
+	bool ours;       /* "message" is in words of this extension, not of who answered */
 	bool id_taken;   /* somebody else's message had its request_id: UNCERTAIN, and repeats prove nothing */
 	int retry_after; /* seconds, -1 unless the server said so */
 	int http_status; /* 0 if there was none */
+	const char *why; /* in words of this extension, a constant; NULL: nothing is known but the verdict */
 	char code[48];
-	char message[512];
+	char message[512]; /* for the message's owner alone, unless it is ours: others get answer_reason() */
 	char smsid[104];
 	char id_omni_mess[104];
 	char referent_id[104];

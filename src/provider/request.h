@@ -53,8 +53,8 @@ typedef enum HttpProgress
 typedef struct HttpAnswer
 {
 	HttpProgress progress;
-	int status;       /* HTTP status, 0 if none was read */
-	const char *body; /* NUL-terminated, may hold NULs before */
+	int status; /* HTTP status, 0 if none was read */
+	char *body; /* NUL-terminated, may hold NULs before; answer_read() hides echoes in it */
 	size_t len;
 	int retry_after;         /* seconds, -1 if the header is absent */
 	char redirect_host[128]; /* empty unless the answer was a redirect */

@@ -133,16 +133,27 @@ request_body(HttpRequest *request, const char *path, struct json_object *body)
 	return request->body != NULL;
 }
 
+/* The entry of a code; the table's end, if it is not in it. */
+static const CodeMeaning *
+find_code(const CodeMeaning *meanings, const char *code)
+{
+	while (meanings->code != NULL && strcmp(meanings->code, code) != 0)
+		meanings++;
+	return meanings;
+}
+
 /* What a code means; one that is not in the table means what the table's end says. */
 Verdict
 verdict_of(const CodeMeaning *meanings, const char *code)
 {
-	for (; meanings->code != NULL; meanings++)
-	{
-		if (strcmp(meanings->code, code) == 0)
-			break;
-	}
-	return meanings->verdict;
+	return find_code(meanings, code)->verdict;
+}
+
+/* What a code means, in words of ours; NULL: the table has none. */
+const char *
+words_of(const CodeMeaning *meanings, const char *code)
+{
+	return find_code(meanings, code)->words;
 }
 
 /* Reads a field of an answer as an amount of money, into "size" bytes; false if it has none. */

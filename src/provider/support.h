@@ -17,6 +17,7 @@ typedef struct CodeMeaning
 {
 	const char *code;
 	Verdict verdict;
+	const char *words; /* of ours, for those who may not see the provider's; or NULL */
 } CodeMeaning;
 
 extern bool complain(Complaint *complaint, const char *hint, const char *format, ...)
@@ -33,6 +34,7 @@ extern void request_header(HttpRequest *request, const char *name, const char *v
 extern void put_content(struct json_object *body, const char *name, const Message *message);
 extern bool request_body(HttpRequest *request, const char *path, struct json_object *body);
 
+extern const char *words_of(const CodeMeaning *meanings, const char *code);
 extern Verdict verdict_of(const CodeMeaning *meanings, const char *code);
 extern bool read_balance(const HttpAnswer *http, const char *field, char *amount, size_t size);
 extern void read_telco(struct json_object *body, Report *report);

@@ -95,7 +95,7 @@ answers(const uint8_t *data, size_t len)
 	http.status = statuses[data[2] % 8];
 	http.body = body;
 	http.len = len - 3;
-	answer_read(provider, settings, &message, &http, &answer);
+	answer_read(provider, settings, &message, NULL, &http, &answer);
 	MUST(answer.verdict <= VERDICT_UNCERTAIN);
 	MUST_BE_CLEAN(answer.code);
 	MUST_BE_CLEAN(answer.message);

@@ -26,11 +26,13 @@
  *	code (text: the provider's) garbage             empty          html
  *	truncate                    huge (value: MB)    redirect (text: URL)
  *	body (text: the answer; value: kB of blanks behind it)
+ *	echo (text: the code): each field of the answer is, or holds, what was asked: as JSON, escaped for a URL, and as it is
  *	rate (value: requests a second that it takes; burst: at once, 1 if absent; text: seconds of
  *	Retry-After): 429 beyond it
  * http with 4xx or 503, retry_after and rate keep the provider from acting; the others come after it has acted.
  * Several faults can be in force; each request meets every one that matches.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
@@ -967,6 +969,52 @@ apply_fault(const Fault *fault, Exchange *x, const char *path)
 	return true;
 }
 
+/* Puts a text's escapes for a URL behind a text, with its digits in one case or the other. */
+static void
+append_escaped(char *to, size_t size, const char *text, const char *format)
+{
+	size_t len = strlen(to);
+
+	for (; *text != '\0' && len + 4 < size; text++)
+		len += (size_t) snprintf(to + len, 4, isalnum((unsigned char) *text) ? "%c" : format,
+								 (unsigned char) *text);
+}
+
+/* Answers with nothing but what was asked. */
+static void
+answer_echo(Exchange *x, struct MHD_Connection *connection, struct json_object *asked, const char *code)
+{
+	static const char *const fields[] = {
+		"ErrorMessage", "message",    "code",    "SMSID",      "idOmniMess",
+		"referentId",   "status",     "error",   "SendStatus", "telcoid",
+		"errorCode",    "error_info", "Balance", "TotalPrice", "RequestId",
+	};
+	static char text[65536];
+	const char *key = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "API-KEY");
+	struct json_object *answer = json_object_new_object();
+
+	text[0] = '\0';
+	json_object_object_foreach (asked, name, value)
+	{
+		size_t len = strlen(text);
+
+		snprintf(text + len, sizeof(text) - len, "%s %s %s ", name, json_object_get_string(value),
+				 key != NULL ? key : "");
+		append_escaped(text, sizeof(text), json_object_get_string(value), "%%%02X");
+		append_escaped(text, sizeof(text), " ", " ");
+		append_escaped(text, sizeof(text), json_object_get_string(value), "%%%02x");
+		append_escaped(text, sizeof(text), " ", " ");
+	}
+	snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s", json_object_to_json_string(asked));
+	if (code[0] != '\0')
+		json_put_text(answer, "CodeResult", code);
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		json_put_text(answer, fields[i], text);
+	json_object_object_add(answer, "data", json_object_new_object());
+	json_put_text(json_field(answer, "data"), "token", text);
+	answer_json(x, 200, answer);
+}
+
 static void
 add_fault(Exchange *x, struct json_object *body)
 {
@@ -1201,7 +1249,12 @@ serve(Exchange *x, struct MHD_Connection *connection, const char *method, const 
 
 	for (int i = 0; i < nfaults; i++)
 	{
-		if (struck[i])
+		if (struck[i] && strcmp(faults[i].name, "echo") == 0)
+		{
+			drop_answer(x);
+			answer_echo(x, connection, body ? body : arguments, faults[i].text);
+		}
+		else if (struck[i])
 			open = apply_fault(&faults[i], x, path) && open;
 	}
 	json_object_put(body);

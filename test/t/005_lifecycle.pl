@@ -87,7 +87,7 @@ subtest 'a dump, restored into another database, sends nothing' => sub {
 	is(ask("SELECT string_agg(content || ' ' || status, ', ' ORDER BY id) FROM sms_outbox", 'restored'),
 		'after sent, dumped queued', 'the rows are as they were');
 	forget($simulator);
-	ask("DELETE FROM sms_gateway_pause", 'restored');
+	ask("DELETE FROM sms_gateway_state", 'restored');
 	queue_text('shop', 'new in the restored', database => 'restored');
 	ask("SELECT sms_resume('shop')");
 	becomes("SELECT count(*) FROM sms_outbox WHERE status = 'sent'", '2', 'the original sends', seconds => 15);

@@ -268,9 +268,112 @@ subtest 'a trigger on a table that refers to messages does not run as who queued
 	ask("GRANT TRIGGER ON sms_outbox TO tricky; REVOKE REFERENCES ON sms_outbox FROM tricky");
 };
 
+# What the owner of a table that refers to messages has called when one is deleted: it runs as that owner, leaves what
+# would run at commit, and changes where the next trigger finds its functions.
+my %refers = (
+	'a CHECK' => 'sms bigint REFERENCES sms_outbox ON DELETE SET NULL CHECK (leaves(sms) IS DISTINCT FROM 0)',
+	'a domain' => 'sms checked REFERENCES sms_outbox ON DELETE SET NULL',
+	'a generated column' => 'sms bigint REFERENCES sms_outbox ON DELETE SET NULL,
+		made bigint GENERATED ALWAYS AS (looks(sms)) STORED',
+	'an index' => 'sms bigint REFERENCES sms_outbox ON DELETE SET NULL, EXCLUDE (looks(sms) WITH =)',
+	'a default' => 'sms bigint DEFAULT leaves(NULL) REFERENCES sms_outbox ON DELETE SET DEFAULT',
+	'a cast' => 'sms wrapped REFERENCES sms_outbox',
+);
+
+# Queues a message for each such table, as a superuser or app, and puts a row that refers to it there.
+sub referred_to
+{
+	my ($role) = @_;
+	my @ways = sort keys %refers;
+	my $values = join ', ', map { "('shop', '0901234567', 'refers $_')" } 0 .. $#ways;
+	as_role($role, "INSERT INTO sms_outbox (gateway, phone, content) VALUES $values");
+	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'refers %' AND status = 'sent'", '6', 'sent');
+	# One that refers with a cast, and no action, cannot go: the cast is called for another.
+	ask(join ';', 'TRUNCATE seen', map {
+		my $sms = $ways[$_] eq 'a cast' ? "ROW((SELECT max(id) FROM sms_outbox WHERE content = 'stays'))::appown.wrapped"
+			: "(SELECT id FROM sms_outbox WHERE content = 'refers $_')";
+		"TRUNCATE appown.t$_; INSERT INTO appown.t$_ VALUES ($sms)" } 0 .. $#ways);
+	ask('TRUNCATE seen');
+	return;
+}
+
+subtest 'nor does its owner become a superuser by what the table itself calls' => sub {
+	my $me = ask('SELECT current_user');
+	ask("INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234568', 'stays')");
+	ask(q{CREATE ROLE appown LOGIN; CREATE SCHEMA appown AUTHORIZATION appown; GRANT USAGE ON SCHEMA appown TO PUBLIC;
+		GRANT REFERENCES ON sms_outbox TO appown, app; GRANT SELECT ON seen TO PUBLIC;
+		CREATE FUNCTION public.note(bigint) RETURNS void LANGUAGE sql AS
+			$$ INSERT INTO public.seen VALUES ('audited', $1, '', current_user) $$;
+		CREATE FUNCTION audits() RETURNS trigger LANGUAGE plpgsql AS
+			$$ BEGIN PERFORM note(old.id); RETURN NULL; END $$;
+		CREATE TRIGGER z AFTER DELETE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION audits()});
+	my $refused = "SELECT string_agg(DISTINCT status || ' ' || who, ', ') FROM seen WHERE what = 'refused'";
+	my $all = join ', ', map { "t$_ appown" } 0 .. 5;
+	my $note = 'SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user';
+	as_role('appown', qq{SET search_path = appown, public; CREATE TABLE sink (x int);
+		CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN
+			INSERT INTO public.seen SELECT 'evil', 0, '', r.* FROM ($note) r; RETURN NULL; END \$\$;
+		CREATE CONSTRAINT TRIGGER later AFTER INSERT ON sink DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+			EXECUTE FUNCTION evil();
+		CREATE FUNCTION note(bigint) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN
+			INSERT INTO public.seen SELECT 'evil', 0, '', r.* FROM ($note) r; END \$\$;
+		CREATE FUNCTION leaves(bigint) RETURNS bigint LANGUAGE plpgsql AS \$\$ DECLARE stack text; BEGIN
+			IF \$1 IS NOT NULL OR current_user <> 'appown' THEN RETURN \$1; END IF;
+			PERFORM set_config('search_path', 'appown, public', false);
+			BEGIN
+				SET CONSTRAINTS ALL DEFERRED; INSERT INTO appown.sink VALUES (1);
+			EXCEPTION WHEN insufficient_privilege THEN
+				GET DIAGNOSTICS stack = PG_CONTEXT;
+				INSERT INTO public.seen VALUES ('refused', 0, substring(stack from '"(t[0-9])"'), current_user);
+			END; RETURN NULL; END \$\$;
+		CREATE FUNCTION looks(bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS
+			\$\$ BEGIN RETURN appown.leaves(\$1); END \$\$;
+		CREATE DOMAIN checked AS bigint CHECK (leaves(VALUE) IS DISTINCT FROM 0);
+		CREATE TYPE wrapped AS (id bigint);
+		CREATE FUNCTION unwrap(wrapped) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN
+			PERFORM appown.looks(nullif(\$1.id, \$1.id)); RETURN \$1.id; END \$\$;
+		CREATE CAST (wrapped AS bigint) WITH FUNCTION unwrap(wrapped) AS IMPLICIT;}
+		. join ';', map { my $way = (sort keys %refers)[$_]; "CREATE TABLE t$_ ($refers{$way})" } 0 .. 5);
+	is(ask("SELECT count(*) FROM pg_tables WHERE schemaname = 'appown' AND tablename ~ '^t[0-9]'"), '6',
+		'tables that refer to messages');
+	for my $role ($me, 'app')
+	{
+		referred_to($role);
+		ask("BEGIN; SET LOCAL session_replication_role = 'replica';
+			UPDATE sms_outbox SET ended_at = now() - interval '3 hours' WHERE content LIKE 'refers %'; COMMIT");
+		becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'refers %'", '0', "retention, of $role", seconds => 30);
+		is(ask("SELECT count(*) FROM seen WHERE what = 'evil' AND who NOT IN ('appown', 'pg_stat_scan_tables')"), '0',
+			'… nothing ran as another role');
+		is(ask($refused), $all, '… what they left was refused');
+	}
+	referred_to($me);
+	ask("SELECT sms_forget('0901234567')");
+	is(ask("SELECT count(*) FROM sms_outbox WHERE content LIKE 'refers %'"), '0', 'sms_forget of a superuser');
+	is(ask("SELECT count(*) FROM seen WHERE what = 'evil' AND who NOT IN ('appown', 'pg_stat_scan_tables')"), '0',
+		'… nothing ran as another role');
+	is(ask($refused), $all, '… what they left was refused');
+	ask("TRUNCATE seen; DROP OWNED BY appown CASCADE; DROP ROLE appown");
+};
+
+subtest "tables of a superuser, and of whoever queued, leave a message's triggers to run as who queued it" => sub {
+	as_role('app', "INSERT INTO sms_outbox (gateway, phone, content)
+		VALUES ('shop', '0901234569', 'trusted')");
+	becomes("SELECT status FROM sms_outbox WHERE content = 'trusted'", 'sent', 'a message is sent');
+	ask("CREATE TABLE of_app (sms bigint REFERENCES sms_outbox ON DELETE CASCADE); ALTER TABLE of_app OWNER TO app;
+		CREATE TABLE of_superuser (sms bigint REFERENCES sms_outbox ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED);
+		INSERT INTO of_app SELECT id FROM sms_outbox WHERE content = 'trusted';
+		INSERT INTO of_superuser SELECT sms FROM of_app");
+	ask("SELECT sms_forget('0901234569')");
+	is(ask("SELECT string_agg(what || ' ' || who, ', ') FROM seen"), 'audited app', 'so it is');
+	is(ask('SELECT (SELECT count(*) FROM of_app), (SELECT count(*) FROM of_superuser WHERE sms IS NULL)'), '0|1',
+		'… and the tables have changed');
+	ask('DROP TABLE of_app; DROP TABLE of_superuser; DROP TRIGGER z ON sms_outbox; DROP FUNCTION audits;
+		DROP FUNCTION note; REVOKE REFERENCES ON sms_outbox FROM app; REVOKE SELECT ON seen FROM PUBLIC');
+};
+
 subtest 'where the owner is no superuser, triggers run as the owner' => sub {
 	ask("CREATE ROLE keeper LOGIN; GRANT ALL ON SCHEMA public TO keeper");
-	ask("ALTER TABLE $_ OWNER TO keeper") for qw(sms_outbox sms_gateway_lease sms_gateway_pause sms_gateway_callback
+	ask("ALTER TABLE $_ OWNER TO keeper") for qw(sms_outbox sms_gateway_lease sms_gateway_state sms_gateway_callback
 		sms_gateway_otp sms_gateway_usage sms_gateway_identity);
 	ask("GRANT EXECUTE ON FUNCTION sms_gateway_claimed(bigint)
 		TO keeper");

@@ -63,7 +63,7 @@ SELECT sms_gateway_redacts('shop', 'text')
 SELECT sms_outbox_insert()
 SQL
 	for my $relation (qw(sms_gateway_identity sms_gateway_otp sms_gateway_usage sms_gateway_callback
-		sms_gateway_lease sms_gateway_pause sms_gateways))
+		sms_gateway_lease sms_gateway_state sms_gateways))
 	{
 		denied('mallory', "SELECT * FROM $relation", "DELETE FROM $relation", "TRUNCATE $relation",
 			"COPY $relation TO STDOUT");

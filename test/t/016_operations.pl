@@ -192,7 +192,7 @@ subtest 'a clone of the files, started beside the original as the documentation 
 	$clone->append_conf('postgresql.conf', 'sms_gateway.enabled = off');
 	$clone->start;
 	turn_to($clone);
-	ask('DELETE FROM sms_gateway_pause');
+	ask('DELETE FROM sms_gateway_state');
 	queue_text('shop', 'new in the clone');
 	like(error_of("SELECT sms_send('0901234567', 'x', 'shop')"), qr/sending messages is switched off/,
 		'a clone that is switched off refuses sms_send');

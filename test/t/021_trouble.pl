@@ -286,7 +286,7 @@ subtest 'send_after -infinity; sms_wait under repeatable read' => sub {
 
 subtest 'tables of the extension that somebody has locked' => sub {
 	ask("INSERT INTO sms_gateway_callback (gateway, reference, report) VALUES ('shop', 'locked', '{}')");
-	my $open = open_transaction("LOCK TABLE sms_gateway_callback, sms_gateway_pause,
+	my $open = open_transaction("LOCK TABLE sms_gateway_callback, sms_gateway_state,
 		sms_gateway_otp, sms_gateway_usage");
 	new_worker();
 	stays("SELECT count(*) FROM sms_outbox WHERE status = 'queued'", '0', 0, 'nothing waits');
@@ -294,7 +294,7 @@ subtest 'tables of the extension that somebody has locked' => sub {
 	stays(sub { status_of('unknown pauses') }, 'queued', 1, 'nothing is sent before pauses are known');
 	$open->query_safe('ROLLBACK');
 	becomes(sub { status_of('unknown pauses') }, 'sent', 'then it is', seconds => 2);
-	$open->query_safe('BEGIN; LOCK TABLE sms_gateway_callback, sms_gateway_pause, sms_gateway_otp, sms_gateway_usage');
+	$open->query_safe('BEGIN; LOCK TABLE sms_gateway_callback, sms_gateway_state, sms_gateway_otp, sms_gateway_usage');
 	goes_on('locked tables', 4);
 	end_transaction($open);
 };

@@ -153,7 +153,7 @@ subtest 'messages of a server that is not there stand in sms_gateways, and the l
 	queue_text('new', 'left behind');
 	ask("DROP SERVER new CASCADE");
 	is(ask("SELECT provider IS NULL, state, queued FROM sms_gateways WHERE name = 'new'"), 't|missing|1', 'a row');
-	ask("DELETE FROM sms_gateway_pause WHERE gateway = 'new'");
+	ask("DELETE FROM sms_gateway_state WHERE gateway = 'new'");
 	becomes(sub { slurp_file($node->logfile) =~ /messages wait for gateway "new"/ ? 1 : 0 }, 1, 'a WARNING',
 		seconds => 15);
 	ask("DELETE FROM sms_outbox WHERE gateway = 'new'");

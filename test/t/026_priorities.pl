@@ -103,7 +103,7 @@ sub work_to_resume
 	my ($gateway) = @_;
 	my $before = ticks();
 	ask("SELECT sms_resume('$gateway')");
-	becomes("SELECT count(*) FROM sms_gateway_pause WHERE gateway = '$gateway'", '0', "sms_resume('$gateway') is done");
+	becomes("SELECT count(*) FROM sms_gateway_state WHERE gateway = '$gateway'", '0', "sms_resume('$gateway') is done");
 	return ticks() - $before;
 }
 

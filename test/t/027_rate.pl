@@ -117,7 +117,7 @@ subtest 'sms_resume: messages that wait to be tried again are tried now' => sub 
 	is(ask("SELECT DISTINCT attempts FROM sms_outbox WHERE content LIKE 'resumed %'"), '4', 'attempts are counted on');
 	is(ask("SELECT status, next_attempt_at = send_after, sms_retry(id) FROM sms_outbox WHERE id = $later"),
 		'queued|t|f', 'what waits for its time goes on waiting');
-	becomes("SELECT count(*) FROM sms_gateway_pause WHERE gateway = 'shop'", '0', 'nothing is left of it');
+	becomes("SELECT count(*) FROM sms_gateway_state WHERE gateway = 'shop'", '0', 'nothing is left of it');
 	is(ask("SELECT sms_resume('shop')"), 'f', 'an active one was not paused');
 };
 
@@ -140,7 +140,7 @@ subtest 'a changed server or user mapping is tried now, by two-phase commit too'
 	queue_text('cpaas', 'refused');
 	becomes(state_of('cpaas'), 'paused', 'a gateway that refuses is paused');
 	no_faults($simulator);
-	ask("UPDATE sms_gateway_pause SET next_probe_at = now() + interval '1 hour' WHERE gateway = 'cpaas'");
+	ask("UPDATE sms_gateway_state SET next_probe_at = now() + interval '1 hour' WHERE gateway = 'cpaas'");
 	$node->restart;
 	worker_pid($node);
 	stays(sub { status_of('refused') }, 'queued', 2, 'it is tried in an hour');

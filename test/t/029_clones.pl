@@ -76,7 +76,7 @@ subtest 'a copy of the files, started beside the original, holds everything' => 
 	becomes(sub { status_of('waits') }, 'sent', 'the original goes on');
 
 	my $clone = from_backup($node, 'base', name => 'clone');
-	ask('DELETE FROM sms_gateway_pause');
+	ask('DELETE FROM sms_gateway_state');
 	holds($clone, 'The files of this server were copied, or restored');
 	queue_text('shop', 'new in the clone');
 	stays(sub { times_received($simulator, 'waits') . times_received($simulator, 'new in the clone') }, '10', 2,
@@ -105,7 +105,7 @@ subtest 'adopted by its owner, a copy sends; what was under way at the original 
 	becomes(sub { in_flight('cpaas') }, 0, 'nothing is under way at the original', seconds => 40);
 	my $clone = from_backup($node, 'base', name => 'adopted');
 	ask('CREATE ROLE stranger LOGIN; GRANT EXECUTE ON FUNCTION sms_adopt_outbox(sms_status[]) TO stranger;
-		DELETE FROM sms_gateway_pause');
+		DELETE FROM sms_gateway_state');
 	like(error_of('SELECT sms_adopt_outbox()', role => 'stranger'), qr/42501/, 'who does not own it may not adopt it');
 	forget($simulator);
 	is(ask('SELECT sms_adopt_outbox()'), 5, 'adopted');

@@ -83,6 +83,18 @@ subtest 'exact, while the table is rewritten and its index built anew' => sub {
 	is_sound('after that');
 };
 
+subtest 'statements of many new phones, at once, are exact' => sub {
+	limits("ADD per_phone '3/hour'");
+	my $many = "$into SELECT 'shop', '0905' || lpad(i::text, 6, '0'), 'x' FROM generate_series(1, 400) i;\n";
+	bench($many, 5, '-t', 1)->finish;
+	is(ask("SELECT count(*) FROM sms_outbox"), 3 * 400, 'three of five go through');
+	my $counters = "SELECT used, count(*) FROM sms_gateway_usage WHERE subject LIKE 'phone %' GROUP BY 1";
+	becomes($counters, '3|400', 'each phone is counted three times');
+	ask("BEGIN; DELETE FROM sms_gateway_usage; $many; ROLLBACK");
+	becomes($counters, '3|400', 'who deletes them, queues as many and rolls back has changed nothing');
+	is_sound('after that');
+};
+
 subtest 'a mixed load with DELETE and TRUNCATE, a crash, and recovery that compares each page' => sub {
 	limits("ADD per_phone '1000/hour', ADD per_role '1000000/hour', ADD daily_budget '1000000'");
 	my $mix = "\\set n random(100, 400)\n\\set bad random(0, 2)\nBEGIN;\n$into VALUES ('shop', '0901234' || :n, 'x');\n"
@@ -349,18 +361,18 @@ subtest 'a fallback and sms_retry are counted' => sub {
 
 subtest 'a check takes as long whether there is a code or not' => sub {
 	ask("ALTER SERVER cpaas OPTIONS (SET otp_per_phone 'off')");
-	my $median = sub {
+	my $usual = sub {
 		my ($phone) = @_;
-		return ask("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) FROM times WHERE phone = '$phone'");
+		return ask("SELECT percentile_cont(0.1) WITHIN GROUP (ORDER BY ms) FROM times WHERE phone = '$phone'");
 	};
 	ask("SELECT sms_send_otp('0911111117', '{OTP}', gateway => 'cpaas'); CREATE TABLE times (phone text, ms float8)");
-	# In turns: what else the machine does is shared by both.
+	# In turns: what else the machine does is shared by both, and what it held up is not counted.
 	ask('DO $$ DECLARE t timestamptz; p text; BEGIN
 		FOR i IN 1..100 LOOP FOREACH p IN ARRAY ARRAY[\'0911111117\', \'0911111118\'] LOOP
 			t := clock_timestamp(); PERFORM sms_check_otp(p, \'wrong\', \'cpaas\');
 			INSERT INTO times VALUES (p, extract(epoch FROM clock_timestamp() - t) * 1000);
 		END LOOP; END LOOP; END $$');
-	my ($with, $without) = map { $median->($_) } '0911111117', '0911111118';
+	my ($with, $without) = map { $usual->($_) } '0911111117', '0911111118';
 	cmp_ok(abs($with - $without), '<', 0.5 * $with, sprintf 'with a code %.3f ms, without %.3f ms', $with, $without);
 };
 

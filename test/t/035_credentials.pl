@@ -71,7 +71,7 @@ subtest 'a tenant\'s wrong mapping: his messages wait, those of others go on' =>
 	queue_text('shop', "of PUBLIC's");
 	becomes(sub { status_of("of PUBLIC's") }, 'sent', "and PUBLIC's", seconds => 2);
 	is(ask("SELECT state, reason FROM sms_gateways WHERE name = 'shop'"),
-		'active|the credentials of role "tenant" are refused: 101: Authorize Failed',
+		'active|the credentials of role "tenant" are refused: 101: api_key or secret_key is wrong',
 		'the gateway is active, and names the role');
 	is(ask("SELECT sum(attempts) FROM sms_outbox WHERE content LIKE 'refused %'"), '0', 'no attempt is spent');
 	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'refused %' AND next_attempt_at > now()

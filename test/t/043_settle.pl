@@ -135,7 +135,7 @@ subtest 'answers that tell nothing leave the message, and the gateway' => sub {
 		is(scalar(lists()), $before + 1, '… asked once');
 		no_faults($simulator);
 	}
-	is(ask("SELECT count(*) FROM sms_gateway_pause"), 0, 'the gateway is as it was');
+	is(ask("SELECT count(*) FROM sms_gateway_state"), 0, 'the gateway is as it was');
 };
 
 subtest 'a list without end does, and messages go meanwhile' => sub {
@@ -163,7 +163,7 @@ subtest 'a gateway that is not to be asked; a role without credentials' => sub {
 	is(scalar(lists()), $before, '… and nobody was asked');
 	ask("ALTER SERVER shop OPTIONS (SET poll_delivery 'true')");
 	my ($gone) = doubtful('gone');
-	ask("UPDATE sms_outbox SET created_by = 'gone' WHERE id = $gone");
+	ask("UPDATE sms_outbox SET created_by = 'gone', creator = 0 WHERE id = $gone");
 	ask("UPDATE sms_outbox SET poll_at = now() WHERE id IN ($id, $gone)");
 	drain();
 	is(status($id), 'sent', 'it is asked again when it may be');
@@ -175,7 +175,7 @@ subtest 'a row that somebody holds costs itself alone; each account has a list o
 	my ($mine, $held, $theirs) = doubtful('of accounts', n => 3);
 	ask("CREATE ROLE other; GRANT USAGE ON FOREIGN SERVER shop TO other;
 		CREATE USER MAPPING FOR other SERVER shop OPTIONS (api_key 'other', secret_key 'wrong');
-		UPDATE sms_outbox SET created_by = 'other' WHERE id = $theirs;
+		UPDATE sms_outbox SET created_by = 'other', creator = 'other'::regrole WHERE id = $theirs;
 		UPDATE sms_outbox SET poll_at = now() WHERE id IN ($mine, $held, $theirs)");
 	my $holder = $node->background_psql('postgres');
 	$holder->query_safe("BEGIN; SELECT 1 FROM sms_outbox WHERE id = $held FOR UPDATE");

@@ -95,6 +95,14 @@ subtest 'a message that is late, and one in doubt' => sub {
 	becomes($problems, '', 'and ends');
 };
 
+trouble("CREATE ROLE leaver; GRANT USAGE ON FOREIGN SERVER shop TO leaver; GRANT INSERT ON sms_outbox TO leaver;
+	SELECT sms_pause('shop', 'x'); SET ROLE leaver;
+	INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'left');
+	RESET ROLE; DROP OWNED BY leaver; DROP ROLE leaver; SELECT sms_resume('shop')",
+	qr/^messages held critical 1 of the queued .* then called "leaver", does not exist/,
+	'a message of a role that is gone',
+	"SELECT sms_cancel(id) FROM sms_outbox WHERE content = 'left'");
+
 subtest 'who queues messages that nothing sends is told, once a session' => sub {
 	my $insert = "INSERT INTO sms_outbox (gateway, phone, content) VALUES ('shop', '0901234567', 'waits')";
 	ask(setting('sms_gateway.enabled', 'off'));

@@ -397,7 +397,7 @@ test_esms_complaints(void **state)
 static void
 test_esms_sent(void **state)
 {
-	static const char answer[] =
+	static char answer[] =
 		"{\"CodeResult\":\"100\",\"CountTotal\":4,\"SentData\":[{\"Campaign\":\"\",\"Content\":\"x\","
 		"\"Phone\":"
 		"\"84901234567\",\"ReferenceId\":\"r\",\"SellPrice\":850,\"SendResult\":1,\"SendStatus\":5,"

@@ -12,7 +12,7 @@ main(void)
 		run_phone_tests, run_text_tests,     run_date_tests,     run_json_tests,     run_details_tests,
 		run_scrub_tests, run_option_tests,   run_table_tests,    run_support_tests,  run_answer_tests,
 		run_esms_tests,  run_etelecom_tests, run_interits_tests, run_pace_tests,     run_progress_tests,
-		run_trace_tests, run_url_tests,      run_kept_tests,     run_template_tests,
+		run_trace_tests, run_url_tests,      run_kept_tests,     run_template_tests, run_echo_tests,
 	};
 	int failed = 0;
 

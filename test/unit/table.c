@@ -69,7 +69,7 @@ test_nothing_said(void **state)
 		for (int p = 0; providers[p] != NULL; p++)
 		{
 			const Provider *provider = providers[p];
-			HttpAnswer http = {HTTP_ANSWERED, 200, .body = nothing[i], .len = strlen(nothing[i])};
+			HttpAnswer http = {HTTP_ANSWERED, 200, .body = (char *) nothing[i], .len = strlen(nothing[i])};
 
 			memset(&report, 0, sizeof(report));
 			fill(provider, settings, NULL);

@@ -2,6 +2,8 @@
  * unit.c
  *		What the unit tests share.
  */
+#include <stdlib.h>
+
 #include "provider/answer.h"
 #include "unit.h"
 
@@ -11,11 +13,15 @@ const char *const one_phone[1] = {"84901234567"};
 Answer
 read_answer(const Provider *provider, Settings settings, const Message *message, int status, const char *body)
 {
-	HttpAnswer http = {
-		.progress = HTTP_ANSWERED, .status = status, .body = body, .len = strlen(body), .retry_after = -1};
+	HttpAnswer http = {.progress = HTTP_ANSWERED,
+					   .status = status,
+					   .body = strdup(body),
+					   .len = strlen(body),
+					   .retry_after = -1};
 	Answer answer;
 
-	answer_read(provider, settings, message, &http, &answer);
+	answer_read(provider, settings, message, NULL, &http, &answer);
+	free(http.body);
 	return answer;
 }
 

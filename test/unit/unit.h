@@ -23,6 +23,7 @@
 extern int run_answer_tests(void);
 extern int run_date_tests(void);
 extern int run_details_tests(void);
+extern int run_echo_tests(void);
 extern int run_esms_tests(void);
 extern int run_etelecom_tests(void);
 extern int run_interits_tests(void);
