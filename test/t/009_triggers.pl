@@ -290,7 +290,8 @@ sub referred_to
 	becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'refers %' AND status = 'sent'", '6', 'sent');
 	# One that refers with a cast, and no action, cannot go: the cast is called for another.
 	ask(join ';', 'TRUNCATE seen', map {
-		my $sms = $ways[$_] eq 'a cast' ? "ROW((SELECT max(id) FROM sms_outbox WHERE content = 'stays'))::appown.wrapped"
+		my $sms = $ways[$_] eq 'a cast'
+			? "ROW((SELECT max(id) FROM sms_outbox WHERE content = 'stays'))::appown.wrapped"
 			: "(SELECT id FROM sms_outbox WHERE content = 'refers $_')";
 		"TRUNCATE appown.t$_; INSERT INTO appown.t$_ VALUES ($sms)" } 0 .. $#ways);
 	ask('TRUNCATE seen');
@@ -341,7 +342,8 @@ subtest 'nor does its owner become a superuser by what the table itself calls' =
 		referred_to($role);
 		ask("BEGIN; SET LOCAL session_replication_role = 'replica';
 			UPDATE sms_outbox SET ended_at = now() - interval '3 hours' WHERE content LIKE 'refers %'; COMMIT");
-		becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'refers %'", '0', "retention, of $role", seconds => 30);
+		becomes("SELECT count(*) FROM sms_outbox WHERE content LIKE 'refers %'", '0', "retention, of $role",
+			seconds => 30);
 		is(ask("SELECT count(*) FROM seen WHERE what = 'evil' AND who NOT IN ('appown', 'pg_stat_scan_tables')"), '0',
 			'… nothing ran as another role');
 		is(ask($refused), $all, '… what they left was refused');
