@@ -33,7 +33,8 @@ sub squat
 sub make
 {
 	my ($name, $options) = @_;
-	ask("BEGIN; CREATE SERVER $name FOREIGN DATA WRAPPER esms OPTIONS (base_url '$simulator->{url}', brandname 'X', $options);
+	ask("BEGIN; CREATE SERVER $name FOREIGN DATA WRAPPER esms
+			OPTIONS (base_url '$simulator->{url}', brandname 'X', $options);
 		CREATE USER MAPPING FOR PUBLIC SERVER $name OPTIONS (api_key 'demo', secret_key 'demo');
 		GRANT USAGE ON FOREIGN SERVER $name TO PUBLIC; COMMIT");
 	return;
@@ -154,7 +155,8 @@ subtest 'sms_gateway.default_gateway names nobody' => sub {
 	is(scalar(requests($theirs)), 0, 'nothing has gone there');
 	is(as_role('gwo', "SELECT gateway FROM sms_send('0901234567', 'x')"), 'standard', 'its owner is sent through it');
 	ask('ALTER SERVER standard OWNER TO postgres');
-	is(as_role('tenant', "SELECT gateway FROM sms_send('0901234567', 'x')"), 'standard', 'all are when it is a superuser\'s');
+	is(as_role('tenant', "SELECT gateway FROM sms_send('0901234567', 'x')"), 'standard',
+		'all are when it is a superuser\'s');
 	ask('ALTER DATABASE postgres RESET sms_gateway.default_gateway; DROP SERVER standard CASCADE');
 };
 
