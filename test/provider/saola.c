@@ -31,9 +31,13 @@ static const OptionDef saola_options[] = {
 
 /* The field "result". */
 static const CodeMeaning saola_results[] = {
-	{"ok", VERDICT_ACCEPTED},         {"duplicate", VERDICT_ACCEPTED}, {"busy", VERDICT_TRANSIENT},
-	{"slow_down", VERDICT_THROTTLED}, {"bad_key", VERDICT_GATEWAY},    {"no_credit", VERDICT_GATEWAY},
-	{NULL, VERDICT_PERMANENT},
+	{"ok", VERDICT_ACCEPTED, NULL},
+	{"duplicate", VERDICT_ACCEPTED, NULL},
+	{"busy", VERDICT_TRANSIENT, NULL},
+	{"slow_down", VERDICT_THROTTLED, NULL},
+	{"bad_key", VERDICT_GATEWAY, "the key is wrong"},
+	{"no_credit", VERDICT_GATEWAY, "the account is empty"},
+	{NULL, VERDICT_PERMANENT, NULL},
 };
 
 static bool
