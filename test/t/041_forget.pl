@@ -105,7 +105,7 @@ subtest 'for the owner of the outbox alone' => sub {
 		GRANT EXECUTE ON FUNCTION sms_forget TO dba");
 	like(error_of("SELECT sms_forget('0901234567')", role => 'dba'), qr/42501: .*must own table sms_gateway_callback/,
 		'an owner of the outbox who does not see all rows of the other tables is told so');
-	ask("ALTER TABLE $_ OWNER TO dba") for map { "sms_gateway_$_" } qw(callback otp usage pause refused lease identity);
+	ask("ALTER TABLE $_ OWNER TO dba") for map { "sms_gateway_$_" } qw(callback otp usage state refused lease identity);
 	is(as_role('dba', "SELECT sms_forget('0901234567') -> 'messages'"), '1', '... and erases when he owns them');
 	ask('REASSIGN OWNED BY dba TO CURRENT_USER');
 };
